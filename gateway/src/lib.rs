@@ -1,0 +1,1 @@
+//! The sensor gateway as a library: every stage is a struct with `step`, threads are thin loops round it.
