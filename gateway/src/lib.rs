@@ -1,1 +1,12 @@
 //! The sensor gateway as a library: every stage is a struct with `step`, threads are thin loops round it.
+//!
+//! The way of a reading (`docs/architecture.md`): [`mqtt`] → [`journal`] → [`pipeline`] → observation log
+//! ([`observation`]) → [`store`], [`feeds`], quarantine; [`catalogue`] keeps the control state, [`books`] the counts.
+
+pub mod disk;
+pub mod journal;
+pub mod log;
+pub mod metrics;
+pub mod observation;
+pub mod record;
+pub mod registry;

@@ -1,0 +1,60 @@
+//! Every counter and gauge of the gateway: one list gives the field, its OpenMetrics name and its help text.
+//!
+//! Stages hold an `Arc<Metrics>` and count per wake-up or frame, not per message, where the hot path is concerned.
+
+use std::sync::atomic::{AtomicI64, AtomicU64};
+
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+macro_rules! metrics {
+    (counters { $($counter:ident: $counter_help:literal,)* } gauges { $($gauge:ident: $gauge_help:literal,)* }) => {
+        #[derive(Debug, Default)]
+        pub struct Metrics {
+            $(#[doc = $counter_help] pub $counter: Counter<u64, AtomicU64>,)*
+            $(#[doc = $gauge_help] pub $gauge: Gauge<i64, AtomicI64>,)*
+        }
+
+        impl Metrics {
+            /// Registers all of them under `sensor_gateway_…`; the exposition adds `_total` to counters.
+            pub fn register(&self, registry: &mut Registry) {
+                let registry = registry.sub_registry_with_prefix("sensor_gateway");
+                $(registry.register(stringify!($counter), $counter_help, self.$counter.clone());)*
+                $(registry.register(stringify!($gauge), $gauge_help, self.$gauge.clone());)*
+            }
+        }
+    };
+}
+
+metrics! {
+    counters {
+        mqtt_connections_accepted: "TCP connections accepted",
+        mqtt_connections_refused: "Connections closed before a successful CONNACK",
+        mqtt_messages_received: "PUBLISH packets taken into the journal",
+        mqtt_messages_sent: "PUBLISH packets sent to subscribers",
+        mqtt_messages_dropped: "PUBLISH packets not sent to a subscriber: too large, its queue full, or it left",
+        mqtt_protocol_errors: "Connections closed for a malformed packet or a protocol error",
+        mqtt_subscribers_cut_off: "Subscribers disconnected because their queue was full",
+        journal_frames: "Frames written and synced to the journal",
+        journal_bytes: "Bytes written to the journal, with padding",
+        observation_frames: "Frames written and synced to the observation log",
+        observation_bytes: "Bytes written to the observation log, with padding",
+        observations: "Rows made by the pipeline",
+        messages_quarantined: "Messages that could not be decoded, or not wholly",
+        unkeyed_messages: "Messages with undated readings and nothing to recognise a re-send by",
+        store_flushes: "Flushes committed",
+        store_rows_flushed: "Rows written to store files",
+    }
+    gauges {
+        mqtt_connections: "Connections that are open now",
+        mqtt_subscriptions: "Subscriptions that are held now",
+        durable_messages: "Messages synced in the journal (message_no of the next one)",
+        processed_messages: "Messages covered by a synced observation frame",
+        store_rows_in_memory: "Rows that are not in a store file yet",
+        store_rows_unresolved: "Late rows that wait to be classified",
+        store_files: "Files of the embedded store",
+        retained_messages: "Retained messages of clients",
+        datastreams: "Datastreams known",
+    }
+}
