@@ -3,5 +3,6 @@
 pub mod mqtt;
 pub mod name;
 pub mod payload;
+pub mod property_catalogue;
 pub mod time;
 pub mod units;
