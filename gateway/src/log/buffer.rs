@@ -30,13 +30,17 @@ unsafe impl Send for AlignedBuf {}
 unsafe impl Sync for AlignedBuf {}
 
 impl AlignedBuf {
-    /// An empty buffer that starts with one block and grows (doubling) up to `capacity_max`, both rounded up to 4 KiB.
+    /// An empty buffer that starts with one block and grows (doubling) up to `capacity_max`, rounded up to 4 KiB.
     pub fn new(capacity_max: usize) -> Self {
-        Self::with_capacity(BLOCK_BYTES, capacity_max)
+        Self::sized(BLOCK_BYTES, capacity_max)
     }
 
-    /// Like `new`, with `capacity` bytes from the start.
-    pub fn with_capacity(capacity: usize, capacity_max: usize) -> Self {
+    /// An empty buffer that has its full capacity from the start and never grows.
+    pub fn with_capacity(capacity: usize) -> Self {
+        Self::sized(capacity, capacity)
+    }
+
+    fn sized(capacity: usize, capacity_max: usize) -> Self {
         let capacity_max = capacity_max.max(BLOCK_BYTES).next_multiple_of(BLOCK_BYTES);
         let capacity = capacity.clamp(BLOCK_BYTES, capacity_max).next_multiple_of(BLOCK_BYTES);
         Self { pointer: allocate(capacity), capacity, capacity_max, len: FRAME_HEADER_LEN }
