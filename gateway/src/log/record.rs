@@ -33,16 +33,15 @@ pub struct RecordError {
 }
 
 /// The records of a frame's payload (the bytes behind the frame header), or of one part's. Pad records are skipped.
-/// Bytes that are no record end the iteration; [`Records::error`] tells.
+/// An error is the last item.
 pub fn records(payload: &[u8]) -> Records<'_> {
-    Records { payload, offset: 0, error: None }
+    Records { payload, offset: 0 }
 }
 
 #[derive(Clone, Debug)]
 pub struct Records<'a> {
     payload: &'a [u8],
     offset: usize,
-    error: Option<RecordError>,
 }
 
 pub(crate) fn record_header(len: u32, kind: u8, flags: u8, user: u16) -> [u8; RECORD_HEADER_LEN] {
@@ -52,15 +51,15 @@ pub(crate) fn record_header(len: u32, kind: u8, flags: u8, user: u16) -> [u8; RE
 }
 
 impl<'a> Iterator for Records<'a> {
-    type Item = Record<'a>;
+    type Item = Result<Record<'a>, RecordError>;
 
     #[inline]
-    fn next(&mut self) -> Option<Record<'a>> {
+    fn next(&mut self) -> Option<Self::Item> {
         loop {
             let offset = self.offset;
             let rest = self.payload.get(offset..).unwrap_or_default();
             let Some((header, _)) = rest.split_first_chunk::<RECORD_HEADER_LEN>() else {
-                return if rest.is_empty() { None } else { self.fail(0, rest.len()) };
+                return if rest.is_empty() { None } else { Some(Err(self.fail(0, rest.len()))) };
             };
             let len = u32::from_le_bytes([header[0], header[1], header[2], header[3]]);
             if len == 0 {
@@ -70,33 +69,27 @@ impl<'a> Iterator for Records<'a> {
             }
             let total = len as usize;
             if total < RECORD_HEADER_LEN || total > rest.len() {
-                return self.fail(len, rest.len());
+                return Some(Err(self.fail(len, rest.len())));
             }
             self.offset += total.next_multiple_of(8);
             if header[4] != KIND_PAD {
-                return Some(Record {
+                return Some(Ok(Record {
                     offset,
                     kind: header[4],
                     flags: header[5],
                     user: u16::from_le_bytes([header[6], header[7]]),
                     body: &rest[RECORD_HEADER_LEN..total],
-                });
+                }));
             }
         }
     }
 }
 
-impl<'a> Records<'a> {
-    /// Why the iteration ended before the end of the bytes.
-    pub fn error(&self) -> Option<RecordError> {
-        self.error
-    }
-
+impl Records<'_> {
     #[cold]
-    fn fail(&mut self, len: u32, available: usize) -> Option<Record<'a>> {
-        self.error = Some(RecordError { offset: self.offset, len, available });
-        self.offset = self.payload.len();
-        None
+    fn fail(&mut self, len: u32, available: usize) -> RecordError {
+        let offset = std::mem::replace(&mut self.offset, self.payload.len());
+        RecordError { offset, len, available }
     }
 }
 
@@ -114,20 +107,18 @@ mod tests {
         buffer.push_record(7, 0, 65535, &[]).unwrap();
         buffer.pad_to_block();
         buffer.push_record(8, 0, 0, &[&[5; 5000]]).unwrap();
-        let mut all = records(buffer.payload());
-        let found: Vec<_> = all.by_ref().map(|record| (record.kind, record.flags, record.user, record.body.len())).collect();
+        let found: Vec<_> = records(buffer.payload()).collect::<Result<_, _>>().unwrap();
+        let found: Vec<_> = found.iter().map(|record| (record.kind, record.flags, record.user, record.body.len())).collect();
         assert_eq!(found, [(1, 2, 3, 8), (7, 0, 65535, 0), (8, 0, 0, 5000)]);
-        assert_eq!(all.error(), None);
-        let again = records(buffer.payload()).nth(1).unwrap();
-        assert_eq!(records(&buffer.payload()[again.offset..]).next().unwrap().user, 65535);
+        let again = records(buffer.payload()).nth(1).unwrap().unwrap();
+        assert_eq!(records(&buffer.payload()[again.offset..]).next().unwrap().unwrap().user, 65535);
     }
 
     #[test]
     fn wrong_lengths_end_with_an_error() {
         for (bytes, len) in [(&[7u8, 0, 0, 0, 1, 0, 0, 0][..], 7), (&[16, 0, 0, 0, 1, 0, 0, 0][..], 16), (&[1, 2, 3][..], 0)] {
             let mut all = records(bytes);
-            assert_eq!(all.next(), None);
-            assert_eq!(all.error(), Some(RecordError { offset: 0, len, available: bytes.len() }));
+            assert_eq!(all.next(), Some(Err(RecordError { offset: 0, len, available: bytes.len() })));
             assert_eq!(all.next(), None);
         }
     }
@@ -135,7 +126,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_bytes_are_read_without_panic(bytes in proptest::collection::vec(any::<u8>(), 0..9000)) {
-            let total: usize = records(&bytes).map(|record| record.body.len() + RECORD_HEADER_LEN).sum();
+            let total: usize = records(&bytes).flatten().map(|record| record.body.len() + RECORD_HEADER_LEN).sum();
             prop_assert!(total <= bytes.len());
         }
     }
