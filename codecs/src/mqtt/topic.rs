@@ -1,0 +1,171 @@
+//! Topic names and topic filters: what is legal, and which filter matches which name (section 4.7 of both standards).
+
+use std::fmt;
+
+use super::error::Rule;
+
+/// What is wrong with a topic name or filter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum TopicError {
+    Empty,
+    /// More than 65,535 bytes of UTF-8.
+    TooLong,
+    NullCharacter,
+    /// `+` or `#` in a topic name.
+    WildcardInName,
+    /// `#` is not alone in the last level of the filter.
+    MultiLevelWildcard,
+    /// `+` shares its level with other characters.
+    SingleLevelWildcard,
+    /// `$share//…`: no name of the group.
+    ShareNameMissing,
+    /// A wildcard in the name of the group, or no filter behind it.
+    ShareNameInvalid,
+}
+
+impl fmt::Display for TopicError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Empty => "a topic must have at least one character",
+            Self::TooLong => "a topic has at most 65,535 bytes",
+            Self::NullCharacter => "a topic must not contain U+0000",
+            Self::WildcardInName => "a topic name must not contain the wildcards '+' and '#'",
+            Self::MultiLevelWildcard => "'#' must be a level of its own and the last one, as in 'a/#'",
+            Self::SingleLevelWildcard => "'+' must be a level of its own, as in 'a/+/b'",
+            Self::ShareNameMissing => "a shared subscription is written '$share/{name}/{filter}', and the name is missing",
+            Self::ShareNameInvalid => {
+                "a shared subscription is written '$share/{name}/{filter}': no wildcard in the name, a filter behind it"
+            }
+        })
+    }
+}
+
+impl std::error::Error for TopicError {}
+
+impl TopicError {
+    pub(super) const fn rule(self) -> Rule {
+        match self {
+            Self::Empty => Rule::TopicEmpty,
+            // No string of a packet can be that long: its length has two bytes.
+            Self::TooLong => Rule::FrameLengthMismatch,
+            Self::NullCharacter => Rule::TopicNullCharacter,
+            Self::WildcardInName => Rule::TopicWildcard,
+            Self::MultiLevelWildcard => Rule::FilterMultiLevelWildcard,
+            Self::SingleLevelWildcard => Rule::FilterSingleLevelWildcard,
+            Self::ShareNameMissing => Rule::ShareNameMissing,
+            Self::ShareNameInvalid => Rule::ShareNameInvalid,
+        }
+    }
+}
+
+/// A string of a packet: well-formed UTF-8 without U+0000.
+#[inline]
+pub(super) fn text(bytes: &[u8], utf8: Rule, null_character: Rule) -> Result<&str, Rule> {
+    let text = std::str::from_utf8(bytes).map_err(|_| utf8)?;
+    // A fold without an early exit: the compiler makes vector instructions of it.
+    if bytes.iter().fold(false, |found, &byte| found | (byte == 0)) {
+        return Err(null_character);
+    }
+    Ok(text)
+}
+
+/// A topic name of a packet, perhaps empty: well-formed UTF-8 without U+0000 and wildcards.
+#[inline]
+pub(super) fn name(bytes: &[u8], utf8: Rule, wildcard: Rule) -> Result<&str, Rule> {
+    let name = std::str::from_utf8(bytes).map_err(|_| utf8)?;
+    let special = bytes.iter().fold(false, |found, &byte| found | (byte == 0) | (byte == b'+') | (byte == b'#'));
+    if special {
+        return Err(if bytes.contains(&0) { Rule::TopicNullCharacter } else { wildcard });
+    }
+    Ok(name)
+}
+
+const TOPIC_BYTES_MAX: usize = u16::MAX as usize;
+
+/// Whether a name may be published to.
+pub fn validate_topic_name(name: &str) -> Result<(), TopicError> {
+    validate_length(name)?;
+    for byte in name.bytes() {
+        match byte {
+            0 => return Err(TopicError::NullCharacter),
+            b'+' | b'#' => return Err(TopicError::WildcardInName),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn validate_length(topic: &str) -> Result<(), TopicError> {
+    match topic.len() {
+        0 => Err(TopicError::Empty),
+        1..=TOPIC_BYTES_MAX => Ok(()),
+        _ => Err(TopicError::TooLong),
+    }
+}
+
+/// Whether a filter may be subscribed to. `$share/…` is an ordinary filter here, as it is in 3.1.1; for 5.0 ask
+/// [`SharedFilter::parse`] as well.
+pub fn validate_filter(filter: &str) -> Result<(), TopicError> {
+    validate_length(filter)?;
+    let bytes = filter.as_bytes();
+    for (index, &byte) in bytes.iter().enumerate() {
+        let starts_level = index == 0 || bytes[index - 1] == b'/';
+        match byte {
+            0 => return Err(TopicError::NullCharacter),
+            b'#' if !starts_level || index + 1 != bytes.len() => return Err(TopicError::MultiLevelWildcard),
+            b'+' if !starts_level || bytes.get(index + 1).is_some_and(|&next| next != b'/') => {
+                return Err(TopicError::SingleLevelWildcard);
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Whether a valid filter matches a valid topic name: level by level, byte by byte, without any normalising. A
+/// wildcard in the first level does not match a name that starts with `$`.
+pub fn filter_matches(filter: &str, name: &str) -> bool {
+    if name.starts_with('$') && filter.starts_with(['+', '#']) {
+        return false;
+    }
+    let mut names = name.split('/');
+    for level in filter.split('/') {
+        if level == "#" {
+            return true;
+        }
+        match names.next() {
+            Some(part) if level == "+" || level == part => {}
+            _ => return false,
+        }
+    }
+    names.next().is_none()
+}
+
+/// The two parts of a shared subscription, `$share/{share_name}/{filter}` (5.0).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct SharedFilter<'a> {
+    pub share_name: &'a str,
+    /// Valid by itself, and what topic names are matched with.
+    pub filter: &'a str,
+}
+
+impl<'a> SharedFilter<'a> {
+    /// `None` for a filter that is not shared.
+    pub fn parse(filter: &'a str) -> Result<Option<Self>, TopicError> {
+        let Some(rest) = filter.strip_prefix("$share/") else {
+            return Ok(None);
+        };
+        let (share_name, filter) = match rest.split_once('/') {
+            Some(parts) => parts,
+            None => (rest, ""),
+        };
+        if share_name.is_empty() {
+            return Err(TopicError::ShareNameMissing);
+        }
+        if share_name.contains(['+', '#']) || filter.is_empty() {
+            return Err(TopicError::ShareNameInvalid);
+        }
+        validate_filter(filter)?;
+        Ok(Some(Self { share_name, filter }))
+    }
+}
