@@ -55,16 +55,29 @@ impl DecodeError {
 impl fmt::Display for DecodeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.version {
-            Some(version) => write!(f, "MQTT {version} [{}]", self.rule.statements(version).join(", "))?,
-            None => write!(
-                f,
-                "MQTT [3.1.1 {}; 5.0 {}]",
-                self.rule.statements(ProtocolVersion::V3_1_1).join(", "),
-                self.rule.statements(ProtocolVersion::V5).join(", ")
-            )?,
+            Some(version) => {
+                write!(f, "MQTT {version} [")?;
+                write_list(f, self.rule.statements(version))?;
+            }
+            None => {
+                f.write_str("MQTT [3.1.1: ")?;
+                write_list(f, self.rule.statements(ProtocolVersion::V3_1_1))?;
+                f.write_str("; 5.0: ")?;
+                write_list(f, self.rule.statements(ProtocolVersion::V5))?;
+            }
         }
-        write!(f, ": {} ({})", self.rule.sentence(), self.reason_code())
+        write!(f, "]: {} ({})", self.rule.sentence(), self.reason_code())
     }
+}
+
+fn write_list(f: &mut fmt::Formatter<'_>, statements: &[&str]) -> fmt::Result {
+    for (index, statement) in statements.iter().enumerate() {
+        if index > 0 {
+            f.write_str(", ")?;
+        }
+        f.write_str(statement)?;
+    }
+    Ok(())
 }
 
 impl std::error::Error for DecodeError {}

@@ -25,19 +25,20 @@ pub mod topic;
 
 pub use decode::decode;
 pub use encode::{
-    Delivery, EncodeError, encode_auth, encode_connack, encode_connect, encode_delivery, encode_disconnect, encode_packet,
-    encode_pingreq, encode_pingresp, encode_puback, encode_pubcomp, encode_publish, encode_pubrec, encode_pubrel,
-    encode_suback, encode_subscribe, encode_unsuback, encode_unsubscribe,
+    Delivery, EncodeError, encode_auth, encode_connack, encode_connect, encode_delivery, encode_disconnect,
+    encode_packet, encode_pingreq, encode_pingresp, encode_puback, encode_pubcomp, encode_publish,
+    encode_pubrec, encode_pubrel, encode_suback, encode_subscribe, encode_unsuback, encode_unsubscribe,
 };
 pub use error::{DecodeError, Rule};
 pub use frame::{PACKET_SIZE_MAX, frame_len};
 pub use packet::{
-    Ack, Auth, ConnAck, Connect, Disconnect, Packet, PacketId, PacketType, ProtocolVersion, Publish, QoS, Will,
+    Ack, Auth, ConnAck, Connect, Disconnect, Packet, PacketId, PacketType, ProtocolVersion, Publish, QoS,
+    Will,
 };
 pub use properties::{Properties, PropertiesBuffer, PropertyIter};
 pub use property::{Property, PropertyId, PropertyOwner};
 pub use reason::ReasonCode;
 pub use subscription::{
-    FilterIter, ReasonCodeIter, RetainHandling, SubAck, Subscribe, Subscription, SubscriptionIter, SubscriptionOptions,
-    UnsubAck, Unsubscribe,
+    FilterIter, ReasonCodeIter, RetainHandling, SubAck, Subscribe, Subscription, SubscriptionIter,
+    SubscriptionOptions, UnsubAck, Unsubscribe,
 };

@@ -118,7 +118,8 @@ fn check(owner: PropertyOwner, bytes: &[u8]) -> Result<(), Rule> {
         }
         seen |= id.bit();
     }
-    if seen & PropertyId::AuthenticationData.bit() != 0 && seen & PropertyId::AuthenticationMethod.bit() == 0 {
+    if seen & PropertyId::AuthenticationData.bit() != 0 && seen & PropertyId::AuthenticationMethod.bit() == 0
+    {
         return Err(Rule::AuthenticationDataWithoutMethod);
     }
     Ok(())

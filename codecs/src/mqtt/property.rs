@@ -208,7 +208,9 @@ impl<'a> Property<'a> {
                 Self::SubscriptionIdentifier(non_zero(identifier, Rule::SubscriptionIdentifierZero)?)
             }
             PropertyId::SessionExpiryInterval => Self::SessionExpiryInterval(u32(reader)?),
-            PropertyId::AssignedClientIdentifier => Self::AssignedClientIdentifier(string(reader, Rule::Utf8)?),
+            PropertyId::AssignedClientIdentifier => {
+                Self::AssignedClientIdentifier(string(reader, Rule::Utf8)?)
+            }
             PropertyId::ServerKeepAlive => Self::ServerKeepAlive(u16(reader)?),
             PropertyId::AuthenticationMethod => Self::AuthenticationMethod(string(reader, Rule::Utf8)?),
             PropertyId::AuthenticationData => Self::AuthenticationData(binary(reader)?),
@@ -241,9 +243,10 @@ impl<'a> Property<'a> {
             PropertyId::WildcardSubscriptionAvailable => {
                 Self::WildcardSubscriptionAvailable(flag(reader, Rule::WildcardSubscriptionAvailableRange)?)
             }
-            PropertyId::SubscriptionIdentifierAvailable => {
-                Self::SubscriptionIdentifierAvailable(flag(reader, Rule::SubscriptionIdentifierAvailableRange)?)
-            }
+            PropertyId::SubscriptionIdentifierAvailable => Self::SubscriptionIdentifierAvailable(flag(
+                reader,
+                Rule::SubscriptionIdentifierAvailableRange,
+            )?),
             PropertyId::SharedSubscriptionAvailable => {
                 Self::SharedSubscriptionAvailable(flag(reader, Rule::SharedSubscriptionAvailableRange)?)
             }

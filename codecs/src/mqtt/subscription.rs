@@ -40,7 +40,12 @@ pub struct SubscriptionOptions {
 impl SubscriptionOptions {
     /// What a 3.1.1 subscription means in the words of 5.0.
     pub const fn plain(qos: QoS) -> Self {
-        Self { qos, no_local: false, retain_as_published: false, retain_handling: RetainHandling::AtSubscribe }
+        Self {
+            qos,
+            no_local: false,
+            retain_as_published: false,
+            retain_handling: RetainHandling::AtSubscribe,
+        }
     }
 
     /// The options of a byte whose reserved bits, QoS and retain handling are legal in 5.0.

@@ -73,7 +73,8 @@ pub(super) fn text(bytes: &[u8], utf8: Rule, null_character: Rule) -> Result<&st
 #[inline]
 pub(super) fn name(bytes: &[u8], utf8: Rule, wildcard: Rule) -> Result<&str, Rule> {
     let name = std::str::from_utf8(bytes).map_err(|_| utf8)?;
-    let special = bytes.iter().fold(false, |found, &byte| found | (byte == 0) | (byte == b'+') | (byte == b'#'));
+    let special =
+        bytes.iter().fold(false, |found, &byte| found | (byte == 0) | (byte == b'+') | (byte == b'#'));
     if special {
         return Err(if bytes.contains(&0) { Rule::TopicNullCharacter } else { wildcard });
     }
