@@ -3,10 +3,12 @@
 //! The way of a reading (`docs/architecture.md`): [`mqtt`] → [`journal`] → [`pipeline`] → observation log
 //! ([`observation`]) → [`store`], [`feeds`], quarantine; [`catalogue`] keeps the control state, [`books`] the counts.
 
+pub mod clock;
 pub mod disk;
 pub mod journal;
 pub mod log;
 pub mod metrics;
+pub mod mqtt;
 pub mod observation;
 pub mod record;
 pub mod registry;

@@ -34,6 +34,7 @@ metrics! {
         mqtt_messages_received: "PUBLISH packets taken into the journal",
         mqtt_messages_sent: "PUBLISH packets sent to subscribers",
         mqtt_messages_dropped: "PUBLISH packets not sent to a subscriber: too large, its queue full, or it left",
+        mqtt_messages_refused: "PUBLISH packets refused before the journal: topic not allowed or too long",
         mqtt_protocol_errors: "Connections closed for a malformed packet or a protocol error",
         mqtt_subscribers_cut_off: "Subscribers disconnected because their queue was full",
         journal_frames: "Frames written and synced to the journal",

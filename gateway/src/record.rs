@@ -19,9 +19,6 @@
 
 use codecs::mqtt::{ProtocolVersion, QoS};
 
-/// Record kind of a message in the journal. Kind 0 is padding (see [`crate::log`]).
-pub const KIND_MESSAGE: u8 = 1;
-
 /// Length of the fixed part of a message record's body.
 pub const MESSAGE_HEAD_LEN: usize = 20;
 
@@ -96,7 +93,7 @@ impl<'a> Message<'a> {
         MESSAGE_HEAD_LEN + self.parts().iter().map(|part| part.len()).sum::<usize>()
     }
 
-    /// Reads a record of kind [`KIND_MESSAGE`]; `None` when the lengths do not fit (a checked frame never has that).
+    /// Reads a record of kind [`crate::log::KIND_MESSAGE`]; `None` when the lengths do not fit (a checked frame never has that).
     pub fn parse(flags: u8, user: u16, body: &'a [u8]) -> Option<Self> {
         let head = body.get(..MESSAGE_HEAD_LEN)?;
         let u16_at = |at: usize| u16::from_le_bytes([head[at], head[at + 1]]) as usize;

@@ -24,7 +24,7 @@ use std::io::{self, IoSlice};
 
 pub use ballast::Ballast;
 pub use os::OsDisk;
-pub use sim::{Crash, Fault, FaultKind, SimDisk};
+pub use sim::{Crash, Fault, FaultKind, FaultOn, Random, SimDisk};
 
 /// What a block device and `O_DIRECT` need: offsets, lengths and addresses are multiples of this.
 pub const BLOCK_BYTES: usize = 4096;
@@ -86,6 +86,16 @@ pub fn join(dir: &str, name: &str) -> String {
 /// The device is full, or the quota is: the error that pushes back instead of ending the process.
 pub fn is_no_space(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+/// Makes a directory that survives a power loss, with those above it.
+pub fn create_dir_durably(disk: &dyn Disk, dir: &str) -> io::Result<()> {
+    if dir.is_empty() {
+        return Ok(());
+    }
+    create_dir_durably(disk, parent(dir))?;
+    disk.create_dir(dir)?;
+    disk.sync_dir(parent(dir))
 }
 
 /// Renames and syncs the directories on both sides.

@@ -211,7 +211,7 @@ fn array<T: Pod>(body: &[u8]) -> Option<Vec<T>> {
     let (count, bytes) = body.split_at_checked(8)?;
     let count = usize::try_from(u64::from_le_bytes(count.try_into().ok()?)).ok()?;
     let bytes = bytes.get(..count.checked_mul(size_of::<T>())?)?;
-    Some(bytemuck::pod_collect_to_vec(bytes))
+    Some(bytemuck::allocation::pod_collect_to_vec(bytes))
 }
 
 fn read_quarantined(body: &[u8]) -> Option<Quarantined> {

@@ -1,0 +1,72 @@
+//! Time from outside: stages take `now` as a parameter, threads get it from a [`Clock`].
+
+use std::fmt::Debug;
+use std::sync::Mutex;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+/// The two times that a gateway needs.
+pub trait Clock: Debug + Send + Sync {
+    /// Receive time: µs since 1970 UTC. Follows the wall clock, but runs evenly: small differences are slewed.
+    fn receive_time_us(&self) -> i64;
+
+    /// For time-outs: µs since some start, never set.
+    fn monotonic_us(&self) -> u64;
+}
+
+/// A wall clock that differs by less is followed slowly; one that differs by more was set, and is followed at once.
+const STEP_MIN_US: i64 = 1_000_000;
+/// At most this much is made good per second of running time.
+const SLEW_US_PER_S: i64 = 500;
+
+/// The machine's clocks: boot clock plus an offset that follows the wall clock.
+#[derive(Debug)]
+pub struct SystemClock {
+    start: Instant,
+    state: Mutex<Slew>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Slew {
+    offset_us: i64,
+    adjusted_at_us: u64,
+}
+
+impl SystemClock {
+    pub fn new() -> Self {
+        Self { start: Instant::now(), state: Mutex::new(Slew { offset_us: wall_us(), adjusted_at_us: 0 }) }
+    }
+}
+
+impl Default for SystemClock {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Clock for SystemClock {
+    fn receive_time_us(&self) -> i64 {
+        let now_us = self.monotonic_us();
+        let Ok(mut slew) = self.state.lock() else { return wall_us() };
+        let elapsed_us = now_us.saturating_sub(slew.adjusted_at_us) as i64;
+        if elapsed_us >= 1_000_000 {
+            let difference_us = wall_us() - (slew.offset_us + now_us as i64);
+            let slew_max_us = SLEW_US_PER_S * (elapsed_us / 1_000_000);
+            slew.offset_us += if difference_us.abs() >= STEP_MIN_US {
+                tracing::warn!(step_us = difference_us, "the wall clock was set; receive times follow it");
+                difference_us
+            } else {
+                difference_us.clamp(-slew_max_us, slew_max_us)
+            };
+            slew.adjusted_at_us = now_us;
+        }
+        slew.offset_us + now_us as i64
+    }
+
+    fn monotonic_us(&self) -> u64 {
+        self.start.elapsed().as_micros() as u64
+    }
+}
+
+fn wall_us() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as i64)
+}

@@ -1,0 +1,69 @@
+//! A durable frame on its way through the consumers.
+
+use std::sync::Arc;
+
+use super::lane::Lanes;
+use crate::log::{AlignedBuf, FrameMeta, KIND_MESSAGE, RECORD_HEADER_LEN, Record, records};
+use crate::record::Message;
+
+/// The buffers of one synced frame. They return to their shards when the last consumer lets go.
+#[derive(Debug)]
+pub struct JournalFrame {
+    pub meta: FrameMeta,
+    parts: Vec<(usize, AlignedBuf)>,
+    /// `None` for a frame that was read back in recovery: its buffers belong to nobody.
+    lanes: Option<Arc<Lanes>>,
+}
+
+impl JournalFrame {
+    pub(super) fn new(meta: FrameMeta, parts: Vec<(usize, AlignedBuf)>, lanes: Arc<Lanes>) -> Self {
+        Self { meta, parts, lanes: Some(lanes) }
+    }
+
+    /// A frame read back from the log.
+    pub fn recovered(meta: FrameMeta, payload: AlignedBuf) -> Self {
+        Self { meta, parts: vec![(0, payload)], lanes: None }
+    }
+
+    /// The messages with the place by which [`message_at`](Self::message_at) finds them again.
+    pub fn messages(&self) -> impl Iterator<Item = (Place, Message<'_>)> {
+        self.parts.iter().enumerate().flat_map(|(part, (_, buffer))| {
+            let payload = buffer.payload();
+            // The frame's checksum was right, so its records are; a record error would end the part.
+            records(payload).filter_map(move |record| {
+                let message = parse(&record)?;
+                let offset = record.body.as_ptr() as usize - payload.as_ptr() as usize - RECORD_HEADER_LEN;
+                Some((Place { part: part as u32, offset: offset as u32 }, message))
+            })
+        })
+    }
+
+    pub fn message_at(&self, place: Place) -> Option<Message<'_>> {
+        let payload = self.parts.get(place.part as usize)?.1.payload();
+        parse(&records(payload.get(place.offset as usize..)?).next()?)
+    }
+}
+
+fn parse<'a>(record: &Record<'a>) -> Option<Message<'a>> {
+    if record.kind != KIND_MESSAGE {
+        return None;
+    }
+    Message::parse(record.flags, record.user, record.body)
+}
+
+/// Where a record lies in a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    part: u32,
+    offset: u32,
+}
+
+impl Drop for JournalFrame {
+    fn drop(&mut self) {
+        if let Some(lanes) = &self.lanes {
+            for (shard, buffer) in self.parts.drain(..) {
+                lanes.give_back(shard, buffer);
+            }
+        }
+    }
+}

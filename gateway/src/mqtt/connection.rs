@@ -1,0 +1,116 @@
+//! A socket with its session and its unfinished bytes.
+
+use std::io::{self, Read, Write};
+
+use super::session::Session;
+use super::socket::Socket;
+
+/// Unsent bytes beyond which the buffer is given back when it is empty again.
+const OUTPUT_KEPT_BYTES: usize = 4 << 10;
+
+/// One connection of a shard.
+pub(super) struct Connection {
+    socket: Box<dyn Socket>,
+    pub(super) state: State,
+    /// The start of a packet whose rest has not come, or packets that the journal could not take yet.
+    pub(super) partial: Vec<u8>,
+    /// Encoded and not yet written.
+    pub(super) out: Vec<u8>,
+    pub(super) last_received_us: u64,
+    /// In the shard's list of connections to read.
+    pub(super) ready: bool,
+    /// In the shard's list of connections to write.
+    pub(super) dirty: bool,
+    /// In the shard's list of connections whose packets wait for room in the journal; not read meanwhile.
+    pub(super) stalled: bool,
+    /// The batch for which it stands in the shard's ack list; 0 = none.
+    pub(super) listed_batch: u64,
+}
+
+pub(super) enum State {
+    /// Waits for CONNECT until the deadline.
+    Connecting { deadline_us: u64 },
+    Open(Box<Session>),
+    /// Everything is said; the last bytes go out and what still comes in is thrown away.
+    Closing { deadline_us: u64 },
+}
+
+/// What a read brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ReadOutcome {
+    Bytes(usize),
+    /// Nothing more for now.
+    Drained,
+    /// The peer is gone.
+    Ended,
+}
+
+impl Connection {
+    pub(super) fn new(socket: Box<dyn Socket>, now_us: u64, connect_deadline_us: u64) -> Self {
+        Self {
+            socket,
+            state: State::Connecting { deadline_us: connect_deadline_us },
+            partial: Vec::new(),
+            out: Vec::new(),
+            last_received_us: now_us,
+            ready: false,
+            dirty: false,
+            stalled: false,
+            listed_batch: 0,
+        }
+    }
+
+    pub(super) fn socket(&mut self) -> &mut dyn Socket {
+        &mut *self.socket
+    }
+
+    pub(super) fn into_socket(self) -> Box<dyn Socket> {
+        self.socket
+    }
+
+    pub(super) fn session(&mut self) -> Option<&mut Session> {
+        match &mut self.state {
+            State::Open(session) => Some(session),
+            _ => None,
+        }
+    }
+
+    pub(super) fn read(&mut self, buffer: &mut [u8]) -> ReadOutcome {
+        loop {
+            return match self.socket.read(buffer) {
+                Ok(0) => ReadOutcome::Ended,
+                Ok(count) => ReadOutcome::Bytes(count),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => ReadOutcome::Drained,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(_) => ReadOutcome::Ended,
+            };
+        }
+    }
+
+    /// Writes what it can; false = the peer is gone.
+    pub(super) fn flush(&mut self) -> bool {
+        let mut written = 0;
+        let alive = loop {
+            if written == self.out.len() {
+                break true;
+            }
+            match self.socket.write(&self.out[written..]) {
+                Ok(0) => break false,
+                Ok(count) => written += count,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break true,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => break false,
+            }
+        };
+        if written == self.out.len() {
+            if self.out.capacity() > OUTPUT_KEPT_BYTES {
+                self.out = Vec::new();
+            } else {
+                self.out.clear();
+            }
+        } else {
+            self.out.drain(..written);
+        }
+        alive
+    }
+}
