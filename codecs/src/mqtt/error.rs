@@ -153,7 +153,7 @@ rules! {
         "the packet ends inside a field";
     TrailingBytes: MALFORMED_PACKET, ["MQTT-4.8.0-1"], ["MQTT-4.13.1-1"],
         "bytes follow the last field of the packet";
-    Utf8: MALFORMED_PACKET, ["MQTT-1.5.3-1"], ["MQTT-1.5.4-1"],
+    Utf8: MALFORMED_PACKET, [], ["MQTT-1.5.4-1"],
         "a string is not well-formed UTF-8";
     NullCharacter: MALFORMED_PACKET, ["MQTT-1.5.3-2"], ["MQTT-1.5.4-2"],
         "a string contains U+0000";
@@ -167,6 +167,8 @@ rules! {
     // Topic names and filters.
     TopicEmpty: PROTOCOL_ERROR, ["MQTT-4.7.3-1"], ["MQTT-4.7.3-1"],
         "a Topic Name or Topic Filter is empty";
+    TopicTooLong: MALFORMED_PACKET, ["MQTT-4.7.3-3"], ["MQTT-4.7.3-3"],
+        "a Topic Name or Topic Filter has more than 65,535 bytes";
     TopicNullCharacter: MALFORMED_PACKET, ["MQTT-4.7.3-2", "MQTT-1.5.3-2"], ["MQTT-4.7.3-2", "MQTT-1.5.4-2"],
         "a Topic Name or Topic Filter contains U+0000";
     TopicWildcard: TOPIC_NAME_INVALID, ["MQTT-3.3.2-2", "MQTT-4.7.1-1"], ["MQTT-3.3.2-2", "MQTT-4.7.0-1"],

@@ -21,6 +21,8 @@ mod property;
 mod reader;
 mod reason;
 mod subscription;
+#[cfg(test)]
+mod tests;
 pub mod topic;
 
 pub use decode::decode;

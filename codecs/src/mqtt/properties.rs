@@ -188,13 +188,12 @@ impl PropertiesBuffer {
             return Err(EncodeError::PropertyTwice(id));
         }
         let before = self.bytes.len();
-        super::encode::property(&mut self.bytes, property)?;
-        // What was written is read back: a value that a receiver would refuse never leaves.
-        if Property::read(&mut Reader::new(&self.bytes[before..])) != Ok(property) {
-            self.bytes.truncate(before);
-            return Err(EncodeError::PropertyValue(id));
-        }
-        Ok(())
+        let written = super::encode::property(&mut self.bytes, property).and_then(|()| {
+            // What was written is read back: a value that a receiver would refuse never leaves.
+            let read = Property::read(&mut Reader::new(&self.bytes[before..]));
+            if read == Ok(property) { Ok(()) } else { Err(EncodeError::PropertyValue(id)) }
+        });
+        written.inspect_err(|_| self.bytes.truncate(before))
     }
 
     pub fn as_properties(&self) -> Properties<'_> {

@@ -23,19 +23,6 @@ pub enum PropertyOwner {
 }
 
 impl PropertyOwner {
-    #[cfg(test)]
-    pub(super) const ALL: [Self; 9] = [
-        Self::Connect,
-        Self::Will,
-        Self::ConnAck,
-        Self::Publish,
-        Self::Ack,
-        Self::Subscribe,
-        Self::Unsubscribe,
-        Self::Disconnect,
-        Self::Auth,
-    ];
-
     const fn bit(self) -> u16 {
         1 << self as u8
     }

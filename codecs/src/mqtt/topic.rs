@@ -46,8 +46,7 @@ impl TopicError {
     pub(super) const fn rule(self) -> Rule {
         match self {
             Self::Empty => Rule::TopicEmpty,
-            // No string of a packet can be that long: its length has two bytes.
-            Self::TooLong => Rule::FrameLengthMismatch,
+            Self::TooLong => Rule::TopicTooLong,
             Self::NullCharacter => Rule::TopicNullCharacter,
             Self::WildcardInName => Rule::TopicWildcard,
             Self::MultiLevelWildcard => Rule::FilterMultiLevelWildcard,
@@ -168,5 +167,105 @@ impl<'a> SharedFilter<'a> {
         }
         validate_filter(filter)?;
         Ok(Some(Self { share_name, filter }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names() {
+        for name in ["a", "/", "//", " ", "a/b", "$SYS/x", "\u{feff}a", "độ/ẩm", &"x".repeat(TOPIC_BYTES_MAX)]
+        {
+            assert_eq!(validate_topic_name(name), Ok(()), "{name:?}");
+        }
+        assert_eq!(validate_topic_name(""), Err(TopicError::Empty));
+        assert_eq!(validate_topic_name("a\0b"), Err(TopicError::NullCharacter));
+        assert_eq!(validate_topic_name("a/+"), Err(TopicError::WildcardInName));
+        assert_eq!(validate_topic_name("a#"), Err(TopicError::WildcardInName));
+        assert_eq!(validate_topic_name(&"x".repeat(TOPIC_BYTES_MAX + 1)), Err(TopicError::TooLong));
+    }
+
+    #[test]
+    fn filters() {
+        for filter in
+            ["a", "#", "+", "/", "+/+", "/+", "+/", "a/#", "a/+/b", "/#", "+/#", "$SYS/#", "$share/g"]
+        {
+            assert_eq!(validate_filter(filter), Ok(()), "{filter:?}");
+        }
+        for filter in ["a#", "#/a", "a/#/b", "##", "a/b#", "+#"] {
+            assert_eq!(validate_filter(filter), Err(expected_for(filter)), "{filter:?}");
+        }
+        for filter in ["a+", "+a", "a/b+/c", "a/+b", "++"] {
+            assert_eq!(validate_filter(filter), Err(TopicError::SingleLevelWildcard), "{filter:?}");
+        }
+        assert_eq!(validate_filter(""), Err(TopicError::Empty));
+        assert_eq!(validate_filter("a/\0"), Err(TopicError::NullCharacter));
+    }
+
+    fn expected_for(filter: &str) -> TopicError {
+        // In "+#" both are wrong; the first is named.
+        if filter.starts_with('+') { TopicError::SingleLevelWildcard } else { TopicError::MultiLevelWildcard }
+    }
+
+    #[test]
+    fn matching() {
+        for (filter, name) in [
+            ("a", "a"),
+            ("#", "a/b/c"),
+            ("#", "/"),
+            ("a/#", "a"),
+            ("a/#", "a/"),
+            ("a/#", "a/b/c"),
+            ("a/+", "a/"),
+            ("a/+", "a/b"),
+            ("+/+", "/a"),
+            ("/+", "/a"),
+            ("+", "a"),
+            ("+/b/#", "a/b"),
+            ("$SYS/#", "$SYS/x"),
+            ("$SYS/+", "$SYS/x"),
+            ("a/+/$c", "a/b/$c"),
+            ("a/#", "a/$b"),
+        ] {
+            assert!(filter_matches(filter, name), "{filter} should match {name}");
+        }
+        for (filter, name) in [
+            ("a", "A"),
+            ("a", "a/"),
+            ("a", "/a"),
+            ("a/+", "a"),
+            ("a/+", "a/b/c"),
+            ("+", "/a"),
+            ("+", "a/b"),
+            ("#", "$SYS/x"),
+            ("+/x", "$SYS/x"),
+            ("a/b/#", "a/bc"),
+            ("a/b", "a"),
+            ("é", "e\u{301}"),
+            ("a", "\u{feff}a"),
+        ] {
+            assert!(!filter_matches(filter, name), "{filter} should not match {name}");
+        }
+    }
+
+    #[test]
+    fn shared_filters() {
+        assert_eq!(SharedFilter::parse("a/b"), Ok(None));
+        assert_eq!(SharedFilter::parse("$share"), Ok(None));
+        assert_eq!(
+            SharedFilter::parse("$share/g/a/+"),
+            Ok(Some(SharedFilter { share_name: "g", filter: "a/+" }))
+        );
+        assert_eq!(
+            SharedFilter::parse("$share/g//"),
+            Ok(Some(SharedFilter { share_name: "g", filter: "/" }))
+        );
+        assert_eq!(SharedFilter::parse("$share//t"), Err(TopicError::ShareNameMissing));
+        assert_eq!(SharedFilter::parse("$share/g"), Err(TopicError::ShareNameInvalid));
+        assert_eq!(SharedFilter::parse("$share/g/"), Err(TopicError::ShareNameInvalid));
+        assert_eq!(SharedFilter::parse("$share/g+/t"), Err(TopicError::ShareNameInvalid));
+        assert_eq!(SharedFilter::parse("$share/g/a#"), Err(TopicError::MultiLevelWildcard));
     }
 }
