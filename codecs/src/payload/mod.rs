@@ -12,6 +12,8 @@ mod error;
 pub mod flatbuffers;
 pub mod json;
 mod number;
+#[cfg(test)]
+mod test_sink;
 
 pub use crate::name::PropertyName;
 pub use error::{DecodeError, ErrorKind};
@@ -129,7 +131,8 @@ pub fn decode(
 ///
 /// A topic that names a property is always [`Format::Bare`] and needs no detection.
 pub fn detect(content_type: Option<&str>, payload: &[u8]) -> Option<Format> {
-    let named = content_type.map(|text| text.split(';').next().unwrap_or_default().trim()).unwrap_or_default();
+    let named =
+        content_type.map(|text| text.split(';').next().unwrap_or_default().trim()).unwrap_or_default();
     if named.eq_ignore_ascii_case("application/json") || named.eq_ignore_ascii_case("text/json") {
         return Some(Format::Json);
     }
