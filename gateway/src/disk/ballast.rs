@@ -65,7 +65,8 @@ impl Ballast {
 
     fn fill(&self, disk: &dyn Disk) -> io::Result<()> {
         // Not zeros: a file system that compresses or punches holes would give no space for them.
-        let block: Vec<u8> = (0..STEP_BYTES as u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+        let block: Vec<u8> =
+            (0..STEP_BYTES as u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
         let mut file = disk.create(&self.path, OpenMode::Write)?;
         let mut at = 0;
         while at < self.bytes {

@@ -47,7 +47,10 @@ impl OsDisk {
 
     /// The fallback, decided once per file. A file that the first attempt made is opened again.
     fn open_cached(&self, path: &str, options: &OpenOptions) -> io::Result<Box<dyn DiskFile>> {
-        tracing::info!(path, "no O_DIRECT on this file system: writing through the page cache with fdatasync");
+        tracing::info!(
+            path,
+            "no O_DIRECT on this file system: writing through the page cache with fdatasync"
+        );
         let mut again = options.clone();
         again.create_new(false).create(true);
         Ok(Box::new(OsFile { file: again.open(self.path(path))?, writes: Writes::Cached }))

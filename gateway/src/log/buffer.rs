@@ -158,7 +158,11 @@ impl Drop for AlignedBuf {
 
 impl fmt::Debug for AlignedBuf {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "AlignedBuf {{ len: {}, capacity: {}, capacity_max: {} }}", self.len, self.capacity, self.capacity_max)
+        write!(
+            f,
+            "AlignedBuf {{ len: {}, capacity: {}, capacity_max: {} }}",
+            self.len, self.capacity, self.capacity_max
+        )
     }
 }
 

@@ -105,7 +105,11 @@ pub(crate) fn checksum_seed(log_id: LogId) -> u32 {
 }
 
 /// Writes the checksum into `header`: the log's id, the header behind the checksum, all payload bytes.
-pub(crate) fn seal<'a>(header: &mut [u8; FRAME_HEADER_LEN], seed: u32, payload: impl Iterator<Item = &'a [u8]>) {
+pub(crate) fn seal<'a>(
+    header: &mut [u8; FRAME_HEADER_LEN],
+    seed: u32,
+    payload: impl Iterator<Item = &'a [u8]>,
+) {
     let crc = payload.fold(crc32c::crc32c_append(seed, &header[8..]), crc32c::crc32c_append);
     header[4..8].copy_from_slice(&crc.to_le_bytes());
 }

@@ -60,6 +60,12 @@ impl AcceptedDamage {
         self.everything || self.headers.contains(&epoch)
     }
 
+    /// Whether this gap was accepted before. When segments before a gap have been released, only its end is known.
+    pub(crate) fn covers(&self, gap: &Gap) -> bool {
+        let ends_alike = |known: &Gap| gap.first_frame_no == 0 && known.last_frame_no == gap.last_frame_no;
+        self.gaps.iter().any(|known| known == gap || ends_alike(known))
+    }
+
     /// The accepted gap that starts with this frame.
     pub(crate) fn gap_at(&self, frame_no: u64) -> Option<&Gap> {
         self.gaps.iter().find(|gap| gap.first_frame_no == frame_no)
@@ -102,16 +108,18 @@ fn parse(bytes: &[u8]) -> Option<AcceptedDamage> {
     for line in lines {
         let (what, numbers) = line.split_once(' ')?;
         let numbers: Vec<u64> = numbers.split(' ').map(str::parse).collect::<Result<_, _>>().ok()?;
-        match (what, numbers[..].try_into()) {
-            ("gap", Ok([frame, last_frame, record, last_record, message, last_message])) => damage.gaps.push(Gap {
-                first_frame_no: frame,
-                last_frame_no: last_frame,
-                first_record_no: record,
-                last_record_no: last_record,
-                first_message_no: message,
-                last_message_no: last_message,
-            }),
-            ("header", _) => damage.headers.push(*numbers.first()?),
+        match (what, &numbers[..]) {
+            ("gap", &[frame, last_frame, record, last_record, message, last_message]) => {
+                damage.gaps.push(Gap {
+                    first_frame_no: frame,
+                    last_frame_no: last_frame,
+                    first_record_no: record,
+                    last_record_no: last_record,
+                    first_message_no: message,
+                    last_message_no: last_message,
+                })
+            }
+            ("header", &[epoch]) => damage.headers.push(epoch),
             _ => return None,
         }
     }

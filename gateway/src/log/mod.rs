@@ -90,7 +90,9 @@ pub enum Position {
 
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
-    #[error("{path}: {operation} failed: {source}; nothing more is written to this log, start the gateway again")]
+    #[error(
+        "{path}: {operation} failed: {source}; nothing more is written to this log, start the gateway again"
+    )]
     Fatal { path: String, operation: &'static str, source: io::Error },
     #[error("an earlier write to this log failed; nothing more is written, start the gateway again")]
     Failed,
@@ -116,7 +118,9 @@ pub enum LogError {
     Unreadable { path: String, offset: u64, frame_no: u64, record_no: u64 },
     #[error("{wanted:?} has been released; the log {path} starts at record {first_record_no}")]
     Released { path: String, wanted: Position, first_record_no: u64 },
-    #[error("a frame of {bytes} bytes in {parts} parts is above the limit of {bytes_max} bytes, {parts_max} parts")]
+    #[error(
+        "a frame of {bytes} bytes in {parts} parts is above the limit of {bytes_max} bytes, {parts_max} parts"
+    )]
     FrameTooLarge { bytes: u64, parts: usize, bytes_max: u64, parts_max: usize },
     #[error("a frame needs at least one record")]
     EmptyFrame,

@@ -11,11 +11,9 @@ use std::io::{self, IoSlice};
 
 use super::format::{SEGMENT_HEADER_LEN, SegmentHeader};
 use super::segment::{segment_path, temp_path};
-use super::writer::{LogWriter, Ready, Spare};
+use super::writer::{LogWriter, Ready};
 use super::{LogError, READY_SEGMENTS, SPARE_SEGMENTS_MAX};
-use crate::disk::{
-    BLOCK_BYTES, DiskFile, OpenMode, create_dir_durably, is_no_space, join, parent, remove_durably, rename_durably,
-};
+use crate::disk::{DiskFile, OpenMode, create_dir_durably, is_no_space, join, parent, remove_durably};
 
 /// Zeros written by one step.
 const FILL_STEP_BYTES: u64 = 1 << 20;
@@ -78,20 +76,160 @@ impl LogWriter {
     }
 
     fn begin(&mut self, log_bytes_max: u64) -> Result<Prepared, LogError> {
-        if let Some(spare) = self.to_archive.pop_front() {
-            return self.archive(spare);
+        if !self.to_archive.is_empty() {
+            return self.archive_one();
         }
         if self.ready.len() >= READY_SEGMENTS {
-            let Some(spare) = self.spare.pop_front_if(|_| self.spare_len > SPARE_SEGMENTS_MAX) else {
-                return Ok(Prepared::Ready);
+            return if self.spare.len() > SPARE_SEGMENTS_MAX {
+                self.remove_spare()
+            } else {
+                Ok(Prepared::Ready)
             };
-            return self.remove_spare(&spare);
         }
-        match self.spare.pop_front() {
-            Some(spare) if spare.bytes == self.config.segment_bytes => self.reuse(spare),
-            Some(spare) => self.remove_spare(&spare),
+        match self.spare.front() {
+            Some(spare) if spare.bytes == self.config.segment_bytes => self.reuse_spare(),
+            Some(_) => self.remove_spare(),
             None if self.log_bytes() + self.config.segment_bytes > log_bytes_max => Ok(Prepared::BudgetFull),
             None => self.create(),
         }
+    }
+
+    /// Archiving, reusing and removing go from the lowest segment up, each durable before the next: so a crash never
+    /// leaves a hole in what is still there.
+    fn archive_one(&mut self) -> Result<Prepared, LogError> {
+        let (Some(spare), Some(dir)) = (self.to_archive.front(), &self.config.archive_dir) else {
+            return Ok(Prepared::Ready);
+        };
+        let from = spare.path.clone();
+        let name = from.rsplit('/').next().unwrap_or(&from);
+        let to = join(dir, name);
+        let moved = create_dir_durably(&*self.disk, dir).and_then(|()| self.disk.rename(&from, &to));
+        if let Err(source) = moved {
+            return self.full_or_fatal(&from, "moving to the archive", source);
+        }
+        self.to_archive.pop_front();
+        for dir in [parent(&to), parent(&from)] {
+            self.disk.sync_dir(dir).map_err(|source| self.fatal(dir, "syncing the directory", source))?;
+        }
+        Ok(Prepared::Progress)
+    }
+
+    fn remove_spare(&mut self) -> Result<Prepared, LogError> {
+        if let Some(spare) = self.spare.pop_front() {
+            remove_durably(&*self.disk, &spare.path)
+                .map_err(|source| self.fatal(&spare.path, "removing", source))?;
+        }
+        Ok(Prepared::Progress)
+    }
+
+    fn reuse_spare(&mut self) -> Result<Prepared, LogError> {
+        let Some(spare) = self.spare.front() else { return Ok(Prepared::Ready) };
+        let from = spare.path.clone();
+        let epoch = self.take_epoch();
+        let path = temp_path(&self.dir, epoch);
+        if let Err(source) = self.disk.rename(&from, &path) {
+            return self.full_or_fatal(&from, "renaming", source);
+        }
+        self.spare.pop_front();
+        self.sync_own_dir()?;
+        let file = self
+            .disk
+            .open(&path, OpenMode::WriteDurable)
+            .map_err(|source| self.fatal(&path, "opening", source))?;
+        self.preparing = Preparing::NeedsHeader { file, epoch };
+        Ok(Prepared::Progress)
+    }
+
+    fn create(&mut self) -> Result<Prepared, LogError> {
+        let epoch = self.take_epoch();
+        let path = temp_path(&self.dir, epoch);
+        match self.disk.create(&path, OpenMode::WriteDurable) {
+            Ok(file) => self.preparing = Preparing::Filling { file, epoch, filled: 0 },
+            Err(source) => return self.full_or_fatal(&path, "creating", source),
+        }
+        Ok(Prepared::Progress)
+    }
+
+    fn fill(&mut self, mut file: Box<dyn DiskFile>, epoch: u64, filled: u64) -> Result<Prepared, LogError> {
+        let step = FILL_STEP_BYTES.min(self.config.segment_bytes - filled) as usize;
+        let mut parts = [IoSlice::new(&[]); FILL_STEP_BYTES as usize / ZERO_BLOCK_BYTES];
+        for (number, part) in parts.iter_mut().enumerate() {
+            let len = step.saturating_sub(number * ZERO_BLOCK_BYTES).min(ZERO_BLOCK_BYTES);
+            *part = IoSlice::new(&ZEROS.0[..len]);
+        }
+        let count = step.div_ceil(ZERO_BLOCK_BYTES);
+        if let Err(source) = file.write_durable(filled, &mut parts[..count]) {
+            return self.abandon(epoch, "filling with zeros", source);
+        }
+        let filled = filled + step as u64;
+        self.preparing = if filled < self.config.segment_bytes {
+            Preparing::Filling { file, epoch, filled }
+        } else {
+            if let Err(source) = file.sync() {
+                return self.abandon(epoch, "syncing", source);
+            }
+            Preparing::NeedsHeader { file, epoch }
+        };
+        Ok(Prepared::Progress)
+    }
+
+    fn put_header(&mut self, mut file: Box<dyn DiskFile>, epoch: u64) -> Result<Prepared, LogError> {
+        let mut block = HeaderBlock([0; SEGMENT_HEADER_LEN]);
+        let segment_bytes = self.config.segment_bytes;
+        SegmentHeader { log_id: self.log_id, kind: self.config.kind, epoch, segment_bytes }
+            .encode(&mut block.0);
+        if let Err(source) = file.write_durable(0, &mut [IoSlice::new(&block.0)]) {
+            return self.abandon(epoch, "writing the header", source);
+        }
+        self.preparing = Preparing::NeedsName { file, epoch };
+        Ok(Prepared::Progress)
+    }
+
+    fn put_name(&mut self, file: Box<dyn DiskFile>, epoch: u64) -> Result<Prepared, LogError> {
+        let (from, path) = (temp_path(&self.dir, epoch), segment_path(&self.dir, epoch));
+        if let Err(source) = self.disk.rename(&from, &path) {
+            return self.abandon(epoch, "renaming", source);
+        }
+        self.sync_own_dir()?;
+        self.ready.push_back(Ready { file, path, epoch, segment_bytes: self.config.segment_bytes });
+        Ok(Prepared::Progress)
+    }
+
+    fn sync_own_dir(&mut self) -> Result<(), LogError> {
+        self.disk.sync_dir(&self.dir).map_err(|source| {
+            let dir = self.dir.clone();
+            self.fatal(&dir, "syncing the directory", source)
+        })
+    }
+
+    /// Nothing has changed yet: a full disk may be tried again, everything else is the end.
+    fn full_or_fatal(
+        &mut self,
+        path: &str,
+        operation: &'static str,
+        source: io::Error,
+    ) -> Result<Prepared, LogError> {
+        if is_no_space(&source) { Ok(Prepared::NoSpace) } else { Err(self.fatal(path, operation, source)) }
+    }
+
+    /// The file being made failed. On a full disk it is removed: what a failed sync left in it proves nothing.
+    fn abandon(
+        &mut self,
+        epoch: u64,
+        operation: &'static str,
+        source: io::Error,
+    ) -> Result<Prepared, LogError> {
+        let path = temp_path(&self.dir, epoch);
+        if !is_no_space(&source) {
+            return Err(self.fatal(&path, operation, source));
+        }
+        remove_durably(&*self.disk, &path).map_err(|source| self.fatal(&path, "removing", source))?;
+        Ok(Prepared::NoSpace)
+    }
+
+    fn take_epoch(&mut self) -> u64 {
+        let epoch = self.next_epoch;
+        self.next_epoch += 1;
+        epoch
     }
 }

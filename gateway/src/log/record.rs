@@ -64,7 +64,8 @@ impl<'a> Iterator for Records<'a> {
             let len = u32::from_le_bytes([header[0], header[1], header[2], header[3]]);
             if len == 0 {
                 // The payload starts behind the frame header, so boundaries lie that much earlier in it.
-                self.offset = (offset + FRAME_HEADER_LEN + 1).next_multiple_of(BLOCK_BYTES) - FRAME_HEADER_LEN;
+                self.offset =
+                    (offset + FRAME_HEADER_LEN + 1).next_multiple_of(BLOCK_BYTES) - FRAME_HEADER_LEN;
                 continue;
             }
             let total = len as usize;
@@ -108,7 +109,8 @@ mod tests {
         buffer.pad_to_block();
         buffer.push_record(8, 0, 0, &[&[5; 5000]]).unwrap();
         let found: Vec<_> = records(buffer.payload()).collect::<Result<_, _>>().unwrap();
-        let found: Vec<_> = found.iter().map(|record| (record.kind, record.flags, record.user, record.body.len())).collect();
+        let found: Vec<_> =
+            found.iter().map(|record| (record.kind, record.flags, record.user, record.body.len())).collect();
         assert_eq!(found, [(1, 2, 3, 8), (7, 0, 65535, 0), (8, 0, 0, 5000)]);
         let again = records(buffer.payload()).nth(1).unwrap().unwrap();
         assert_eq!(records(&buffer.payload()[again.offset..]).next().unwrap().unwrap().user, 65535);
@@ -116,7 +118,9 @@ mod tests {
 
     #[test]
     fn wrong_lengths_end_with_an_error() {
-        for (bytes, len) in [(&[7u8, 0, 0, 0, 1, 0, 0, 0][..], 7), (&[16, 0, 0, 0, 1, 0, 0, 0][..], 16), (&[1, 2, 3][..], 0)] {
+        for (bytes, len) in
+            [(&[7u8, 0, 0, 0, 1, 0, 0, 0][..], 7), (&[16, 0, 0, 0, 1, 0, 0, 0][..], 16), (&[1, 2, 3][..], 0)]
+        {
             let mut all = records(bytes);
             assert_eq!(all.next(), Some(Err(RecordError { offset: 0, len, available: bytes.len() })));
             assert_eq!(all.next(), None);

@@ -85,11 +85,14 @@ impl SegmentFile {
         };
         let size = file.size().map_err(|source| io_error(&path, "reading the size", source))?;
         let mut block = vec![0; SEGMENT_HEADER_LEN];
-        let got = file.read_at(0, &mut block).map_err(|source| io_error(&path, "reading the header", source))?;
+        let got =
+            file.read_at(0, &mut block).map_err(|source| io_error(&path, "reading the header", source))?;
         let checked = SegmentHeader::decode(&block[..got]).and_then(|header| check(header, epoch, size));
         let header = match checked {
             Ok(header) => Some(header),
-            Err(HeaderFault::TooNew(found)) => return Err(LogError::TooNew { path, found, known: FORMAT_VERSION }),
+            Err(HeaderFault::TooNew(found)) => {
+                return Err(LogError::TooNew { path, found, known: FORMAT_VERSION });
+            }
             Err(HeaderFault::Damaged(_)) if damage.takes_header(epoch) => None,
             Err(HeaderFault::Damaged(reason)) => return Err(LogError::BadHeader { path, reason }),
         };
@@ -137,14 +140,21 @@ fn check(header: SegmentHeader, epoch: u64, size: u64) -> Result<SegmentHeader, 
 }
 
 /// The id that all headers share.
-pub(crate) fn common_log_id<'a>(files: impl Iterator<Item = &'a SegmentFile>) -> Result<Option<LogId>, LogError> {
+pub(crate) fn common_log_id<'a>(
+    files: impl Iterator<Item = &'a SegmentFile>,
+) -> Result<Option<LogId>, LogError> {
     let mut common = None;
     for file in files {
         let Some(header) = file.header else { continue };
         match common {
             None => common = Some(header.log_id),
             Some(log_id) if log_id == header.log_id => {}
-            Some(_) => return Err(LogError::Foreign { path: file.path.clone(), what: "its log id is a different one" }),
+            Some(_) => {
+                return Err(LogError::Foreign {
+                    path: file.path.clone(),
+                    what: "its log id is a different one",
+                });
+            }
         }
     }
     Ok(common)
