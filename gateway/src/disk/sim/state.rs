@@ -416,13 +416,15 @@ impl State {
         }
         let step = self.step(FaultOn::Sync)?;
         if !matches!(step, Step::Crashes(_)) {
-            let (covered, rest) = self.covered_by_sync(dir);
-            self.pending = rest;
+            let (mut covered, rest) = self.covered_by_sync(dir);
+            if step != Step::Done {
+                // A failed sync got to some point; what is behind it still waits.
+                let done = self.random.below(covered.len() as u64 + 1) as usize;
+                self.pending = covered.split_off(done);
+            }
+            self.pending.extend(rest);
             for change in covered {
-                // A failed sync forgets some changes without telling which.
-                if step == Step::Done || self.random.chance(50) {
-                    self.durable_names.apply(&change);
-                }
+                self.durable_names.apply(&change);
             }
         }
         self.finish(step)
