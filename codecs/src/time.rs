@@ -128,24 +128,29 @@ pub fn parse_epoch(text: &str) -> Result<i64, TimeError> {
             .and_then(|count| count.checked_add(u64::from(byte - b'0')))
             .ok_or(TimeError::Absurd)?;
     }
-    let us_per_count = match count {
-        ..MILLISECONDS_FROM => 1_000_000,
-        ..MICROSECONDS_FROM => 1_000,
-        ..NANOSECONDS_FROM => 1,
-        _ => return in_bounds((count / 1_000).cast_signed()),
+    // A fraction of a µs or ns is finer than 1 µs.
+    let fraction_us = match count {
+        0..MILLISECONDS_FROM => i64::from(millionths(fraction)),
+        MILLISECONDS_FROM..MICROSECONDS_FROM => i64::from(millionths(fraction)) / 1_000,
+        _ => 0,
     };
-    in_bounds(count.cast_signed() * us_per_count + i64::from(millionths(fraction)) * us_per_count / US_PER_S)
+    in_bounds(whole_us(count) + fraction_us)
 }
 
 /// Epoch µs of a whole number of seconds, ms, µs or ns, by magnitude.
 pub fn epoch_us(count: i64) -> Result<i64, TimeError> {
-    let count = u64::try_from(count).map_err(|_| TimeError::Absurd)?;
-    in_bounds(match count {
-        ..MILLISECONDS_FROM => count.cast_signed() * 1_000_000,
-        ..MICROSECONDS_FROM => count.cast_signed() * 1_000,
-        ..NANOSECONDS_FROM => count.cast_signed(),
-        _ => (count / 1_000).cast_signed(),
-    })
+    in_bounds(whole_us(u64::try_from(count).map_err(|_| TimeError::Absurd)?))
+}
+
+fn whole_us(count: u64) -> i64 {
+    let us = match count {
+        0..MILLISECONDS_FROM => count * 1_000_000,
+        MILLISECONDS_FROM..MICROSECONDS_FROM => count * 1_000,
+        MICROSECONDS_FROM..NANOSECONDS_FROM => count,
+        NANOSECONDS_FROM.. => count / 1_000,
+    };
+    // Every arm stays below 2^63.
+    us.cast_signed()
 }
 
 /// Checks epoch µs against [`TIME_US_MIN`] and [`TIME_US_MAX`].

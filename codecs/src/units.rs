@@ -376,8 +376,8 @@ mod tests {
             let got = conversion(from, to).map(|linear| linear.apply(value)).unwrap_or(f64::NAN);
             assert!((got - converted).abs() <= converted.abs() * 1e-9, "{value} {from} = {got} {to}");
         };
-        near(29.92, "inHg", "hPa", 1013.207_481_190_027);
-        near(760.0, "mmHg", "hPa", 1013.250_144_354);
+        near(29.92, "inHg", "hPa", 1_013.207_481_190_027);
+        near(760.0, "mmHg", "hPa", 1_013.250_144_354);
         near(300.15, "K", "Cel", 27.0);
         near(1.0, "ft3/s", "m3/s", 0.028_316_846_592);
         near(1.0, "psi", "hPa", 68.947_572_931_68);
