@@ -3,6 +3,8 @@
 //! The way of a reading (`docs/architecture.md`): [`mqtt`] → [`journal`] → [`pipeline`] → observation log
 //! ([`observation`]) → [`store`], [`feeds`], quarantine; [`catalogue`] keeps the control state, [`books`] the counts.
 
+pub mod books;
+pub mod catalogue;
 pub mod clock;
 pub mod disk;
 pub mod journal;
@@ -10,5 +12,8 @@ pub mod log;
 pub mod metrics;
 pub mod mqtt;
 pub mod observation;
+pub mod pipeline;
 pub mod record;
 pub mod registry;
+pub mod retained;
+pub mod sinks;

@@ -30,7 +30,7 @@ impl JournalFrame {
         self.parts.iter().enumerate().flat_map(|(part, (_, buffer))| {
             let payload = buffer.payload();
             // The frame's checksum was right, so its records are; a record error would end the part.
-            records(payload).filter_map(move |record| {
+            records(payload).map_while(Result::ok).filter_map(move |record| {
                 let message = parse(&record)?;
                 let offset = record.body.as_ptr() as usize - payload.as_ptr() as usize - RECORD_HEADER_LEN;
                 Some((Place { part: part as u32, offset: offset as u32 }, message))
@@ -40,7 +40,7 @@ impl JournalFrame {
 
     pub fn message_at(&self, place: Place) -> Option<Message<'_>> {
         let payload = self.parts.get(place.part as usize)?.1.payload();
-        parse(&records(payload.get(place.offset as usize..)?).next()?)
+        parse(&records(payload.get(place.offset as usize..)?).next()?.ok()?)
     }
 }
 

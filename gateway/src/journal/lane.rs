@@ -49,9 +49,9 @@ struct Lane {
 /// How far the journal is; `durable ≥ processed` always.
 #[derive(Debug, Default)]
 pub struct Positions {
-    /// `message_no` of the first message that is not durable yet = count of durable messages.
+    /// Highest `message_no` that is durable; 0 = none yet. Numbers are dense, so it is their count too.
     pub durable_messages: AtomicU64,
-    /// The same for messages that a synced observation frame covers.
+    /// Highest `message_no` that a synced observation frame covers.
     pub processed_messages: AtomicU64,
 }
 

@@ -92,7 +92,7 @@ impl JournalWriter {
     /// Segments whose messages are all covered by synced observation frames may be used again.
     pub fn release_processed(&mut self) {
         let processed = self.lanes.positions.processed_messages.load(Ordering::Acquire);
-        self.log.release_before(Position::Message(processed));
+        self.log.release_before(Position::Message(processed + 1));
     }
 
     fn collect(&mut self) {
@@ -123,7 +123,7 @@ impl JournalWriter {
         self.metrics.journal_frames.inc();
         let bytes: usize = self.parts.iter().map(AlignedBuf::len).sum();
         self.metrics.journal_bytes.inc_by(bytes as u64);
-        let durable = meta.first_message_no + u64::from(meta.message_count);
+        let durable = meta.first_message_no + u64::from(meta.message_count) - 1;
         self.metrics.durable_messages.set(durable as i64);
         // First the position, then the consumers, then the acks: whoever hears of an ack finds the message counted.
         self.lanes.positions.durable_messages.store(durable, Ordering::Release);

@@ -178,6 +178,7 @@ pub fn parse_frame(frame_no: u64, first_obs_no: u64, payload: &[u8]) -> Result<O
     let fail = |what| ParseError { frame_no, what };
     let mut frame = ObservationFrame { frame_no, first_obs_no, ..ObservationFrame::default() };
     for record in records(payload) {
+        let record = record.map_err(|_| fail("its records do not fit"))?;
         let body = record.body;
         match record.kind {
             KIND_INFO => {

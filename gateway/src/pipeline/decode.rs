@@ -1,0 +1,444 @@
+//! One message to rows: decoder by topic and payload, then unit, quality, time and key of each reading.
+
+use std::ops::Range;
+
+use codecs::mqtt::{Properties, PropertyOwner};
+use codecs::payload::{self, DecodeError, Format, Reading, ReadingSink, Value};
+use codecs::property_catalogue;
+use codecs::units;
+
+use super::dictionary::{Dictionary, RegistryLimit, Route};
+use super::hot::{Conversion, HotRow};
+use super::mapping::is_observation_topic;
+use super::resend::{ResendWindow, packet_mark, sequence_mark};
+use crate::observation::{
+    Classification, MessageEntry, MessageOutcome, ObservationFrame, Quality, Quarantined, ResultKind, Row, TextSpan,
+};
+use crate::record::Message;
+
+/// The bounds of an event time around its receive time (design §4.2).
+#[derive(Clone, Copy, Debug)]
+pub struct TimeBounds {
+    pub backfill_max_us: i64,
+    pub clock_skew_max_us: i64,
+}
+
+/// Decodes messages in journal order into a frame. Holds all state that classification needs.
+#[derive(Debug)]
+pub struct MessageDecoder {
+    pub dictionary: Dictionary,
+    pub hot: Vec<HotRow>,
+    pub resend: ResendWindow,
+    bounds: TimeBounds,
+}
+
+/// What went wrong in a message, readings that could not be taken included.
+#[derive(Debug, Default)]
+struct Faults {
+    readings: u16,
+    first: Option<Fault>,
+}
+
+#[derive(Debug)]
+struct Fault {
+    reason: &'static str,
+    offset: u32,
+    sentence: String,
+}
+
+impl MessageDecoder {
+    pub fn new(dictionary: Dictionary, hot: Vec<HotRow>, resend: ResendWindow, bounds: TimeBounds) -> Self {
+        Self { dictionary, hot, resend, bounds }
+    }
+
+    /// Appends what `message` holds to `frame`. Never fails: what cannot be decoded is quarantined in the frame.
+    pub fn decode(&mut self, message: &Message<'_>, message_no: u64, receive_time_us: i64, frame: &mut ObservationFrame) {
+        let client = self.dictionary.client(message.client, &mut frame.definitions);
+        let mut entry = MessageEntry {
+            message_no,
+            receive_time_us,
+            client,
+            agency: 0,
+            station: 0,
+            row_count: 0,
+            quarantined_readings: 0,
+            outcome: MessageOutcome::Ignored as u8,
+            unkeyed: 0,
+            zero: [0; 6],
+        };
+        if !is_observation_topic(message.topic) {
+            frame.messages.push(entry);
+            return;
+        }
+        let first_row = frame.rows.len();
+        let first_text = frame.texts.len();
+        let mut faults = Faults::default();
+        match self.dictionary.route(message.topic, &mut frame.definitions).clone() {
+            Route::Observations { agency, station, property } => {
+                entry.agency = agency;
+                entry.station = station;
+                self.decode_payload(message, station, property.as_deref(), receive_time_us, frame, &mut faults, &mut entry);
+            }
+            Route::Invalid { agency, sentence } => {
+                entry.agency = agency;
+                faults.add(0, "topic_invalid", 0, sentence.into());
+            }
+            Route::Limit { agency, limit } => {
+                entry.agency = agency;
+                faults.add(0, "registry_limit", 0, limit.sentence());
+            }
+        }
+        let rows = first_row..frame.rows.len();
+        if rows.is_empty() {
+            frame.texts.truncate(first_text);
+        }
+        entry.row_count = rows.len() as u16;
+        entry.quarantined_readings = faults.readings;
+        entry.outcome = match (&faults.first, rows.is_empty()) {
+            (None, _) => MessageOutcome::Decoded,
+            (Some(_), true) => MessageOutcome::Quarantined,
+            (Some(_), false) => MessageOutcome::Partial,
+        } as u8;
+        frame.messages.push(entry);
+        if let Some(fault) = faults.first {
+            let sentence = match faults.readings {
+                0 | 1 => fault.sentence,
+                count => format!("{} (and {} more readings)", fault.sentence, count - 1),
+            };
+            frame.quarantined.push(Quarantined {
+                message_no,
+                receive_time_us,
+                offset: fault.offset,
+                readings: faults.readings,
+                reason: fault.reason.to_owned(),
+                sentence,
+                topic: String::from_utf8_lossy(message.topic).into_owned(),
+                client: String::from_utf8_lossy(message.client).into_owned(),
+                payload: message.payload.to_vec(),
+            });
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "one call site; a struct would only name the same things again")]
+    fn decode_payload(
+        &mut self,
+        message: &Message<'_>,
+        station: u32,
+        topic_property: Option<&str>,
+        receive_time_us: i64,
+        frame: &mut ObservationFrame,
+        faults: &mut Faults,
+        entry: &mut MessageEntry,
+    ) {
+        let format = match topic_property {
+            Some(_) => Some(Format::Bare),
+            None => payload::detect(content_type(message), message.payload),
+        };
+        let Some(format) = format else {
+            let sentence = "the payload is no format of this topic: canonical JSON starts with {, FlatBuffers has the \
+                            file identifier SGT1 (docs/format)";
+            faults.add(0, "format_unknown", 0, sentence.to_owned());
+            return;
+        };
+        let first_row = frame.rows.len();
+        let mut sink = Sink {
+            decoder: self,
+            station,
+            receive_time_us,
+            message_index: frame.messages.len() as u32,
+            first_row,
+            first_text: frame.texts.len(),
+            frame,
+            faults,
+            undated: 0,
+        };
+        let result = payload::decode(format, topic_property, message.payload, &mut sink);
+        let undated = sink.undated;
+        match result {
+            Ok(info) => {
+                let rows = first_row..frame.rows.len();
+                if let Some(seq) = info.seq {
+                    frame.rows[rows.clone()].iter_mut().for_each(|row| row.seq_plus_1 = seq.saturating_add(1));
+                }
+                let resent = undated > 0 && self.is_resend(message, station, info.seq, frame, entry);
+                self.classify(rows, entry.message_no, receive_time_us, resent, frame);
+            }
+            Err(error) => faults.decode_error(0, &error),
+        }
+    }
+
+    /// Has this undated message been here before? Marks it if not.
+    fn is_resend(
+        &mut self,
+        message: &Message<'_>,
+        station: u32,
+        seq: Option<u64>,
+        frame: &mut ObservationFrame,
+        entry: &mut MessageEntry,
+    ) -> bool {
+        let by_packet = (message.packet_id != 0)
+            .then(|| packet_mark(message.client, message.packet_id, message.topic, message.payload));
+        let by_sequence = seq.map(|seq| sequence_mark(station, seq, message.payload));
+        let resent = by_packet.is_some_and(|mark| message.dup && self.resend.contains(mark))
+            || by_sequence.is_some_and(|mark| self.resend.contains(mark));
+        if !resent {
+            for mark in by_packet.into_iter().chain(by_sequence) {
+                self.resend.insert(mark);
+                frame.resend_marks.push(mark);
+            }
+            entry.unkeyed = u8::from(by_sequence.is_none());
+        }
+        resent
+    }
+
+    /// Time, ordinal and class of the rows of one message, in order.
+    fn classify(
+        &mut self,
+        rows: Range<usize>,
+        message_no: u64,
+        receive_time_us: i64,
+        resent: bool,
+        frame: &mut ObservationFrame,
+    ) {
+        for index in rows.clone() {
+            let (before, rest) = frame.rows.split_at_mut(index);
+            let row = &mut rest[0];
+            let hot = &mut self.hot[row.datastream as usize];
+            if row.flags & Row::FLAG_UNDATED != 0 {
+                row.time_us = hot.undated_time_us(receive_time_us);
+                if resent {
+                    row.classification = Classification::Duplicate as u8;
+                    hot.fold(row, message_no);
+                    continue;
+                }
+            } else if hot.last_message == message_no {
+                // This message spoke of this datastream already: another value at the same time is another ordinal.
+                match ordinal_in_message(&before[rows.start..], row, &frame.texts) {
+                    Some(ordinal) => row.ordinal = ordinal,
+                    None => {
+                        row.classification = Classification::Duplicate as u8;
+                        continue;
+                    }
+                }
+            }
+            row.classification = hot.classify(row, message_no) as u8;
+            hot.fold(row, message_no);
+        }
+    }
+}
+
+/// The ordinal of a row among the rows of its message before it, or `None` where one of them says the same.
+fn ordinal_in_message(before: &[Row], row: &Row, texts: &[u8]) -> Option<u16> {
+    let mut ordinal = 0;
+    for other in before.iter().filter(|other| other.datastream == row.datastream && other.time_us == row.time_us) {
+        if same_result(other, row, texts) {
+            return None;
+        }
+        ordinal = ordinal.max(other.ordinal + 1);
+    }
+    Some(ordinal)
+}
+
+fn same_result(a: &Row, b: &Row, texts: &[u8]) -> bool {
+    let same_value = a.kind == b.kind
+        && match a.result_kind() {
+            ResultKind::Text => text(texts, a) == text(texts, b),
+            kind => crate::observation::value_bits_equal(kind, a.value, b.value),
+        };
+    same_value && a.status == b.status && a.unit == b.unit
+}
+
+fn text<'a>(texts: &'a [u8], row: &Row) -> &'a [u8] {
+    let span = row.text_span();
+    texts.get(span.offset as usize..(span.offset + span.len) as usize).unwrap_or_default()
+}
+
+fn content_type<'a>(message: &Message<'a>) -> Option<&'a str> {
+    if message.properties.is_empty() {
+        return None;
+    }
+    Properties::parse(PropertyOwner::Publish, message.properties).ok()?.content_type()
+}
+
+/// Takes the readings of one message.
+struct Sink<'a> {
+    decoder: &'a mut MessageDecoder,
+    frame: &'a mut ObservationFrame,
+    faults: &'a mut Faults,
+    station: u32,
+    receive_time_us: i64,
+    message_index: u32,
+    first_row: usize,
+    first_text: usize,
+    undated: u32,
+}
+
+impl ReadingSink for Sink<'_> {
+    fn reading(&mut self, reading: Reading<'_>) {
+        if let Some(time_us) = reading.time_us
+            && let Some(sentence) = self.time_fault(time_us)
+        {
+            return self.faults.add(1, "time_out_of_range", 0, format!("{}: {sentence}", reading.property));
+        }
+        if let Err(limit) = self.push(&reading) {
+            self.faults.add(1, "registry_limit", 0, format!("{}: {}", reading.property, limit.sentence()));
+        }
+    }
+
+    fn bad_reading(&mut self, _index: usize, property: Option<&str>, error: DecodeError) {
+        match property {
+            Some(property) => {
+                let sentence = format!("{property}: {error}");
+                self.faults.add(1, error.kind.as_str(), error.offset, sentence);
+            }
+            None => self.faults.decode_error(1, &error),
+        }
+    }
+
+    fn discard(&mut self) {
+        self.frame.rows.truncate(self.first_row);
+        self.frame.texts.truncate(self.first_text);
+        *self.faults = Faults::default();
+        self.undated = 0;
+    }
+}
+
+impl Sink<'_> {
+    fn time_fault(&self, time_us: i64) -> Option<String> {
+        let bounds = self.decoder.bounds;
+        let (word, bound_us) = if time_us < self.receive_time_us.saturating_sub(bounds.backfill_max_us) {
+            ("before", self.receive_time_us.saturating_sub(bounds.backfill_max_us))
+        } else if time_us > self.receive_time_us.saturating_add(bounds.clock_skew_max_us) {
+            ("after", self.receive_time_us.saturating_add(bounds.clock_skew_max_us))
+        } else {
+            return None;
+        };
+        Some(format!(
+            "its time {} is {word} {}, the bound for a message received now",
+            codecs::time::format_rfc3339(time_us),
+            codecs::time::format_rfc3339(bound_us)
+        ))
+    }
+
+    fn push(&mut self, reading: &Reading<'_>) -> Result<(), RegistryLimit> {
+        let dictionary = &mut self.decoder.dictionary;
+        let definitions = &mut self.frame.definitions;
+        let property = reading.property.as_str();
+        let period_s = reading.period_s.unwrap_or(0);
+        let datastream = match dictionary.find_datastream(self.station, property, period_s) {
+            Some(id) => id,
+            None => {
+                let unit = reading.unit.map(|sent| dictionary.unit(sent).canonical.unwrap_or(sent));
+                let (id, unit) = dictionary.make_datastream(self.station, property, period_s, unit, definitions)?;
+                let entry = property_catalogue::property(reading.property.base());
+                self.decoder.hot.push(HotRow::new(unit, entry.and_then(|entry| entry.plausible)));
+                id
+            }
+        };
+        let hot = &mut self.decoder.hot[datastream as usize];
+        let status = match reading.status {
+            Some(status) => dictionary.symbol(status, definitions)?,
+            None => 0,
+        };
+        let (unit, mut flags, number) = match (reading.unit, reading.value) {
+            (Some(sent), value) => {
+                let number = if let Value::Number(number) = value { number } else { 0.0 };
+                convert(hot, dictionary, definitions, sent, number)?
+            }
+            (None, Value::Number(number)) => (hot.datastream_unit, 0, number),
+            (None, _) => (hot.datastream_unit, 0, 0.0),
+        };
+        let (kind, value) = match reading.value {
+            Value::Number(_) => (ResultKind::Number, number.to_bits()),
+            Value::Boolean(value) => (ResultKind::Boolean, u64::from(value)),
+            Value::Text(text) => {
+                let span = TextSpan { offset: self.frame.texts.len() as u32, len: text.len() as u32 };
+                self.frame.texts.extend_from_slice(text.as_bytes());
+                (ResultKind::Text, span.to_bits())
+            }
+            Value::Null => (ResultKind::Null, 0),
+        };
+        if reading.time_us.is_none() {
+            flags |= Row::FLAG_UNDATED;
+            self.undated += 1;
+        }
+        self.frame.rows.push(Row {
+            time_us: reading.time_us.unwrap_or(0),
+            value,
+            seq_plus_1: 0,
+            message: self.message_index,
+            datastream,
+            status,
+            unit,
+            ordinal: 0,
+            kind: kind as u8,
+            quality: quality(kind, number, reading.status, flags, hot) as u8,
+            classification: Classification::Unresolved as u8,
+            flags,
+            zero: [0; 2],
+        });
+        Ok(())
+    }
+}
+
+/// The unit symbol, the row flags and the number that a sent unit leads to.
+#[inline]
+fn convert(
+    hot: &mut HotRow,
+    dictionary: &mut Dictionary,
+    definitions: &mut Vec<crate::observation::Definition>,
+    sent: &str,
+    number: f64,
+) -> Result<(u32, u8, f64), RegistryLimit> {
+    let unit = dictionary.unit(sent);
+    if hot.conversion_of != unit.id {
+        let name = unit.canonical.unwrap_or(sent);
+        let datastream_unit = dictionary.symbol_text(hot.datastream_unit);
+        hot.conversion = match units::conversion(name, &datastream_unit) {
+            Some(linear) => Conversion::To(linear),
+            None => {
+                Conversion::AsSent { unit: dictionary.symbol(name, definitions)?, unknown: unit.canonical.is_none() }
+            }
+        };
+        hot.conversion_of = unit.id;
+    }
+    Ok(match hot.conversion {
+        Conversion::To(linear) => (hot.datastream_unit, 0, linear.apply(number)),
+        Conversion::AsSent { unit, unknown: true } => (unit, Row::FLAG_UNIT_UNKNOWN, number),
+        Conversion::AsSent { unit, unknown: false } => (unit, 0, number),
+    })
+}
+
+/// QARTOD flag of a reading: missing values, the source's own verdict, then the gross range of the catalogue.
+fn quality(kind: ResultKind, number: f64, status: Option<&str>, flags: u8, hot: &HotRow) -> Quality {
+    if kind == ResultKind::Null {
+        return Quality::Missing;
+    }
+    // Calibrating, fault, maintenance (circular 10/2021): the value is not one of the place.
+    if matches!(status, Some("01" | "02" | "03")) {
+        return Quality::Fail;
+    }
+    match hot.plausible {
+        Some((low, high)) if kind == ResultKind::Number && flags & Row::FLAG_UNIT_UNKNOWN == 0 => {
+            if (low..=high).contains(&number) { Quality::Pass } else { Quality::Suspect }
+        }
+        _ => Quality::NotEvaluated,
+    }
+}
+
+impl RegistryLimit {
+    pub fn sentence(self) -> String {
+        format!("there are {} {} already; an operator can raise the limit", self.most, self.what)
+    }
+}
+
+impl Faults {
+    fn add(&mut self, readings: u16, reason: &'static str, offset: u32, sentence: String) {
+        self.readings = self.readings.saturating_add(readings);
+        self.first.get_or_insert(Fault { reason, offset, sentence });
+    }
+
+    fn decode_error(&mut self, readings: u16, error: &DecodeError) {
+        self.add(readings, error.kind.as_str(), error.offset, error.to_string());
+    }
+}

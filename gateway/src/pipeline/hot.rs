@@ -1,0 +1,110 @@
+//! The hot row of a datastream: all that the pipeline needs to classify its next reading.
+
+use codecs::units::Linear;
+
+use crate::observation::{Classification, ResultKind, Row, value_bits_equal};
+
+/// One datastream, about two cache lines.
+#[derive(Clone, Debug)]
+pub struct HotRow {
+    /// Greatest phenomenonTime, µs since 1970 UTC; `i64::MIN` = no row yet.
+    pub watermark_us: i64,
+    /// Newest time that was given to an undated reading.
+    pub last_undated_us: i64,
+    /// The row at the watermark that came last.
+    pub value: u64,
+    pub status: u32,
+    pub unit: u32,
+    pub ordinal: u16,
+    pub kind: ResultKind,
+    /// The message that set the watermark.
+    pub watermark_message: u64,
+    /// The message that touched this datastream last.
+    pub last_message: u64,
+    /// Symbol of the datastream's unit.
+    pub datastream_unit: u32,
+    /// Dictionary number of the unit text that `conversion` is for; `u32::MAX` = none yet.
+    pub conversion_of: u32,
+    pub conversion: Conversion,
+    /// Plausible range in the datastream's unit.
+    pub plausible: Option<(f64, f64)>,
+}
+
+/// What a sent unit means for a datastream.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Conversion {
+    To(Linear),
+    /// Kept as it came: the symbol of the unit, and whether it is unknown to the unit table.
+    AsSent { unit: u32, unknown: bool },
+}
+
+impl HotRow {
+    pub fn new(datastream_unit: u32, plausible: Option<(f64, f64)>) -> Self {
+        Self {
+            watermark_us: i64::MIN,
+            last_undated_us: i64::MIN,
+            value: 0,
+            status: 0,
+            unit: 0,
+            ordinal: 0,
+            kind: ResultKind::Null,
+            watermark_message: 0,
+            last_message: 0,
+            datastream_unit,
+            conversion_of: u32::MAX,
+            conversion: Conversion::To(Linear::IDENTITY),
+            plausible,
+        }
+    }
+
+    /// What can be said of a row at once, before it is folded in.
+    pub fn classify(&self, row: &Row, message_no: u64) -> Classification {
+        if row.time_us > self.watermark_us {
+            return Classification::Inserted;
+        }
+        if row.time_us < self.watermark_us {
+            return Classification::Unresolved;
+        }
+        if row.ordinal > 0 && self.watermark_message == message_no {
+            // The message that opened this time has another value for it: nobody else can have used that ordinal.
+            return Classification::Inserted;
+        }
+        let kind = row.result_kind();
+        // Texts are compared by the store, which has their bytes at hand.
+        let equal = kind != ResultKind::Text
+            && kind == self.kind
+            && row.ordinal == self.ordinal
+            && row.status == self.status
+            && row.unit == self.unit
+            && value_bits_equal(kind, row.value, self.value);
+        if equal { Classification::Duplicate } else { Classification::Unresolved }
+    }
+
+    /// Takes over what a row says. The same in the pipeline and when the observation log is read back.
+    pub fn fold(&mut self, row: &Row, message_no: u64) {
+        self.last_message = message_no;
+        if row.classified() == Classification::Duplicate {
+            return;
+        }
+        if row.flags & Row::FLAG_UNDATED != 0 {
+            self.last_undated_us = self.last_undated_us.max(row.time_us);
+        }
+        if row.classified() == Classification::Inserted {
+            if row.time_us > self.watermark_us {
+                self.watermark_message = message_no;
+            }
+            self.watermark_us = row.time_us;
+            self.value = row.value;
+            self.kind = row.result_kind();
+            self.status = row.status;
+            self.unit = row.unit;
+            self.ordinal = row.ordinal;
+        }
+    }
+
+    /// The time of an undated reading: the receive time, moved on so that it is new to this datastream.
+    pub fn undated_time_us(&self, receive_time_us: i64) -> i64 {
+        let time_us = receive_time_us.max(self.last_undated_us.saturating_add(1));
+        if time_us == self.watermark_us { time_us + 1 } else { time_us }
+    }
+}

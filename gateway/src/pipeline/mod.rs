@@ -1,0 +1,27 @@
+//! The pipeline: runs once per message, in journal order; messages in, one observation frame per step out.
+//!
+//! ```text
+//!  JournalFrame ─▶ mapping (topic → agency, station, property) ─▶ decoder ─▶ rows ─▶ unit, quality ─▶ time, key
+//!                     │ cannot be decoded ─▶ quarantined             Outcomes of the store ─┐
+//!                     ▼                                                                    ▼
+//!                 ObservationFrame ─▶ observation log (synced) ─▶ store, router, quarantine, books
+//! ```
+//!
+//! - [`mapping`]: which topics are observations.
+//! - [`dictionary`]: names and their numbers; makes definitions.
+//! - [`hot`]: one row per datastream: watermark, last value, unit conversion.
+//! - [`decode`]: one message to rows.
+//! - [`resend`]: recognises re-sends of undated messages.
+//! - [`stage`]: frames, the observation log, the thread.
+//!
+//! The only clock is the receive time of the journal frame, so that a replay gives the same result.
+
+mod decode;
+pub mod dictionary;
+pub mod hot;
+pub mod mapping;
+pub mod resend;
+pub mod stage;
+
+pub use decode::MessageDecoder;
+pub use stage::{ObservationConsumer, Pipeline, PipelineConfig, run_pipeline};

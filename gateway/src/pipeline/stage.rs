@@ -1,0 +1,297 @@
+//! The pipeline as a stage: durable journal frames and the store's outcomes in, synced observation frames out.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use crossbeam::channel::{Receiver, RecvTimeoutError, TryRecvError};
+
+use super::decode::MessageDecoder;
+use crate::clock::Clock;
+use crate::journal::{JournalFrame, Lanes};
+use crate::log::{AlignedBuf, LogError, LogWriter, Position, Prepared};
+use crate::metrics::Metrics;
+use crate::observation::{
+    FrameInfo, MessageEntry, MessageOutcome, ObservationFrame, Outcome, RetainedChange, Row, write_frame,
+};
+use crate::pipeline::mapping::MAPPING_VERSION;
+use crate::retained::RetainedBudget;
+
+/// A frame is closed when its rows and payloads come to this much; one message more always fits behind it.
+const FRAME_BYTES_TARGET: usize = 1 << 20;
+
+#[derive(Clone, Debug)]
+pub struct PipelineConfig {
+    /// Capacity of the frame buffer: [`FRAME_BYTES_TARGET`] and the largest message on top.
+    pub frame_bytes_max: usize,
+}
+
+/// Where synced observation frames go. Implementations may wait: the journal's buffers then push back.
+pub trait ObservationConsumer: Send {
+    fn accept(&mut self, frame: &Arc<ObservationFrame>);
+}
+
+pub struct Pipeline {
+    decoder: MessageDecoder,
+    retained: RetainedBudget,
+    log: LogWriter,
+    consumers: Vec<Box<dyn ObservationConsumer>>,
+    lanes: Arc<Lanes>,
+    metrics: Arc<Metrics>,
+    frame: ObservationFrame,
+    payload_bytes: usize,
+    buffer: AlignedBuf,
+    build: u32,
+    next_message_no: u64,
+    next_record_no: u64,
+}
+
+impl std::fmt::Debug for Pipeline {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pipeline").field("log", &self.log).finish_non_exhaustive()
+    }
+}
+
+/// What a pipeline starts from.
+pub struct PipelineStart {
+    pub decoder: MessageDecoder,
+    pub retained: RetainedBudget,
+    /// First message that no observation frame covers.
+    pub next_message_no: u64,
+    pub next_record_no: u64,
+}
+
+impl std::fmt::Debug for PipelineStart {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PipelineStart").field("next_message_no", &self.next_message_no).finish_non_exhaustive()
+    }
+}
+
+impl Pipeline {
+    pub fn new(
+        start: PipelineStart,
+        log: LogWriter,
+        consumers: Vec<Box<dyn ObservationConsumer>>,
+        lanes: Arc<Lanes>,
+        metrics: Arc<Metrics>,
+        config: &PipelineConfig,
+    ) -> Self {
+        Self {
+            decoder: start.decoder,
+            retained: start.retained,
+            log,
+            consumers,
+            lanes,
+            metrics,
+            frame: ObservationFrame::default(),
+            payload_bytes: 0,
+            buffer: AlignedBuf::new(config.frame_bytes_max),
+            build: crc32c::crc32c(concat!(env!("CARGO_PKG_NAME"), " ", env!("CARGO_PKG_VERSION")).as_bytes()),
+            next_message_no: start.next_message_no,
+            next_record_no: start.next_record_no,
+        }
+    }
+
+    /// Decodes one durable journal frame; observation frames are written as they fill. Messages that a frame covers
+    /// already are passed over, so that recovery may hand in a frame again.
+    pub fn step(&mut self, journal: &JournalFrame, io: &mut dyn FnMut(Wait)) -> Result<(), LogError> {
+        let first_message_no = journal.meta.first_message_no;
+        for (index, (_, message)) in journal.messages().enumerate() {
+            let message_no = first_message_no + index as u64;
+            if message_no < self.next_message_no {
+                continue;
+            }
+            self.frame.info.time_us = journal.meta.time_us;
+            self.decoder.decode(&message, message_no, journal.meta.time_us, &mut self.frame);
+            if message.retain && self.retained.admit(message.topic, message.payload.len()) {
+                self.payload_bytes += message.payload.len() + message.topic.len();
+                self.frame.retained.push(RetainedChange {
+                    message_no,
+                    receive_time_us: journal.meta.time_us,
+                    qos: message.qos as u8,
+                    topic: message.topic.to_vec(),
+                    properties: message.properties.to_vec(),
+                    payload: message.payload.to_vec(),
+                });
+            }
+            if self.frame.messages.last().is_some_and(|entry| {
+                matches!(entry.message_outcome(), MessageOutcome::Quarantined | MessageOutcome::Partial)
+            }) {
+                self.payload_bytes += message.payload.len() + message.topic.len() + 256;
+            }
+            self.next_message_no = message_no + 1;
+            if self.frame_bytes() >= FRAME_BYTES_TARGET {
+                self.close_frame(io)?;
+            }
+        }
+        self.next_record_no = journal.meta.first_record_no + u64::from(journal.meta.record_count);
+        if !self.frame.messages.is_empty() {
+            self.close_frame(io)?;
+        }
+        Ok(())
+    }
+
+    /// Appends the store's outcomes as a frame of their own.
+    pub fn step_outcomes(&mut self, outcomes: Vec<Outcome>, io: &mut dyn FnMut(Wait)) -> Result<(), LogError> {
+        self.frame.outcomes = outcomes;
+        self.close_frame(io)
+    }
+
+    /// Frames up to this one are reflected in the catalogue: their segments may be used again.
+    pub fn release(&mut self, next_obs_no: u64) {
+        self.log.release_before(Position::Message(next_obs_no));
+    }
+
+    /// One small step towards the next ready segment.
+    pub fn prepare_step(&mut self) -> Result<Prepared, LogError> {
+        if self.log.needs_preparation() { self.log.prepare_step() } else { Ok(Prepared::Ready) }
+    }
+
+    /// For the resend window's snapshot in the catalogue and for tests.
+    pub fn decoder(&self) -> &MessageDecoder {
+        &self.decoder
+    }
+
+    fn frame_bytes(&self) -> usize {
+        self.frame.rows.len() * size_of::<Row>()
+            + self.frame.messages.len() * size_of::<MessageEntry>()
+            + self.frame.texts.len()
+            + self.frame.definitions.len() * 256
+            + self.payload_bytes
+    }
+
+    fn close_frame(&mut self, io: &mut dyn FnMut(Wait)) -> Result<(), LogError> {
+        let first_message_no = self.frame.messages.first().map_or(self.next_message_no, |entry| entry.message_no);
+        self.frame.info = FrameInfo {
+            first_message_no,
+            next_message_no: self.next_message_no,
+            next_record_no: self.next_record_no,
+            time_us: self.frame.info.time_us,
+            mapping_version: MAPPING_VERSION,
+            build: self.build,
+            zero: 0,
+        };
+        self.buffer.clear();
+        let record_count = write_frame(&self.frame, &mut self.buffer).map_err(|_| LogError::FrameTooLarge {
+            bytes: self.frame_bytes() as u64,
+            parts: 1,
+            bytes_max: self.log.frame_bytes_max(),
+            parts_max: 1,
+        })?;
+        let row_count = self.frame.rows.len() as u32;
+        let meta = loop {
+            let parts = std::slice::from_mut(&mut self.buffer);
+            match self.log.append(parts, record_count, row_count, self.frame.info.time_us) {
+                Ok(meta) => break meta,
+                // No space: nothing is lost, the journal holds the messages until there is.
+                Err(error) if error.is_backpressure() => match self.prepare_step()? {
+                    Prepared::Progress | Prepared::Ready => {}
+                    Prepared::NoSpace | Prepared::BudgetFull => io(Wait::Space),
+                },
+                Err(error) => return Err(error),
+            }
+        };
+        self.metrics.observation_frames.inc();
+        self.metrics.observation_bytes.inc_by(self.buffer.len() as u64);
+        self.publish(meta.frame_no, meta.first_message_no);
+        Ok(())
+    }
+
+    fn publish(&mut self, frame_no: u64, first_obs_no: u64) {
+        let mut frame = std::mem::take(&mut self.frame);
+        self.frame.info.time_us = frame.info.time_us;
+        self.payload_bytes = 0;
+        frame.frame_no = frame_no;
+        frame.first_obs_no = first_obs_no;
+        // The next frame will be about as large.
+        self.frame.rows.reserve(frame.rows.len());
+        self.frame.messages.reserve(frame.messages.len());
+        let processed = frame.info.next_message_no - 1;
+        self.metrics.observations.inc_by(frame.rows.len() as u64);
+        self.metrics.messages_quarantined.inc_by(frame.quarantined.len() as u64);
+        self.metrics
+            .unkeyed_messages
+            .inc_by(frame.messages.iter().map(|entry| u64::from(entry.unkeyed)).sum());
+        self.metrics.processed_messages.set(processed as i64);
+        let frame = Arc::new(frame);
+        for consumer in &mut self.consumers {
+            consumer.accept(&frame);
+        }
+        // Last: whoever reads this number finds the frame with every consumer.
+        self.lanes.positions.processed_messages.store(processed, Ordering::Release);
+    }
+}
+
+/// Why a step wants its thread to wait a little.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// No space for the next segment.
+    Space,
+}
+
+/// What the store tells the pipeline.
+#[derive(Debug)]
+pub enum StoreMessage {
+    Outcomes(Vec<Outcome>),
+    /// The catalogue reflects every frame whose rows are below.
+    Committed { next_obs_no: u64 },
+}
+
+/// How long the pipeline sleeps at most before it looks for outcomes and whether it is to stop.
+const IDLE: Duration = Duration::from_millis(20);
+
+/// The pipeline's thread. Ends when `stop` is set, the journal's frames are all processed and their sender is gone.
+pub fn run_pipeline(
+    pipeline: &mut Pipeline,
+    clock: &dyn Clock,
+    frames: &Receiver<Arc<JournalFrame>>,
+    store: &Receiver<StoreMessage>,
+    stop: &AtomicBool,
+) -> Result<(), LogError> {
+    let mut wait = |_: Wait| std::thread::sleep(IDLE);
+    let mut store_open = true;
+    let mut frames_open = true;
+    let mut last_prepared_us = 0;
+    while store_open || frames_open {
+        match frames.recv_timeout(IDLE) {
+            Ok(frame) => pipeline.step(&frame, &mut wait)?,
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => {
+                frames_open = false;
+                if store_open && let Ok(message) = store.recv_timeout(IDLE) {
+                    handle(pipeline, message, &mut wait)?;
+                }
+            }
+        }
+        loop {
+            match store.try_recv() {
+                Ok(message) => handle(pipeline, message, &mut wait)?,
+                Err(TryRecvError::Empty) => break,
+                Err(TryRecvError::Disconnected) => {
+                    store_open = false;
+                    break;
+                }
+            }
+        }
+        // A prepared segment is worth a little time in between, but not the latency of every frame.
+        let now_us = clock.monotonic_us();
+        if now_us.saturating_sub(last_prepared_us) > 1_000 {
+            pipeline.prepare_step()?;
+            last_prepared_us = now_us;
+        }
+        if stop.load(Ordering::Acquire) && !frames_open && !store_open {
+            break;
+        }
+    }
+    Ok(())
+}
+
+fn handle(pipeline: &mut Pipeline, message: StoreMessage, io: &mut dyn FnMut(Wait)) -> Result<(), LogError> {
+    match message {
+        StoreMessage::Outcomes(outcomes) => pipeline.step_outcomes(outcomes, io),
+        StoreMessage::Committed { next_obs_no } => {
+            pipeline.release(next_obs_no);
+            Ok(())
+        }
+    }
+}
