@@ -23,8 +23,8 @@ pub(super) struct Connection {
     pub(super) dirty: bool,
     /// In the shard's list of connections whose packets wait for room in the journal; not read meanwhile.
     pub(super) stalled: bool,
-    /// The batch for which it stands in the shard's ack list; 0 = none.
-    pub(super) listed_batch: u64,
+    /// The router has more retained messages for it, when it has taken what it got.
+    pub(super) wants_more: bool,
 }
 
 pub(super) enum State {
@@ -56,7 +56,7 @@ impl Connection {
             ready: false,
             dirty: false,
             stalled: false,
-            listed_batch: 0,
+            wants_more: false,
         }
     }
 
@@ -73,6 +73,15 @@ impl Connection {
             State::Open(session) => Some(session),
             _ => None,
         }
+    }
+
+    /// Bytes that wait to be written or for room in the window of unacknowledged messages.
+    pub(super) fn queued_bytes(&self) -> usize {
+        let waiting = match &self.state {
+            State::Open(session) => session.waiting_bytes(),
+            _ => 0,
+        };
+        self.out.len() + waiting
     }
 
     pub(super) fn read(&mut self, buffer: &mut [u8]) -> ReadOutcome {

@@ -19,6 +19,8 @@ pub struct ConnectionId {
 #[derive(Debug)]
 pub enum RouterRequest {
     Left { connection: ConnectionId },
+    /// The connection has taken what a batch with [`DeliveryBatch::more`] brought.
+    More { connection: ConnectionId },
     Subscribe { connection: ConnectionId, client: Arc<str>, packet_id: u16, filters: Vec<FilterRequest> },
     Unsubscribe { connection: ConnectionId, packet_id: u16, filters: Vec<String> },
 }
@@ -58,6 +60,8 @@ impl std::fmt::Debug for ShardMessage {
 pub struct DeliveryBatch {
     pub source: DeliverySource,
     pub deliveries: Vec<Delivery>,
+    /// More retained messages wait for this connection: ask with [`RouterRequest::More`] when it has taken these.
+    pub more: Option<ConnectionId>,
 }
 
 /// Where the bytes of a batch's messages lie. A shard copies what it queues, so nothing is held for long.

@@ -22,7 +22,10 @@ pub mod session;
 pub mod shard;
 mod socket;
 
-pub use delivery::{ConnectionId, Delivery, DeliveryBatch, DeliverySource, FilterRequest, Publication, RouterRequest, ShardMessage};
+pub use delivery::{
+    ConnectionId, Delivery, DeliveryBatch, DeliveryPlace, DeliverySource, FilterRequest, Publication, RouterRequest,
+    ShardMessage,
+};
 pub use limits::MqttLimits;
 pub use shard::{Readiness, Shard};
 pub use socket::Socket;

@@ -157,6 +157,11 @@ impl Session {
         self.subscribed
     }
 
+    /// Bytes of messages that wait for room in the window of unacknowledged ones.
+    pub fn waiting_bytes(&self) -> usize {
+        self.outgoing.waiting_bytes()
+    }
+
     pub fn will(&self) -> Option<&Will> {
         self.parameters.will.as_ref()
     }

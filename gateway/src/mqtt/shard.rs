@@ -413,11 +413,12 @@ impl Shard {
             mapping_version: self.shared.mapping_version,
         };
         let had_output = connection.out.len();
+        let wants_more = connection.wants_more;
         let flow = session.handle_packet(&packet, &mut context, &mut connection.out);
         let has_output = connection.out.len() > had_output;
         match flow {
             Ok(Flow::Next) => {
-                if has_output {
+                if has_output || wants_more {
                     self.mark_dirty(slot);
                     if self.slots[slot as usize].as_ref().is_some_and(|connection| {
                         connection.out.len() > self.shared.limits.session_queue_bytes_max
@@ -714,6 +715,13 @@ impl Shard {
                 }
             }
         }
+        if let Some(id) = batch.more
+            && self.current(id)
+            && let Some(connection) = self.connection(id.slot)
+        {
+            connection.wants_more = true;
+            self.mark_dirty(id.slot);
+        }
     }
 
     fn answer(&mut self, id: ConnectionId, handle: impl FnOnce(&mut Session, &mut Vec<u8>)) {
@@ -743,6 +751,10 @@ impl Shard {
             }
             if matches!(connection.state, State::Closing { .. }) && connection.out.is_empty() {
                 connection.socket().shutdown_write();
+            }
+            if connection.wants_more && connection.queued_bytes() <= self.shared.limits.session_queue_bytes_max / 4 {
+                connection.wants_more = false;
+                self.output.requests.push(RouterRequest::More { connection: self.connection_id(slot) });
             }
         }
         self.dirty.clear();

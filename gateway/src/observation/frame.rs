@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::row::{MessageEntry, Outcome, Row};
-use crate::log::{AlignedBuf, BufferFull, records};
+use crate::log::{AlignedBuf, BufferFull, FrameMeta, records};
 
 const KIND_INFO: u8 = 16;
 const KIND_DEFINITION: u8 = 17;
@@ -22,6 +22,9 @@ const KIND_OUTCOMES: u8 = 24;
 pub struct ObservationFrame {
     /// Number of this frame in the observation log.
     pub frame_no: u64,
+    /// The log's number of the frame's first record, and of the record after its last.
+    pub first_record_no: u64,
+    pub end_record_no: u64,
     /// `obs_no` of the first row; row `i` has `first_obs_no + i`.
     pub first_obs_no: u64,
     pub info: FrameInfo,
@@ -173,10 +176,17 @@ pub fn write_frame(frame: &ObservationFrame, buf: &mut AlignedBuf) -> Result<u32
     Ok(count)
 }
 
-/// Reads a frame back. `payload` is the checked payload of log frame `frame_no`.
-pub fn parse_frame(frame_no: u64, first_obs_no: u64, payload: &[u8]) -> Result<ObservationFrame, ParseError> {
+/// Reads a frame back from the checked payload of a log frame.
+pub fn parse_frame(meta: &FrameMeta, payload: &[u8]) -> Result<ObservationFrame, ParseError> {
+    let frame_no = meta.frame_no;
     let fail = |what| ParseError { frame_no, what };
-    let mut frame = ObservationFrame { frame_no, first_obs_no, ..ObservationFrame::default() };
+    let mut frame = ObservationFrame {
+        frame_no,
+        first_record_no: meta.first_record_no,
+        end_record_no: meta.first_record_no + u64::from(meta.record_count),
+        first_obs_no: meta.first_message_no,
+        ..ObservationFrame::default()
+    };
     for record in records(payload) {
         let record = record.map_err(|_| fail("its records do not fit"))?;
         let body = record.body;

@@ -9,7 +9,7 @@ use crossbeam::channel::{Receiver, RecvTimeoutError, TryRecvError};
 use super::decode::MessageDecoder;
 use crate::clock::Clock;
 use crate::journal::{JournalFrame, Lanes};
-use crate::log::{AlignedBuf, LogError, LogWriter, Position, Prepared};
+use crate::log::{AlignedBuf, FrameMeta, LogError, LogWriter, Position, Prepared};
 use crate::metrics::Metrics;
 use crate::observation::{
     FrameInfo, MessageEntry, MessageOutcome, ObservationFrame, Outcome, RetainedChange, Row, write_frame,
@@ -137,19 +137,14 @@ impl Pipeline {
         self.close_frame(io)
     }
 
-    /// Frames up to this one are reflected in the catalogue: their segments may be used again.
-    pub fn release(&mut self, next_obs_no: u64) {
-        self.log.release_before(Position::Message(next_obs_no));
+    /// Records below are needed by nobody: their segments may be used again.
+    pub fn release(&mut self, record_no: u64) {
+        self.log.release_before(Position::Record(record_no));
     }
 
     /// One small step towards the next ready segment.
     pub fn prepare_step(&mut self) -> Result<Prepared, LogError> {
         if self.log.needs_preparation() { self.log.prepare_step() } else { Ok(Prepared::Ready) }
-    }
-
-    /// For the resend window's snapshot in the catalogue and for tests.
-    pub fn decoder(&self) -> &MessageDecoder {
-        &self.decoder
     }
 
     fn frame_bytes(&self) -> usize {
@@ -193,16 +188,18 @@ impl Pipeline {
         };
         self.metrics.observation_frames.inc();
         self.metrics.observation_bytes.inc_by(self.buffer.len() as u64);
-        self.publish(meta.frame_no, meta.first_message_no);
+        self.publish(&meta);
         Ok(())
     }
 
-    fn publish(&mut self, frame_no: u64, first_obs_no: u64) {
+    fn publish(&mut self, meta: &FrameMeta) {
         let mut frame = std::mem::take(&mut self.frame);
         self.frame.info.time_us = frame.info.time_us;
         self.payload_bytes = 0;
-        frame.frame_no = frame_no;
-        frame.first_obs_no = first_obs_no;
+        frame.frame_no = meta.frame_no;
+        frame.first_record_no = meta.first_record_no;
+        frame.end_record_no = meta.first_record_no + u64::from(meta.record_count);
+        frame.first_obs_no = meta.first_message_no;
         // The next frame will be about as large.
         self.frame.rows.reserve(frame.rows.len());
         self.frame.messages.reserve(frame.messages.len());
@@ -233,8 +230,8 @@ pub enum Wait {
 #[derive(Debug)]
 pub enum StoreMessage {
     Outcomes(Vec<Outcome>),
-    /// The catalogue reflects every frame whose rows are below.
-    Committed { next_obs_no: u64 },
+    /// A restart needs nothing of the observation log below this record.
+    Committed { needed_from_record_no: u64 },
 }
 
 /// How long the pipeline sleeps at most before it looks for outcomes and whether it is to stop.
@@ -289,8 +286,8 @@ pub fn run_pipeline(
 fn handle(pipeline: &mut Pipeline, message: StoreMessage, io: &mut dyn FnMut(Wait)) -> Result<(), LogError> {
     match message {
         StoreMessage::Outcomes(outcomes) => pipeline.step_outcomes(outcomes, io),
-        StoreMessage::Committed { next_obs_no } => {
-            pipeline.release(next_obs_no);
+        StoreMessage::Committed { needed_from_record_no } => {
+            pipeline.release(needed_from_record_no);
             Ok(())
         }
     }

@@ -1,0 +1,17 @@
+//! Who gets what: subscriptions, ordinary messages in journal order, feeds made of observation frames, retained values.
+//!
+//! - [`topic_tree`]: filters to subscriptions.
+//! - [`router`]: the stage and its thread; hands each shard one batch per group.
+//! - [`form`]: topics and JSON of the feeds.
+//! - [`last_values`]: the newest observation of each datastream, which is the retained value of its feed.
+
+mod form;
+mod last_values;
+mod matching;
+mod retained_store;
+pub mod router;
+mod topic_tree;
+
+pub use last_values::{LastValue, LastValues};
+pub use retained_store::RetainedStore;
+pub use router::{Router, RouterInputs, run_router};
