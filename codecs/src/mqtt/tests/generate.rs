@@ -42,34 +42,6 @@ impl Model {
             }
         }
     }
-
-    /// Whether a decoded packet says the same.
-    pub(crate) fn is(&self, packet: &Packet<'_>) -> bool {
-        match (self, packet) {
-            (Self::Packet(expected), packet) => expected == packet,
-            (Self::Subscribe(id, list, properties), Packet::Subscribe(packet)) => {
-                packet.packet_id == *id
-                    && packet.properties == *properties
-                    && packet.subscriptions().eq(list.iter().copied())
-            }
-            (Self::SubAck(id, codes, properties), Packet::SubAck(packet)) => {
-                packet.packet_id == *id
-                    && packet.properties == *properties
-                    && packet.reason_codes().eq(codes.iter().copied())
-            }
-            (Self::Unsubscribe(id, filters, properties), Packet::Unsubscribe(packet)) => {
-                packet.packet_id == *id
-                    && packet.properties == *properties
-                    && packet.filters().eq(filters.iter().copied())
-            }
-            (Self::UnsubAck(id, codes, properties), Packet::UnsubAck(packet)) => {
-                packet.packet_id == *id
-                    && packet.properties == *properties
-                    && packet.reason_codes().eq(codes.iter().copied())
-            }
-            _ => false,
-        }
-    }
 }
 
 fn leak(text: String) -> &'static str {

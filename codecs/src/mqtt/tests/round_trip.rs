@@ -3,7 +3,35 @@
 use proptest::prelude::*;
 
 use super::api::*;
-use super::generate;
+use super::generate::{self, Model};
+
+/// Whether a decoded packet says the same.
+fn says_the_same(model: &Model, packet: &Packet<'_>) -> bool {
+    match (model, packet) {
+        (Model::Packet(expected), packet) => expected == packet,
+        (Model::Subscribe(id, list, properties), Packet::Subscribe(packet)) => {
+            packet.packet_id == *id
+                && packet.properties == *properties
+                && packet.subscriptions().eq(list.iter().copied())
+        }
+        (Model::SubAck(id, codes, properties), Packet::SubAck(packet)) => {
+            packet.packet_id == *id
+                && packet.properties == *properties
+                && packet.reason_codes().eq(codes.iter().copied())
+        }
+        (Model::Unsubscribe(id, filters, properties), Packet::Unsubscribe(packet)) => {
+            packet.packet_id == *id
+                && packet.properties == *properties
+                && packet.filters().eq(filters.iter().copied())
+        }
+        (Model::UnsubAck(id, codes, properties), Packet::UnsubAck(packet)) => {
+            packet.packet_id == *id
+                && packet.properties == *properties
+                && packet.reason_codes().eq(codes.iter().copied())
+        }
+        _ => false,
+    }
+}
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 2_000, ..ProptestConfig::default() })]
@@ -19,7 +47,7 @@ proptest! {
         prop_assert_eq!(&out, b"before");
         prop_assert_eq!(frame_len(&bytes, bytes.len()), Ok(Some(bytes.len())));
         let packet = decode(&bytes, version).map_err(|error| TestCaseError::fail(error.to_string()))?;
-        prop_assert!(model.is(&packet), "{:?} became {:?}", model, packet);
+        prop_assert!(says_the_same(&model, &packet), "{:?} became {:?}", model, packet);
         // And back: the encoder has one way to write each packet.
         let mut again = Vec::new();
         encode_packet(&mut again, version, &packet).expect("it was decoded");
