@@ -50,6 +50,18 @@ fn one_number_takes_at_most_64_bytes() {
     }
 }
 
+/// The bytes that docs/format/telemetry.md explains one by one.
+#[test]
+fn bytes_of_the_page() {
+    let golden =
+        b"\x1c\0\0\0SGT1\0\0\0\0\0\0\x0e\0\x1c\0\x0c\0\x08\0\x14\0\0\0\x06\0\x0e\0\0\0\0\0\x01\0\x12\x04\0\0\
+        \x00\x07\x2b\xf3\xbe\x60\x06\0\x33\x33\x33\x33\x33\x33\x43\x40";
+    assert_eq!(encode(Some(T_0805), Some(1042), &[EncodeReading::number("pm2_5", 38.4)]), golden);
+    let (info, sink) = decoded(golden);
+    assert_eq!(info.map(|info| info.seq), Ok(Some(1042)));
+    assert_eq!(sink.readings, [owned(&EncodeReading::number("pm2_5", 38.4), "pm2_5", Some(T_0805))]);
+}
+
 #[test]
 fn everything_in_one_message() {
     let readings = [

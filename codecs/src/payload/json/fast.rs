@@ -6,7 +6,7 @@
 
 use super::super::number::{self, Number};
 use super::super::{MessageInfo, READINGS_PER_MESSAGE_MAX, ReadingSink};
-use super::members::{self, Member, READING_MEMBERS, ReadingMembers, Scalar, Tags};
+use super::members::{self, Member, READING_MEMBERS, ReadingMembers, Scalar, TAGS_MAX, Tags};
 
 /// Reads a canonical message. `None`: unusual or wrong; the sink may have got readings by then.
 pub(super) fn message(text: &str, sink: &mut impl ReadingSink) -> Option<MessageInfo> {
@@ -57,11 +57,14 @@ pub(super) fn message(text: &str, sink: &mut impl ReadingSink) -> Option<Message
 }
 
 /// Reads the object of one reading on a topic that names its property; see [`message`].
-pub(super) fn reading_object<'a>(text: &'a str, tags: &mut Tags<'a>) -> Option<(ReadingMembers<'a>, usize)> {
+pub(super) fn reading_object<'a>(
+    text: &'a str,
+    found: &mut ReadingMembers<'a>,
+    tags: &mut Tags<'a>,
+) -> Option<()> {
     let mut reader = Reader { text, at: 0 };
-    let (found, tag_count) = reader.reading_members(tags)?;
-    reader.end()?;
-    Some((found, tag_count))
+    reader.reading_members(found, tags)?;
+    reader.end()
 }
 
 fn is_first(member: &Member<'_>) -> bool {
@@ -75,6 +78,7 @@ struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     /// The next byte that is not white space.
+    #[inline]
     fn peek(&mut self) -> Option<u8> {
         loop {
             let byte = *self.text.as_bytes().get(self.at)?;
@@ -85,6 +89,7 @@ impl<'a> Reader<'a> {
         }
     }
 
+    #[inline]
     fn take(&mut self, byte: u8) -> Option<()> {
         if self.peek()? != byte {
             return None;
@@ -94,6 +99,7 @@ impl<'a> Reader<'a> {
     }
 
     /// After a member or element: `false` before the next one, `true` behind the closing bracket.
+    #[inline]
     fn is_last(&mut self, close: u8) -> Option<bool> {
         let byte = self.peek()?;
         self.at += 1;
@@ -108,6 +114,7 @@ impl<'a> Reader<'a> {
         }
     }
 
+    #[inline]
     fn key(&mut self) -> Option<&'a str> {
         self.take(b'"')?;
         let key = self.string()?;
@@ -116,6 +123,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A string's characters, from behind its opening quote to behind its closing one.
+    #[inline]
     fn string(&mut self) -> Option<&'a str> {
         let rest = &self.text.as_bytes()[self.at..];
         let length = rest.iter().position(|byte| STOPS[usize::from(*byte)])?;
@@ -127,6 +135,7 @@ impl<'a> Reader<'a> {
         self.text.get(start..start + length)
     }
 
+    #[inline]
     fn scalar(&mut self) -> Option<Member<'a>> {
         let first = self.peek()?;
         let offset = self.at;
@@ -186,10 +195,11 @@ impl<'a> Reader<'a> {
             return Some(());
         }
         let mut name_buffer = String::new();
-        let mut tags = Tags::default();
+        let mut tags = Tags::new();
         for index in 0..READINGS_PER_MESSAGE_MAX {
-            let (found, tag_count) = self.reading_members(&mut tags)?;
-            match members::finish(&found, &tags[..tag_count], None, info.time_us, &mut name_buffer) {
+            let mut found = ReadingMembers::default();
+            self.reading_members(&mut found, &mut tags)?;
+            match members::finish(&found, &tags, None, info.time_us, &mut name_buffer) {
                 Ok(reading) => {
                     info.readings += 1;
                     sink.reading(reading);
@@ -206,14 +216,14 @@ impl<'a> Reader<'a> {
         None
     }
 
-    /// The members of one reading, and how many tags were put into `tags`.
-    fn reading_members(&mut self, tags: &mut Tags<'a>) -> Option<(ReadingMembers<'a>, usize)> {
+    /// Fills in the members of one reading and its tags.
+    fn reading_members(&mut self, found: &mut ReadingMembers<'a>, tags: &mut Tags<'a>) -> Option<()> {
         self.take(b'{')?;
-        let mut found = ReadingMembers { offset: self.at - 1, ..ReadingMembers::default() };
-        let mut tag_count = 0;
+        found.offset = self.at - 1;
+        tags.clear();
         if self.peek()? == b'}' {
             self.at += 1;
-            return Some((found, 0));
+            return Some(());
         }
         loop {
             let slot = match self.key()? {
@@ -236,28 +246,28 @@ impl<'a> Reader<'a> {
                 }
                 *member = if slot == members::TAGS && self.peek()? == b'{' {
                     let offset = self.at;
-                    tag_count = self.tags(tags)?;
+                    self.tags(tags)?;
                     Member { scalar: Scalar::Object, offset }
                 } else {
                     self.scalar()?
                 };
             }
             if self.is_last(b'}')? {
-                return Some((found, tag_count));
+                return Some(());
             }
         }
     }
 
-    fn tags(&mut self, tags: &mut Tags<'a>) -> Option<usize> {
+    fn tags(&mut self, tags: &mut Tags<'a>) -> Option<()> {
         self.take(b'{')?;
         if self.peek()? == b'}' {
             self.at += 1;
-            return Some(0);
+            return Some(());
         }
-        for (index, tag) in tags.iter_mut().enumerate() {
-            *tag = (self.key()?, self.scalar()?);
+        while tags.len() < TAGS_MAX {
+            tags.push((self.key()?, self.scalar()?));
             if self.is_last(b'}')? {
-                return Some(index + 1);
+                return Some(());
             }
         }
         None

@@ -84,8 +84,10 @@ pub(super) struct ReadingMembers<'a> {
     pub(super) members: [Member<'a>; READING_MEMBERS.len()],
 }
 
-/// The pairs of `tags`. One more than allowed, so that the excess is seen.
-pub(super) type Tags<'a> = [(&'a str, Member<'a>); QUALIFIERS_MAX + 1];
+/// The pairs of `tags`, at most [`TAGS_MAX`]. Takes no memory while there are none.
+pub(super) type Tags<'a> = Vec<(&'a str, Member<'a>)>;
+/// One more than a name may have, so that the excess is seen.
+pub(super) const TAGS_MAX: usize = QUALIFIERS_MAX + 1;
 
 /// Makes the reading. `property` is the topic's where the topic names it; `name_buffer` takes a name that has to be written
 /// anew.
@@ -209,8 +211,7 @@ fn property_name<'a>(
             Err(error) => Err(DecodeError::new(ErrorKind::NameInvalid, offset, error.to_string())),
         };
     }
-    let mut pairs = [("", ""); QUALIFIERS_MAX + 1];
-    let mut count = 0;
+    let mut pairs = Vec::with_capacity(tags.len());
     for (key, member) in tags {
         let value = match member.scalar {
             Scalar::Text(text) => text,
@@ -220,11 +221,9 @@ fn property_name<'a>(
             Scalar::Null => continue,
             _ => return Err(member.wrong_type(key, "a string, number or boolean, as in all `tags`,")),
         };
-        // `Tags` has the same length.
-        pairs[count] = (key, value);
-        count += 1;
+        pairs.push((*key, value));
     }
-    match name::with_qualifiers(property, &pairs[..count], name_buffer) {
+    match name::with_qualifiers(property, &pairs, name_buffer) {
         Ok(()) => Ok(PropertyName::from_checked(name_buffer)),
         Err(error) => Err(DecodeError::new(ErrorKind::NameInvalid, offset, error.to_string())),
     }

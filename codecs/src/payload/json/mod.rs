@@ -13,7 +13,7 @@ mod tests;
 use super::number;
 use super::{DecodeError, ErrorKind, MessageInfo, Reading, ReadingSink, Value};
 use crate::name::{self, PropertyName};
-use members::Tags;
+use members::{ReadingMembers, Tags};
 
 pub(super) fn decode_message(
     payload: &[u8],
@@ -61,12 +61,12 @@ fn decode_object(
     payload: &[u8],
     sink: &mut impl ReadingSink,
 ) -> Result<MessageInfo, DecodeError> {
-    let mut tags = Tags::default();
+    let (mut found, mut tags) = (ReadingMembers::default(), Tags::new());
     if let Ok(text) = std::str::from_utf8(payload)
-        && let Some((found, tag_count)) = fast::reading_object(text, &mut tags)
+        && let Some(()) = fast::reading_object(text, &mut found, &mut tags)
     {
         let mut name_buffer = String::new();
-        let reading = members::finish(&found, &tags[..tag_count], Some(property), None, &mut name_buffer)?;
+        let reading = members::finish(&found, &tags, Some(property), None, &mut name_buffer)?;
         let seq = members::seq(found.members[members::SEQ])?;
         sink.reading(reading);
         return Ok(MessageInfo { seq, time_us: reading.time_us, readings: 1, bad_readings: 0 });

@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 
 use super::super::number;
 use super::super::{DecodeError, ErrorKind, MessageInfo, READINGS_PER_MESSAGE_MAX, ReadingSink};
-use super::members::{self, Member, READING_MEMBERS, ReadingMembers, Scalar, Tags};
+use super::members::{self, Member, READING_MEMBERS, ReadingMembers, Scalar, TAGS_MAX, Tags};
 
 /// A JSON text that has been checked once as a whole.
 pub(super) struct Checked<'a> {
@@ -174,20 +174,20 @@ fn reading(
         collect(Pairs(&mut tag_raws), raw, checked)?;
     }
     let tag_texts: Vec<_> = tag_raws.iter().map(|(_, raw)| Unescaped::of(raw)).collect();
-    let mut tags = Tags::default();
-    if tag_raws.len() > tags.len() {
+    if tag_raws.len() > TAGS_MAX {
         return Err(DecodeError::new(
             ErrorKind::NameInvalid,
             found.members[members::TAGS].offset,
             crate::name::NameError::TooManyQualifiers.to_string(),
         ));
     }
-    for (tag, ((key, raw), text)) in tags.iter_mut().zip(tag_raws.iter().zip(&tag_texts)) {
-        *tag = (key, checked.member(raw, text));
-    }
+    let tags: Tags<'_> = tag_raws
+        .iter()
+        .zip(&tag_texts)
+        .map(|((key, raw), text)| (key.as_str(), checked.member(raw, text)))
+        .collect();
     let mut name_buffer = String::new();
-    let tags = &tags[..tag_raws.len()];
-    let reading = members::finish(&found, tags, topic_property, message_time_us, &mut name_buffer)?;
+    let reading = members::finish(&found, &tags, topic_property, message_time_us, &mut name_buffer)?;
     take(reading, found.members[members::SEQ])
 }
 
@@ -316,7 +316,7 @@ impl<'r> Visitor<'r> for Elements<'_, 'r> {
     }
 }
 
-/// The pairs of `tags`, at most one more than [`Tags`] holds.
+/// The pairs of `tags`, at most one more than [`TAGS_MAX`].
 struct Pairs<'s, 'r>(&'s mut Vec<(String, &'r str)>);
 
 impl<'r> Visitor<'r> for Pairs<'_, 'r> {
@@ -327,7 +327,7 @@ impl<'r> Visitor<'r> for Pairs<'_, 'r> {
     }
 
     fn visit_map<A: MapAccess<'r>>(self, mut map: A) -> Result<(), A::Error> {
-        while self.0.len() <= Tags::default().len() {
+        while self.0.len() <= TAGS_MAX {
             match map.next_entry::<String, &'r RawValue>()? {
                 Some((key, raw)) => self.0.push((key, raw.get())),
                 None => return Ok(()),
