@@ -1,1 +1,23 @@
+//! Helpers of the end-to-end tests in `tests/tests/`: the real binary, clients of all kinds, no sleeping for luck.
+//!
+//! - [`Gateway`] starts `sensor-gateway run` and ends it, gently or by `kill -9`; [`sensor_gateway`] runs any other
+//!   subcommand.
+//! - [`RawMqtt`] speaks MQTT byte by byte, for packets that no decent client sends.
+//! - [`mosquitto_pub`], [`MosquittoSub`] and [`python`] are the clients from outside that `tests/setup.sh` installs.
+//! - [`wait_until`] is how every test waits: for a condition, with a deadline.
+//!
+//! All helpers panic with a sentence when something is not as it must be: they run in tests only.
 
+mod gateway;
+mod http;
+mod mqtt;
+mod outside;
+mod paths;
+mod wait;
+
+pub use gateway::{Gateway, Row, RunOutput, parse_csv, sensor_gateway, sensor_gateway_command};
+pub use http::http_get;
+pub use mqtt::{Frame, RawMqtt};
+pub use outside::{MosquittoSub, mosquitto_pub, python, python_file};
+pub use paths::{binary, new_data_dir, repository};
+pub use wait::{DEADLINE, wait_until};
