@@ -19,3 +19,4 @@ pub mod record;
 pub mod registry;
 pub mod retained;
 pub mod sinks;
+pub mod store;

@@ -1,0 +1,289 @@
+//! The store itself: the fold over frames, and its flush. The rules stand on the page of [`crate::store`].
+
+use std::mem;
+use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
+
+use super::classify::{CLASSIFY_ROWS_MAX, classify};
+use super::files::FooterCache;
+use super::late::{LateBuffer, LateRow};
+use super::memory::{Chunk, Memory};
+use super::row::Version;
+use super::run::{RunWriter, check_and_sweep};
+use super::shared::{Shared, StoreReader, View};
+use super::{FileEntry, StoreConfig, StoreCursor, StoreError};
+use crate::disk::Disk;
+use crate::metrics::Metrics;
+use crate::observation::{Classification, ObservationFrame, Outcome, OutcomeKind, ResultKind, Row};
+use crate::registry::SharedRegistry;
+
+/// See the module page of [`crate::store`].
+#[derive(Debug)]
+pub struct Store {
+    config: StoreConfig,
+    metrics: Arc<Metrics>,
+    shared: Arc<Shared>,
+    writer: RunWriter,
+    memory: Memory,
+    late: LateBuffer,
+    /// Frame that [`Self::apply`] expects; `None` before the first frame of a fresh store.
+    expected_frame: Option<u64>,
+    /// What the last commit said.
+    committed: StoreCursor,
+    /// Receive time of the oldest frame that the next flush will cover.
+    unflushed_since_us: Option<i64>,
+    flush_is_out: bool,
+}
+
+/// Files that are written and not yet committed. The caller commits them with the cursor (and the books) in one
+/// transaction, then gives this back to [`Store::committed`], or to [`Store::abandoned`] if the transaction failed.
+#[derive(Debug)]
+pub struct Flush {
+    pub files_added: Vec<FileEntry>,
+    pub cursor: StoreCursor,
+    pub rows: u64,
+    unflushed_since_us: Option<i64>,
+}
+
+/// When the caller must stop bringing frames. Frames with outcomes must still come through.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pressure {
+    pub must_flush: bool,
+    pub must_classify: bool,
+}
+
+impl Store {
+    /// `files` and `cursor` as the catalogue has them. Removes files that it does not name.
+    pub fn open(
+        disk: Arc<dyn Disk>,
+        config: StoreConfig,
+        files: Vec<FileEntry>,
+        cursor: StoreCursor,
+        registry: SharedRegistry,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, StoreError> {
+        check_and_sweep(&*disk, &files)?;
+        let writer = RunWriter::new(disk.clone(), registry.clone(), config.partition_rows_min, &files)?;
+        let mut view = View::default();
+        add_files(&mut view, files);
+        let shared = Shared {
+            disk,
+            registry,
+            footers: FooterCache::default(),
+            scan_rows_max: config.scan_rows_max,
+            view: RwLock::new(view),
+        };
+        let store = Self {
+            config,
+            metrics,
+            shared: Arc::new(shared),
+            writer,
+            memory: Memory::default(),
+            late: LateBuffer::default(),
+            expected_frame: (cursor != StoreCursor::default()).then_some(cursor.refold_from_frame),
+            committed: cursor,
+            unflushed_since_us: None,
+            flush_is_out: false,
+        };
+        store.publish(store.shared.view.write().unwrap_or_else(PoisonError::into_inner));
+        Ok(store)
+    }
+
+    pub fn reader(&self) -> StoreReader {
+        StoreReader { shared: self.shared.clone() }
+    }
+
+    /// Folds the next frame of the observation log. After an error the store must not be used further: what it holds is
+    /// not what the log says.
+    pub fn apply(&mut self, frame: &Arc<ObservationFrame>) -> Result<(), StoreError> {
+        if let Some(expected) = self.expected_frame.filter(|expected| *expected != frame.frame_no) {
+            return Err(StoreError::FrameGap { expected, found: frame.frame_no });
+        }
+        let in_files = frame.frame_no < self.committed.next_frame;
+        let mut chunk =
+            Chunk::with_capacity(if in_files { 0 } else { frame.rows.len() + frame.outcomes.len() });
+        for outcome in &frame.outcomes {
+            self.settle(frame.frame_no, outcome, in_files, &mut chunk)?;
+        }
+        for (obs_no, row) in (frame.first_obs_no..).zip(&frame.rows) {
+            match row.classified() {
+                Classification::Duplicate => {}
+                Classification::Inserted if in_files => {}
+                Classification::Inserted => {
+                    let (version, text) = version(frame, row)?;
+                    chunk.push(version, text);
+                }
+                Classification::Unresolved => {
+                    let (row, text) = version(frame, row)?;
+                    self.late.push(LateRow { obs_no, frame_no: frame.frame_no, row, text: text.into() });
+                }
+            }
+        }
+        self.expected_frame = Some(frame.frame_no + 1);
+        if !in_files {
+            self.unflushed_since_us.get_or_insert(frame.info.time_us);
+        }
+        if !chunk.rows.is_empty() {
+            self.memory.push(chunk);
+        }
+        self.publish(self.shared.view.write().unwrap_or_else(PoisonError::into_inner));
+        Ok(())
+    }
+
+    fn settle(
+        &mut self,
+        frame_no: u64,
+        outcome: &Outcome,
+        in_files: bool,
+        chunk: &mut Chunk,
+    ) -> Result<(), StoreError> {
+        let Some(late) = self.late.settle(outcome.obs_no) else {
+            // Of a frame that files reflect, an outcome may belong to a row from before the refold.
+            if in_files {
+                return Ok(());
+            }
+            return Err(StoreError::UnknownOutcome { frame_no, obs_no: outcome.obs_no });
+        };
+        let stored = matches!(outcome.outcome_kind(), OutcomeKind::Inserted | OutcomeKind::Corrected);
+        if stored && !in_files {
+            chunk.push(Version { revision: outcome.revision, ..late.row }, &late.text);
+        }
+        Ok(())
+    }
+
+    /// Classifies the oldest late rows if they are due (or `force`) and no batch is out. The outcomes must go to the
+    /// observation log; they take effect when they come back through [`Self::apply`]. Not to be called before the whole
+    /// log was applied.
+    pub fn classify_due(&mut self, now_us: i64, force: bool) -> Result<Option<Vec<Outcome>>, StoreError> {
+        let Some(oldest) = self.late.oldest() else { return Ok(None) };
+        let due = force
+            || is_older(oldest.row.result_time_us, now_us, self.config.late_interval_ms)
+            || self.late.len() >= self.config.late_rows_max / 2
+            || self.late.text_bytes() >= self.config.text_bytes_in_memory_max;
+        if !due || self.late.batch_is_out() {
+            return Ok(None);
+        }
+        let batch = self.late.oldest_rows(CLASSIFY_ROWS_MAX);
+        let outcomes = classify(&self.shared, &self.shared.view(), &batch)?;
+        if let Some(last) = outcomes.last() {
+            self.late.batch_went_out(outcomes.len() as u64, last.obs_no);
+        }
+        Ok(Some(outcomes))
+    }
+
+    /// Writes what is in memory into files if that is due (or `force`), there is something to commit, and no flush is
+    /// out. After an error nothing has changed; it may be tried again (see [`StoreError::is_no_space`]).
+    pub fn flush(&mut self, now_us: i64, force: bool) -> Result<Option<Flush>, StoreError> {
+        let Some(next_frame) = self.expected_frame else { return Ok(None) };
+        let due = force
+            || self.memory.rows >= self.config.flush_rows_max
+            || self.memory.text_bytes >= self.config.text_bytes_in_memory_max
+            || self
+                .unflushed_since_us
+                .is_some_and(|since| is_older(since, now_us, self.config.flush_interval_ms));
+        let cursor = StoreCursor {
+            refold_from_frame: self.late.oldest().map_or(next_frame, |late| late.frame_no),
+            // While a refold is under way, what the last commit covered stays covered.
+            next_frame: next_frame.max(self.committed.next_frame),
+        };
+        if !due || self.flush_is_out || cursor == self.committed || next_frame < self.committed.next_frame {
+            return Ok(None);
+        }
+        let files_added = self.writer.write(&self.memory.chunks)?;
+        self.memory.frozen = self.memory.chunks.len();
+        self.flush_is_out = true;
+        let unflushed_since_us = mem::take(&mut self.unflushed_since_us);
+        Ok(Some(Flush { files_added, cursor, rows: self.memory.rows, unflushed_since_us }))
+    }
+
+    /// The transaction with the flush's files and cursor is durable: from here on its rows are read from the files.
+    pub fn committed(&mut self, flush: Flush) {
+        self.memory.drop_frozen();
+        self.committed = flush.cursor;
+        self.flush_is_out = false;
+        self.metrics.store_flushes.inc();
+        self.metrics.store_rows_flushed.inc_by(flush.rows);
+        let mut view = self.shared.view.write().unwrap_or_else(PoisonError::into_inner);
+        add_files(&mut view, flush.files_added);
+        self.publish(view);
+    }
+
+    /// The transaction failed: its files are removed, and the rows will be flushed again.
+    pub fn abandoned(&mut self, flush: Flush) {
+        self.writer.remove(&flush.files_added);
+        self.memory.frozen = 0;
+        self.flush_is_out = false;
+        self.unflushed_since_us = flush.unflushed_since_us.or(self.unflushed_since_us);
+    }
+
+    /// Whether the bounds of memory are reached.
+    pub fn pressure(&self) -> Pressure {
+        Pressure {
+            must_flush: self.memory.rows >= self.config.rows_in_memory_max
+                || self.memory.text_bytes >= 2 * self.config.text_bytes_in_memory_max,
+            must_classify: self.late.len() >= self.config.late_rows_max
+                || self.late.text_bytes() >= 2 * self.config.text_bytes_in_memory_max,
+        }
+    }
+
+    /// The last cursor that was committed.
+    pub fn cursor(&self) -> StoreCursor {
+        self.committed
+    }
+
+    /// Shows readers what is in memory now, in one step with whatever else changed in the view.
+    fn publish(&self, mut view: RwLockWriteGuard<'_, View>) {
+        let unchanged = |(old, new): (&Arc<Chunk>, &Arc<Chunk>)| Arc::ptr_eq(old, new);
+        let same = view.chunks.iter().zip(&self.memory.chunks).take_while(|pair| unchanged(*pair)).count();
+        view.chunks.truncate(same);
+        view.chunks.extend_from_slice(&self.memory.chunks[same..]);
+        view.counts.rows_in_memory = self.memory.rows;
+        view.counts.rows_unresolved = self.late.len();
+        self.metrics.store_rows_in_memory.set(self.memory.rows as i64);
+        self.metrics.store_rows_unresolved.set(self.late.len() as i64);
+        self.metrics.store_files.set(view.counts.files as i64);
+    }
+}
+
+fn add_files(view: &mut View, files: Vec<FileEntry>) {
+    view.counts.files += files.len() as u64;
+    view.counts.rows_in_files += files.iter().map(|file| file.row_count).sum::<u64>();
+    view.counts.bytes_in_files += files.iter().map(|file| file.bytes).sum::<u64>();
+    Arc::make_mut(&mut view.files).extend(files.into_iter().map(Arc::new));
+}
+
+fn is_older(since_us: i64, now_us: i64, interval_ms: u64) -> bool {
+    let interval_us = i64::try_from(interval_ms.saturating_mul(1_000)).unwrap_or(i64::MAX);
+    now_us.saturating_sub(since_us) >= interval_us
+}
+
+/// The row as the store keeps it, and its text.
+fn version<'a>(frame: &'a ObservationFrame, row: &Row) -> Result<(Version, &'a [u8]), StoreError> {
+    let malformed = |what| StoreError::MalformedFrame { frame_no: frame.frame_no, what };
+    let message = frame.messages.get(row.message as usize);
+    let message = message.ok_or_else(|| malformed("has a row without its message"))?;
+    let text = match row.result_kind() {
+        ResultKind::Text => {
+            let span = row.text_span();
+            let rest = frame.texts.get(span.offset as usize..);
+            let text = rest.and_then(|rest| rest.get(..span.len as usize));
+            text.ok_or_else(|| malformed("has a row whose text lies outside"))?
+        }
+        _ => &[],
+    };
+    let version = Version {
+        time_us: row.time_us,
+        value: row.value,
+        seq_plus_1: row.seq_plus_1,
+        position: message.message_no,
+        result_time_us: message.receive_time_us,
+        datastream: row.datastream,
+        unit: row.unit,
+        status: row.status,
+        revision: 0,
+        ordinal: row.ordinal,
+        kind: row.kind,
+        quality: row.quality,
+        flags: row.flags,
+    };
+    Ok((version, text))
+}

@@ -1,0 +1,300 @@
+//! Queries: rows by datastream and time, merged from memory and all files, in order of time and in bounded memory.
+//!
+//! Files overlap in time, and no file is in order of time. So a scan goes through time in windows: it collects the rows of
+//! the window from everything that overlaps it, and when they become too many it halves the window at their median time
+//! and forgets the later half. What is left is sorted and given; the next window starts where this one ended.
+
+use std::sync::Arc;
+use std::vec;
+
+use super::files::read_file;
+use super::memory::Chunk;
+use super::row::{KeyBounds, RowSink, StoredRow, Version};
+use super::shared::{Shared, Symbols};
+use super::{FileEntry, StoreError};
+
+/// Rows that a scan with a small limit may hold all the same.
+const WINDOW_ROWS_MIN: usize = 4_096;
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Order {
+    /// By phenomenonTime, then datastream, ordinal, revision.
+    #[default]
+    OldestFirst,
+    /// Newest phenomenonTime first; within one time as above.
+    NewestFirst,
+}
+
+/// Which rows, and in which order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Query {
+    /// Empty = all.
+    pub datastreams: Vec<u32>,
+    /// phenomenonTime from here …
+    pub from_us: i64,
+    /// … to before here.
+    pub to_us: i64,
+    pub limit: Option<usize>,
+    /// All revisions, not only the one in force.
+    pub revisions: bool,
+    pub order: Order,
+}
+
+impl Default for Query {
+    /// Everything that is in force.
+    fn default() -> Self {
+        Self {
+            datastreams: Vec::new(),
+            from_us: i64::MIN,
+            to_us: i64::MAX,
+            limit: None,
+            revisions: false,
+            order: Order::OldestFirst,
+        }
+    }
+}
+
+/// An iterator over the rows of a [`Query`]. After an error it ends.
+#[derive(Debug)]
+pub struct Scan {
+    shared: Arc<Shared>,
+    symbols: Symbols,
+    chunks: Vec<Arc<Chunk>>,
+    /// Those that may have rows from the window on, by the first rank that they may have.
+    files: Vec<Arc<FileEntry>>,
+    window: Window,
+    /// Where the whole scan ends.
+    end_rank: i64,
+    left: usize,
+    revisions: bool,
+    ready: vec::IntoIter<StoredRow>,
+    #[cfg(test)]
+    pub(super) rows_held_max: usize,
+}
+
+impl Scan {
+    pub(super) fn new(shared: Arc<Shared>, query: &Query) -> Self {
+        let mut datastreams = query.datastreams.clone();
+        datastreams.sort_unstable();
+        datastreams.dedup();
+        let descending = query.order == Order::NewestFirst;
+        let rank = Rank { descending };
+        // An empty range must stay empty when it is mirrored, and `to` is exclusive on both sides.
+        let (start_rank, end_rank) = match (query.from_us < query.to_us, descending) {
+            (false, _) => (0, 0),
+            (true, false) => (query.from_us, query.to_us),
+            (true, true) => (rank.of(query.to_us - 1), rank.of(query.from_us).saturating_add(1)),
+        };
+        let left = query.limit.unwrap_or(usize::MAX);
+        let rows_max = left.saturating_mul(4).max(WINDOW_ROWS_MIN).min(shared.scan_rows_max);
+        let view = shared.view();
+        let window = Window {
+            rank,
+            datastreams,
+            last_datastream: None,
+            start_rank,
+            end_rank,
+            rows_max,
+            halve_at: rows_max,
+            rows: Vec::new(),
+            texts: Vec::new(),
+        };
+        let mut files: Vec<_> =
+            view.files.iter().filter(|file| window.may_match(&file.bounds())).cloned().collect();
+        files.sort_by_key(|file| rank.range(&file.bounds()).0);
+        Self {
+            symbols: Symbols::new(shared.registry.clone()),
+            shared,
+            chunks: view.chunks,
+            files,
+            window,
+            end_rank,
+            left,
+            revisions: query.revisions,
+            ready: Vec::new().into_iter(),
+            #[cfg(test)]
+            rows_held_max: 0,
+        }
+    }
+
+    /// Collects, sorts and gives the next window.
+    fn fill(&mut self) -> Result<(), StoreError> {
+        let window = &mut self.window;
+        window.end_rank = self.end_rank;
+        window.halve_at = window.rows_max;
+        for chunk in &self.chunks {
+            chunk.give(window);
+        }
+        let rank = window.rank;
+        self.files.retain(|file| rank.range(&file.bounds()).1 >= window.start_rank);
+        for file in &self.files {
+            let bounds = file.bounds();
+            if rank.range(&bounds).0 >= window.end_rank {
+                break;
+            }
+            if window.may_match(&bounds) {
+                let file = (file.file_no, file.path.as_str());
+                read_file(&*self.shared.disk, &self.shared.footers, &mut self.symbols, file, window)?;
+            }
+        }
+        #[cfg(test)]
+        {
+            self.rows_held_max = self.rows_held_max.max(window.rows.capacity());
+        }
+        let mut rows = std::mem::take(&mut window.rows);
+        rows.sort_unstable_by_key(|row| (rank.of(row.time_us), row.datastream, row.ordinal, row.revision));
+        if !self.revisions {
+            keep_last_revisions(&mut rows);
+        }
+        rows.truncate(self.left);
+        self.left -= rows.len();
+        let texts = std::mem::take(&mut window.texts);
+        self.ready = self.symbols.stored_rows(rows.iter().map(|row| (row, row.text(&texts)))).into_iter();
+        rows.clear();
+        window.rows = rows;
+        window.start_rank = window.end_rank;
+        Ok(())
+    }
+
+    fn is_finished(&self) -> bool {
+        self.left == 0 || self.window.start_rank >= self.end_rank
+    }
+}
+
+impl Iterator for Scan {
+    type Item = Result<StoredRow, StoreError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            if let Some(row) = self.ready.next() {
+                return Some(Ok(row));
+            }
+            if self.is_finished() {
+                return None;
+            }
+            if let Err(error) = self.fill() {
+                self.left = 0;
+                return Some(Err(error));
+            }
+        }
+    }
+}
+
+/// Of neighbours with the same key only the last, which has the highest revision, stays.
+fn keep_last_revisions(rows: &mut Vec<Version>) {
+    let key = |row: &Version| (row.time_us, row.datastream, row.ordinal);
+    let mut kept = 0;
+    for at in 0..rows.len() {
+        if at + 1 == rows.len() || key(&rows[at]) != key(&rows[at + 1]) {
+            rows[kept] = rows[at];
+            kept += 1;
+        }
+    }
+    rows.truncate(kept);
+}
+
+/// Makes one order of both: the rank of a time rises in the order of the scan.
+#[derive(Clone, Copy, Debug)]
+struct Rank {
+    descending: bool,
+}
+
+impl Rank {
+    fn of(self, time_us: i64) -> i64 {
+        if self.descending { !time_us } else { time_us }
+    }
+
+    /// Lowest and highest rank within bounds.
+    fn range(self, bounds: &KeyBounds) -> (i64, i64) {
+        if self.descending {
+            (!bounds.time_max_us, !bounds.time_min_us)
+        } else {
+            (bounds.time_min_us, bounds.time_max_us)
+        }
+    }
+}
+
+/// The rows of `start_rank .. end_rank`; shrinks when they become too many.
+#[derive(Debug)]
+struct Window {
+    rank: Rank,
+    /// Sorted; empty = all.
+    datastreams: Vec<u32>,
+    /// The datastream that was looked up last, and whether it is wanted.
+    last_datastream: Option<(u32, bool)>,
+    start_rank: i64,
+    end_rank: i64,
+    rows_max: usize,
+    /// Rows at which the window is halved next.
+    halve_at: usize,
+    rows: Vec<Version>,
+    texts: Vec<u8>,
+}
+
+impl Window {
+    fn wants(&mut self, datastream: u32) -> bool {
+        match self.last_datastream {
+            Some((last, wanted)) if last == datastream => wanted,
+            _ => {
+                let wanted =
+                    self.datastreams.is_empty() || self.datastreams.binary_search(&datastream).is_ok();
+                self.last_datastream = Some((datastream, wanted));
+                wanted
+            }
+        }
+    }
+
+    /// Ends the window at the median of its rows and forgets the rows behind. Rows of one time can't be parted: if all have
+    /// the same, there is nothing to halve and the window holds more than it should.
+    fn halve(&mut self) {
+        let mut ranks: Vec<i64> = self.rows.iter().map(|row| self.rank.of(row.time_us)).collect();
+        let middle = ranks.len() / 2;
+        let median = *ranks.select_nth_unstable(middle).1;
+        let lowest = ranks.iter().copied().min().unwrap_or(median);
+        let end = if median > lowest {
+            Some(median)
+        } else {
+            ranks.iter().copied().filter(|rank| *rank > lowest).min()
+        };
+        let Some(end) = end else { return };
+        self.end_rank = end;
+        let rank = self.rank;
+        self.rows.retain(|row| rank.of(row.time_us) < end);
+        let old_texts = std::mem::take(&mut self.texts);
+        for row in &mut self.rows {
+            let text = row.text(&old_texts);
+            row.move_text(text, &mut self.texts);
+        }
+    }
+}
+
+impl RowSink for Window {
+    fn may_match(&self, bounds: &KeyBounds) -> bool {
+        let (low, high) = self.rank.range(bounds);
+        if low >= self.end_rank || high < self.start_rank {
+            return false;
+        }
+        let at = self.datastreams.partition_point(|datastream| *datastream < bounds.datastream_min);
+        self.datastreams.is_empty()
+            || self.datastreams.get(at).is_some_and(|next| *next <= bounds.datastream_max)
+    }
+
+    fn matches(&mut self, datastream: u32, time_us: i64) -> bool {
+        let rank = self.rank.of(time_us);
+        (self.start_rank..self.end_rank).contains(&rank) && self.wants(datastream)
+    }
+
+    fn take(&mut self, row: &Version, text: &[u8]) {
+        // The window may have shrunk since `matches`.
+        if self.rank.of(row.time_us) >= self.end_rank {
+            return;
+        }
+        let mut row = *row;
+        row.move_text(text, &mut self.texts);
+        self.rows.push(row);
+        if self.rows.len() >= self.halve_at {
+            self.halve();
+            self.halve_at = self.rows_max.max(2 * self.rows.len());
+        }
+    }
+}
