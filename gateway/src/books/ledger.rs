@@ -1,0 +1,144 @@
+//! The ledger: the answer of the books in the words of the outside contract.
+
+use serde::Serialize;
+
+use super::{HOUR_US, hour_of};
+use crate::catalogue::{BookCounts, BookQuery, CatalogueError, History, OTHER_ID};
+use crate::registry::Registry;
+
+/// `None` = any. A name that nobody has matches nothing; "(other)" matches what found no room in its hour.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LedgerFilter {
+    pub agency: Option<String>,
+    pub client: Option<String>,
+    /// Code of the station, of whichever agency where `agency` is not given; `{agency}/{station}` names one.
+    pub station: Option<String>,
+    /// Receive time, µs since 1970 UTC: whole hours from the one that holds `from_us` …
+    pub from_us: Option<i64>,
+    /// … up to the one that holds the last µs before `to_us`.
+    pub to_us: Option<i64>,
+}
+
+pub(super) enum Scope {
+    Everything,
+    Nothing,
+    Rows(BookQuery),
+}
+
+impl LedgerFilter {
+    pub(super) fn scope(&self, registry: &Registry) -> Scope {
+        if *self == Self::default() {
+            return Scope::Everything;
+        }
+        self.query(registry).map_or(Scope::Nothing, Scope::Rows)
+    }
+
+    fn query(&self, registry: &Registry) -> Option<BookQuery> {
+        let id = |name: &str, id: Option<u32>| if name == super::OTHER_NAME { Some(OTHER_ID) } else { id };
+        let mut query = BookQuery {
+            from_hour: self.from_us.map(hour_of),
+            to_hour: self.to_us.map(|to| to.div_euclid(HOUR_US) + i64::from(to.rem_euclid(HOUR_US) != 0)),
+            ..BookQuery::default()
+        };
+        if let Some(code) = &self.agency {
+            query.agency = Some(id(code, registry.agency_id(code))?);
+        }
+        if let Some(name) = &self.client {
+            query.client = Some(id(name, registry.client_id(name))?);
+        }
+        if let Some(station) = &self.station {
+            let stations = match station.split_once('/') {
+                _ if station == super::OTHER_NAME => vec![OTHER_ID],
+                Some((agency, code)) => vec![registry.station_id(registry.agency_id(agency)?, code)?],
+                None => (0..registry.agency_count())
+                    .filter(|agency| query.agency.is_none_or(|wanted| wanted == *agency))
+                    .filter_map(|agency| registry.station_id(agency, station))
+                    .collect(),
+            };
+            if stations.is_empty() {
+                return None;
+            }
+            query.stations = Some(stations);
+        }
+        Some(query)
+    }
+}
+
+/// A ledger that may lack closed hours.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct LedgerPart {
+    pub(super) durable: u64,
+    pub(super) processed: u64,
+    pub(super) pending: u64,
+    pub(super) counts: BookCounts,
+    pub(super) flushed: Option<u64>,
+    /// The closed hours to be added.
+    pub(super) older: Option<BookQuery>,
+}
+
+impl LedgerPart {
+    /// Adds the closed hours; they never change, so nothing that happened meanwhile matters.
+    pub fn complete(mut self, history: &mut dyn History) -> Result<Ledger, CatalogueError> {
+        if let Some(query) = &self.older {
+            self.counts.add(&history.book_sums(query)?);
+        }
+        let counts = &self.counts;
+        Ok(Ledger {
+            durable: self.durable,
+            processed: self.processed,
+            messages: MessageLedger {
+                received: counts.messages() + self.pending,
+                decoded: counts.decoded,
+                partial: counts.partial,
+                quarantined: counts.quarantined_messages,
+                ignored: counts.ignored,
+                pending: self.pending,
+            },
+            observations: ObservationLedger {
+                total: counts.observations(),
+                inserted: counts.inserted,
+                corrected: counts.corrected,
+                outranked: counts.outranked,
+                duplicate: counts.duplicate,
+                unresolved: counts.unresolved,
+                quarantined: counts.quarantined_readings,
+                flushed: self.flushed,
+            },
+        })
+    }
+}
+
+/// The answer of `GET /api/v1/ledger`. In both groups the parts sum to the first member (`flushed` aside).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Ledger {
+    /// Messages durable in the journal.
+    pub durable: u64,
+    /// Messages covered by the frames that these counts are made of.
+    pub processed: u64,
+    pub messages: MessageLedger,
+    pub observations: ObservationLedger,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct MessageLedger {
+    pub received: u64,
+    pub decoded: u64,
+    pub partial: u64,
+    pub quarantined: u64,
+    pub ignored: u64,
+    /// Durable and not processed. Not narrowed by names: 0 where a name is asked for.
+    pub pending: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct ObservationLedger {
+    pub total: u64,
+    pub inserted: u64,
+    pub corrected: u64,
+    pub outranked: u64,
+    pub duplicate: u64,
+    pub unresolved: u64,
+    pub quarantined: u64,
+    /// Rows in the store's committed files; `null` in a narrowed ledger, since files hold rows of many hours and stations.
+    pub flushed: Option<u64>,
+}

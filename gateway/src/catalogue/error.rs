@@ -1,0 +1,48 @@
+use std::path::PathBuf;
+
+use rusqlite::ErrorCode;
+use rusqlite::ffi::SQLITE_IOERR_SHMSIZE;
+use thiserror::Error;
+
+#[derive(Debug, Error)]
+pub enum CatalogueError {
+    #[error("{}: no space for a commit: {reason}; free some space, it is tried again", path.display())]
+    NoSpace { path: PathBuf, reason: String },
+    #[error("{}: another process holds the write lock; end it, the commit is tried again", path.display())]
+    Busy { path: PathBuf },
+    #[error("{}: written in format {found}, this build reads up to {known}: use a newer build", path.display())]
+    TooNew { path: PathBuf, found: i64, known: i64 },
+    #[error("{}: this is not a catalogue of the sensor gateway; move it out of the data directory", path.display())]
+    Foreign { path: PathBuf },
+    #[error("an earlier commit to the catalogue failed; nothing more is committed, start the gateway again")]
+    Failed,
+    #[error("{}: {source}", path.display())]
+    Sqlite { path: PathBuf, source: rusqlite::Error },
+}
+
+impl CatalogueError {
+    /// Nothing was committed and nothing is lost: the same call may succeed later.
+    pub fn is_backpressure(&self) -> bool {
+        matches!(self, Self::NoSpace { .. } | Self::Busy { .. })
+    }
+
+    pub(super) fn of_sqlite(path: &std::path::Path, source: rusqlite::Error) -> Self {
+        let path = path.to_owned();
+        match &source {
+            rusqlite::Error::SqliteFailure(error, _)
+                if error.code == ErrorCode::DiskFull || error.extended_code == SQLITE_IOERR_SHMSIZE =>
+            {
+                Self::NoSpace { path, reason: source.to_string() }
+            }
+            rusqlite::Error::SqliteFailure(error, _)
+                if matches!(error.code, ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) =>
+            {
+                Self::Busy { path }
+            }
+            rusqlite::Error::SqliteFailure(error, _) if error.code == ErrorCode::NotADatabase => {
+                Self::Foreign { path }
+            }
+            _ => Self::Sqlite { path, source },
+        }
+    }
+}

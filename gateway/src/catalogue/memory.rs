@@ -1,0 +1,229 @@
+//! The catalogue of a simulation: in memory, shared by its handles, each commit one atomic step.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::book_rows::{BookCounts, BookHour, BookKey, BookQuery, BookRow, BooksSnapshot, UnresolvedRun};
+use super::commit::{Commit, DatastreamState, Snapshot};
+use super::quarantine_rows::{QuarantineEntry, QuarantineFilter, QuarantineItem, QuarantineTotals};
+use super::{Catalogue, CatalogueError, Checkpoint, History};
+use crate::observation::{Definition, ResendMark, RetainedChange};
+use crate::store::FileEntry;
+
+/// How the next commit fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CommitFault {
+    /// As on a full disk: nothing is committed, a later try may succeed.
+    NoSpace,
+    /// The process died before the commit reached the disk.
+    Lost,
+    /// The process died after the commit reached the disk and before it was told so.
+    DoneAndLost,
+}
+
+/// Clones are handles of the same catalogue: keep one, drop the gateway, give it to the next one.
+#[derive(Clone, Debug, Default)]
+pub struct MemoryCatalogue {
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    faults: VecDeque<Option<CommitFault>>,
+    commits: u64,
+    checkpoint: Checkpoint,
+    agencies: BTreeMap<u32, Definition>,
+    clients: BTreeMap<u32, Definition>,
+    symbols: BTreeMap<u32, Definition>,
+    stations: BTreeMap<u32, Definition>,
+    datastreams: BTreeMap<u32, Definition>,
+    files: BTreeMap<u64, FileEntry>,
+    totals: super::BookTotals,
+    hours: BTreeMap<i64, BookHour>,
+    rows: BTreeMap<(i64, BookKey), BookCounts>,
+    unresolved: Vec<UnresolvedRun>,
+    datastream_states: BTreeMap<u32, DatastreamState>,
+    retained: BTreeMap<Vec<u8>, RetainedChange>,
+    resend_marks: Vec<ResendMark>,
+    quarantine: BTreeMap<(u64, u32), Arc<QuarantineItem>>,
+    quarantine_totals: QuarantineTotals,
+}
+
+impl MemoryCatalogue {
+    /// The commits after the next `after` fail in this way, once.
+    pub fn fail_commit(&self, after: usize, fault: CommitFault) {
+        let mut state = self.state();
+        if state.faults.len() <= after {
+            state.faults.resize(after + 1, None);
+        }
+        state.faults[after] = Some(fault);
+    }
+
+    /// How many commits were carried out.
+    pub fn commits(&self) -> u64 {
+        self.state().commits
+    }
+
+    // The state is whole whenever the lock is free, so a panic elsewhere does not spoil it.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Catalogue for MemoryCatalogue {
+    fn load(&mut self) -> Result<Snapshot, CatalogueError> {
+        Ok(self.state().snapshot())
+    }
+
+    fn commit(&mut self, commit: &Commit) -> Result<(), CatalogueError> {
+        let mut state = self.state();
+        match state.faults.pop_front().flatten() {
+            None => {
+                state.apply(commit);
+                Ok(())
+            }
+            Some(CommitFault::NoSpace) => Err(CatalogueError::NoSpace {
+                path: PathBuf::from("(memory)"),
+                reason: "simulated".to_owned(),
+            }),
+            Some(CommitFault::Lost) => Err(CatalogueError::Failed),
+            Some(CommitFault::DoneAndLost) => {
+                state.apply(commit);
+                Err(CatalogueError::Failed)
+            }
+        }
+    }
+
+    fn history(&self) -> Result<Box<dyn History>, CatalogueError> {
+        Ok(Box::new(self.clone()))
+    }
+}
+
+impl State {
+    fn apply(&mut self, commit: &Commit) {
+        self.commits += 1;
+        self.checkpoint = commit.checkpoint.clone();
+        for definition in &commit.definitions {
+            let (table, id) = match definition {
+                Definition::Agency { id, .. } => (&mut self.agencies, *id),
+                Definition::Client { id, .. } => (&mut self.clients, *id),
+                Definition::Symbol { id, .. } => (&mut self.symbols, *id),
+                Definition::Station { id, .. } => (&mut self.stations, *id),
+                Definition::Datastream { id, .. } => (&mut self.datastreams, *id),
+            };
+            table.insert(id, definition.clone());
+        }
+        for file_no in &commit.files_removed {
+            self.files.remove(file_no);
+        }
+        self.files.extend(commit.files_added.iter().map(|file| (file.file_no, file.clone())));
+        self.totals = commit.books.totals;
+        self.rows.extend(commit.books.rows.iter().map(|row| ((row.hour, row.key), row.counts)));
+        self.hours.extend(commit.books.hours.iter().map(|hour| (hour.hour, *hour)));
+        if let Some(runs) = &commit.books.unresolved {
+            self.unresolved.clone_from(runs);
+        }
+        self.datastream_states.extend(commit.datastream_states.iter().cloned());
+        for change in &commit.retained {
+            if change.payload.is_empty() {
+                self.retained.remove(&change.topic);
+            } else {
+                self.retained.insert(change.topic.clone(), change.clone());
+            }
+        }
+        if let Some(marks) = &commit.resend_marks {
+            self.resend_marks.clone_from(marks);
+        }
+        self.quarantine(commit);
+    }
+
+    fn quarantine(&mut self, commit: &Commit) {
+        let totals = &mut self.quarantine_totals;
+        for item in &commit.quarantine.items {
+            let key = (item.entry.position, item.entry.ordinal);
+            if let std::collections::btree_map::Entry::Vacant(place) = self.quarantine.entry(key) {
+                place.insert(item.clone());
+                totals.entries += 1;
+                totals.bytes += item.entry.bytes();
+            }
+        }
+        while commit.quarantine.bytes_max.is_some_and(|bytes_max| totals.bytes > bytes_max) {
+            let Some((_, oldest)) = self.quarantine.pop_first() else { break };
+            totals.entries -= 1;
+            totals.bytes -= oldest.entry.bytes();
+            totals.dropped_entries += 1;
+            totals.dropped_bytes += oldest.entry.bytes();
+        }
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        let tables = [&self.agencies, &self.clients, &self.symbols, &self.stations, &self.datastreams];
+        let last_closed = self.hours.values().rev().find_map(|hour| Some((hour.hour, hour.digest?)));
+        // Hours close in order, so the open ones lie behind the last closed one.
+        let open = |hour: i64| last_closed.is_none_or(|(closed, _)| hour > closed);
+        Snapshot {
+            checkpoint: self.checkpoint.clone(),
+            definitions: tables.into_iter().flat_map(|table| table.values().cloned()).collect(),
+            files: self.files.values().cloned().collect(),
+            books: BooksSnapshot {
+                totals: self.totals,
+                last_closed,
+                hours: self.hours.values().filter(|hour| open(hour.hour)).copied().collect(),
+                rows: self
+                    .rows
+                    .iter()
+                    .filter(|((hour, _), _)| open(*hour))
+                    .map(|((hour, key), counts)| BookRow { hour: *hour, key: *key, counts: *counts })
+                    .collect(),
+                unresolved: self.unresolved.clone(),
+            },
+            datastream_states: self
+                .datastream_states
+                .iter()
+                .map(|(id, state)| (*id, state.clone()))
+                .collect(),
+            retained: self.retained.values().cloned().collect(),
+            resend_marks: self.resend_marks.clone(),
+            quarantine: self.quarantine_totals,
+        }
+    }
+}
+
+impl History for MemoryCatalogue {
+    fn book_sums(&mut self, query: &BookQuery) -> Result<BookCounts, CatalogueError> {
+        let mut sum = BookCounts::default();
+        for ((hour, key), counts) in &self.state().rows {
+            if query.includes_hour(*hour) && query.includes_key(key) {
+                sum.add(counts);
+            }
+        }
+        Ok(sum)
+    }
+
+    fn book_hours(&mut self, from_hour: i64, limit: usize) -> Result<Vec<BookHour>, CatalogueError> {
+        Ok(self.state().hours.range(from_hour..).take(limit).map(|(_, hour)| *hour).collect())
+    }
+
+    fn book_rows(&mut self, hour: i64) -> Result<Vec<BookRow>, CatalogueError> {
+        let state = self.state();
+        let rows = state.rows.range((hour, BookKey::default())..(hour + 1, BookKey::default()));
+        Ok(rows.map(|((hour, key), counts)| BookRow { hour: *hour, key: *key, counts: *counts }).collect())
+    }
+
+    fn quarantine_list(&mut self, filter: &QuarantineFilter) -> Result<Vec<QuarantineEntry>, CatalogueError> {
+        let state = self.state();
+        let items = state.quarantine.values().rev().map(|item| &item.entry);
+        Ok(items.filter(|entry| filter.includes(entry)).take(filter.limit()).cloned().collect())
+    }
+
+    fn quarantine_show(&mut self, position: u64) -> Result<Vec<QuarantineItem>, CatalogueError> {
+        let state = self.state();
+        let items = state.quarantine.range((position, 0)..=(position, u32::MAX));
+        Ok(items.map(|(_, item)| item.as_ref().clone()).collect())
+    }
+
+    fn quarantine_totals(&mut self) -> Result<QuarantineTotals, CatalogueError> {
+        Ok(self.state().quarantine_totals)
+    }
+}

@@ -1,0 +1,139 @@
+-- Format 1 of catalogue.db. Times are µs since 1970 UTC; unsigned 64-bit numbers lie in their signed twin.
+
+CREATE TABLE checkpoint (
+    id                   INTEGER PRIMARY KEY CHECK (id = 1),
+    observation_frame_no INTEGER NOT NULL,
+    next_obs_no          INTEGER NOT NULL,
+    next_record_no       INTEGER NOT NULL,
+    next_message_no      INTEGER NOT NULL,
+    store                TEXT NOT NULL
+) STRICT;
+
+CREATE TABLE agencies (id INTEGER PRIMARY KEY, code TEXT NOT NULL) STRICT;
+CREATE TABLE clients (id INTEGER PRIMARY KEY, name TEXT NOT NULL) STRICT;
+CREATE TABLE symbols (id INTEGER PRIMARY KEY, text TEXT NOT NULL) STRICT;
+CREATE TABLE stations (id INTEGER PRIMARY KEY, agency INTEGER NOT NULL, code TEXT NOT NULL) STRICT;
+CREATE TABLE datastreams (
+    id       INTEGER PRIMARY KEY,
+    station  INTEGER NOT NULL,
+    property TEXT NOT NULL,
+    period_s INTEGER NOT NULL,
+    domain   TEXT NOT NULL,
+    unit     INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE datastream_states (
+    datastream      INTEGER PRIMARY KEY,
+    watermark_us    INTEGER NOT NULL,
+    kind            INTEGER NOT NULL,
+    value           INTEGER NOT NULL,
+    text            TEXT NOT NULL,
+    ordinal         INTEGER NOT NULL,
+    quality         INTEGER NOT NULL,
+    flags           INTEGER NOT NULL,
+    unit            INTEGER NOT NULL,
+    status          INTEGER NOT NULL,
+    seq_plus_1      INTEGER NOT NULL,
+    revision        INTEGER NOT NULL,
+    position        INTEGER NOT NULL,
+    result_time_us  INTEGER NOT NULL,
+    last_undated_us INTEGER NOT NULL,
+    observations    INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE files (
+    file_no        INTEGER PRIMARY KEY,
+    path           TEXT NOT NULL,
+    row_count      INTEGER NOT NULL,
+    bytes          INTEGER NOT NULL,
+    time_min_us    INTEGER NOT NULL,
+    time_max_us    INTEGER NOT NULL,
+    datastream_min INTEGER NOT NULL,
+    datastream_max INTEGER NOT NULL
+) STRICT;
+
+-- Retained messages of clients.
+CREATE TABLE retained (
+    topic           BLOB NOT NULL UNIQUE,
+    message_no      INTEGER NOT NULL,
+    receive_time_us INTEGER NOT NULL,
+    qos             INTEGER NOT NULL,
+    properties      BLOB NOT NULL,
+    payload         BLOB NOT NULL
+) STRICT;
+
+-- The re-send window: 16 bytes a mark, oldest first.
+CREATE TABLE resend_marks (id INTEGER PRIMARY KEY CHECK (id = 1), marks BLOB NOT NULL) STRICT;
+
+-- Hour first, so that a commit touches neighbouring pages.
+CREATE TABLE book_rows (
+    hour                 INTEGER NOT NULL,
+    agency               INTEGER NOT NULL,
+    client               INTEGER NOT NULL,
+    station              INTEGER NOT NULL,
+    decoded              INTEGER NOT NULL,
+    partial              INTEGER NOT NULL,
+    quarantined_messages INTEGER NOT NULL,
+    ignored              INTEGER NOT NULL,
+    inserted             INTEGER NOT NULL,
+    corrected            INTEGER NOT NULL,
+    outranked            INTEGER NOT NULL,
+    duplicate            INTEGER NOT NULL,
+    unresolved           INTEGER NOT NULL,
+    quarantined_readings INTEGER NOT NULL,
+    PRIMARY KEY (hour, agency, client, station)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE book_hours (
+    hour             INTEGER PRIMARY KEY,
+    first_message_no INTEGER NOT NULL,
+    next_message_no  INTEGER NOT NULL,
+    closed           INTEGER NOT NULL,
+    digest           BLOB
+) STRICT;
+
+-- Late rows that wait for their outcomes: runs of 32 bytes (first_obs_no u64, hour i64, count, agency, client, station
+-- u32, little endian), in order.
+CREATE TABLE book_unresolved (id INTEGER PRIMARY KEY CHECK (id = 1), runs BLOB NOT NULL) STRICT;
+
+CREATE TABLE book_totals (
+    id                   INTEGER PRIMARY KEY CHECK (id = 1),
+    decoded              INTEGER NOT NULL,
+    partial              INTEGER NOT NULL,
+    quarantined_messages INTEGER NOT NULL,
+    ignored              INTEGER NOT NULL,
+    inserted             INTEGER NOT NULL,
+    corrected            INTEGER NOT NULL,
+    outranked            INTEGER NOT NULL,
+    duplicate            INTEGER NOT NULL,
+    unresolved           INTEGER NOT NULL,
+    quarantined_readings INTEGER NOT NULL,
+    flushed              INTEGER NOT NULL
+) STRICT;
+
+-- The payload stands last: a list does not read its pages.
+CREATE TABLE quarantine (
+    position        INTEGER NOT NULL,
+    ordinal         INTEGER NOT NULL,
+    receive_time_us INTEGER NOT NULL,
+    byte_offset     INTEGER NOT NULL,
+    readings        INTEGER NOT NULL,
+    reason          TEXT NOT NULL,
+    sentence        TEXT NOT NULL,
+    topic           TEXT NOT NULL,
+    client          TEXT NOT NULL,
+    agency          TEXT NOT NULL,
+    payload_bytes   INTEGER NOT NULL,
+    bytes           INTEGER NOT NULL,
+    payload         BLOB NOT NULL,
+    PRIMARY KEY (position, ordinal)
+) STRICT;
+
+CREATE TABLE quarantine_totals (
+    id              INTEGER PRIMARY KEY CHECK (id = 1),
+    entries         INTEGER NOT NULL,
+    bytes           INTEGER NOT NULL,
+    dropped_entries INTEGER NOT NULL,
+    dropped_bytes   INTEGER NOT NULL
+) STRICT;
+INSERT INTO quarantine_totals VALUES (1, 0, 0, 0, 0);

@@ -1,0 +1,242 @@
+//! One commit: every table in one transaction.
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+use crate::catalogue::{BooksDelta, Commit, DatastreamState, QuarantineDelta};
+use crate::observation::{Definition, ResendMark, RetainedChange};
+use crate::store::FileEntry;
+
+pub(super) fn commit(connection: &Connection, commit: &Commit) -> rusqlite::Result<()> {
+    definitions(connection, &commit.definitions)?;
+    files(connection, &commit.files_removed, &commit.files_added)?;
+    books(connection, &commit.books)?;
+    datastream_states(connection, &commit.datastream_states)?;
+    retained(connection, &commit.retained)?;
+    if let Some(marks) = &commit.resend_marks {
+        resend_marks(connection, marks)?;
+    }
+    quarantine(connection, &commit.quarantine)?;
+    let checkpoint = &commit.checkpoint;
+    connection.prepare_cached("INSERT OR REPLACE INTO checkpoint VALUES (1, ?, ?, ?, ?, ?)")?.execute(
+        params![
+            checkpoint.observation_frame_no as i64,
+            checkpoint.next_obs_no as i64,
+            checkpoint.next_record_no as i64,
+            checkpoint.next_message_no as i64,
+            checkpoint.store,
+        ],
+    )?;
+    Ok(())
+}
+
+fn definitions(connection: &Connection, definitions: &[Definition]) -> rusqlite::Result<()> {
+    for definition in definitions {
+        match definition {
+            Definition::Agency { id, code } => connection
+                .prepare_cached("INSERT OR REPLACE INTO agencies VALUES (?, ?)")?
+                .execute(params![id, code])?,
+            Definition::Client { id, name } => connection
+                .prepare_cached("INSERT OR REPLACE INTO clients VALUES (?, ?)")?
+                .execute(params![id, name])?,
+            Definition::Symbol { id, text } => connection
+                .prepare_cached("INSERT OR REPLACE INTO symbols VALUES (?, ?)")?
+                .execute(params![id, text])?,
+            Definition::Station { id, agency, code } => connection
+                .prepare_cached("INSERT OR REPLACE INTO stations VALUES (?, ?, ?)")?
+                .execute(params![id, agency, code])?,
+            Definition::Datastream { id, station, property, period_s, domain, unit } => connection
+                .prepare_cached("INSERT OR REPLACE INTO datastreams VALUES (?, ?, ?, ?, ?, ?)")?
+                .execute(params![id, station, property, period_s, domain, unit])?,
+        };
+    }
+    Ok(())
+}
+
+fn files(connection: &Connection, removed: &[u64], added: &[FileEntry]) -> rusqlite::Result<()> {
+    let mut remove = connection.prepare_cached("DELETE FROM files WHERE file_no = ?")?;
+    for file_no in removed {
+        remove.execute([*file_no as i64])?;
+    }
+    let mut add =
+        connection.prepare_cached("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?, ?)")?;
+    for file in added {
+        add.execute(params![
+            file.file_no as i64,
+            file.path,
+            file.row_count as i64,
+            file.bytes as i64,
+            file.time_min_us,
+            file.time_max_us,
+            file.datastream_min,
+            file.datastream_max,
+        ])?;
+    }
+    Ok(())
+}
+
+fn books(connection: &Connection, delta: &BooksDelta) -> rusqlite::Result<()> {
+    let mut row = connection.prepare_cached(
+        "INSERT OR REPLACE INTO book_rows VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    )?;
+    for item in &delta.rows {
+        let mut values = [0; 14];
+        values[0] = item.hour;
+        values[1] = i64::from(item.key.agency);
+        values[2] = i64::from(item.key.client);
+        values[3] = i64::from(item.key.station);
+        for (value, count) in values[4..].iter_mut().zip(item.counts.to_array()) {
+            *value = count as i64;
+        }
+        row.execute(values)?;
+    }
+    let mut hour = connection.prepare_cached("INSERT OR REPLACE INTO book_hours VALUES (?, ?, ?, ?, ?)")?;
+    for item in &delta.hours {
+        hour.execute(params![
+            item.hour,
+            item.first_message_no as i64,
+            item.next_message_no as i64,
+            item.digest.is_some(),
+            item.digest.as_ref().map(<[u8; 32]>::as_slice),
+        ])?;
+    }
+    if let Some(runs) = &delta.unresolved {
+        let bytes: &[u8] = bytemuck::cast_slice(runs);
+        connection
+            .prepare_cached("INSERT OR REPLACE INTO book_unresolved VALUES (1, ?)")?
+            .execute([bytes])?;
+    }
+    let mut values = [1; 12];
+    for (value, count) in values[1..].iter_mut().zip(delta.totals.counts.to_array()) {
+        *value = count as i64;
+    }
+    values[11] = delta.totals.flushed as i64;
+    connection
+        .prepare_cached("INSERT OR REPLACE INTO book_totals VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")?
+        .execute(values)?;
+    Ok(())
+}
+
+fn datastream_states(connection: &Connection, states: &[(u32, DatastreamState)]) -> rusqlite::Result<()> {
+    let mut statement = connection.prepare_cached(
+        "INSERT OR REPLACE INTO datastream_states VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    )?;
+    for (datastream, state) in states {
+        statement.execute(params![
+            datastream,
+            state.watermark_us,
+            state.kind as u8,
+            state.value as i64,
+            state.text,
+            state.ordinal,
+            state.quality,
+            state.flags,
+            state.unit,
+            state.status,
+            state.seq_plus_1 as i64,
+            state.revision,
+            state.position as i64,
+            state.result_time_us,
+            state.last_undated_us,
+            state.observations as i64,
+        ])?;
+    }
+    Ok(())
+}
+
+fn retained(connection: &Connection, changes: &[RetainedChange]) -> rusqlite::Result<()> {
+    let mut set = connection.prepare_cached("INSERT OR REPLACE INTO retained VALUES (?, ?, ?, ?, ?, ?)")?;
+    let mut remove = connection.prepare_cached("DELETE FROM retained WHERE topic = ?")?;
+    for change in changes {
+        if change.payload.is_empty() {
+            remove.execute([&change.topic])?;
+        } else {
+            set.execute(params![
+                change.topic,
+                change.message_no as i64,
+                change.receive_time_us,
+                change.qos,
+                change.properties,
+                change.payload,
+            ])?;
+        }
+    }
+    Ok(())
+}
+
+fn resend_marks(connection: &Connection, marks: &[ResendMark]) -> rusqlite::Result<()> {
+    let bytes: &[u8] = bytemuck::cast_slice(marks);
+    connection.prepare_cached("INSERT OR REPLACE INTO resend_marks VALUES (1, ?)")?.execute([bytes])?;
+    Ok(())
+}
+
+fn quarantine(connection: &Connection, delta: &QuarantineDelta) -> rusqlite::Result<()> {
+    let (mut entries, mut bytes) = (0, 0);
+    let mut add = connection
+        .prepare_cached("INSERT OR IGNORE INTO quarantine VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")?;
+    for item in &delta.items {
+        let entry = &item.entry;
+        let size = entry.bytes() as i64;
+        let added = add.execute(params![
+            entry.position as i64,
+            entry.ordinal,
+            entry.receive_time_us,
+            entry.offset,
+            entry.readings,
+            entry.reason,
+            entry.sentence,
+            entry.topic,
+            entry.client,
+            entry.agency,
+            entry.payload_bytes,
+            size,
+            item.payload,
+        ])?;
+        entries += added as i64;
+        bytes += added as i64 * size;
+    }
+    if entries > 0 {
+        connection
+            .prepare_cached("UPDATE quarantine_totals SET entries = entries + ?, bytes = bytes + ?")?
+            .execute([entries, bytes])?;
+    }
+    match delta.bytes_max {
+        Some(bytes_max) => drop_oldest(connection, i64::try_from(bytes_max).unwrap_or(i64::MAX)),
+        None => Ok(()),
+    }
+}
+
+fn drop_oldest(connection: &Connection, bytes_max: i64) -> rusqlite::Result<()> {
+    let kept: Option<i64> = connection
+        .prepare_cached("SELECT bytes FROM quarantine_totals")?
+        .query_row([], |row| row.get(0))
+        .optional()?;
+    let excess = kept.unwrap_or(0) - bytes_max;
+    if excess <= 0 {
+        return Ok(());
+    }
+    let (mut entries, mut bytes, mut last) = (0, 0, None);
+    let mut oldest = connection
+        .prepare_cached("SELECT position, ordinal, bytes FROM quarantine ORDER BY position, ordinal")?;
+    let mut rows = oldest.query([])?;
+    while let Some(row) = rows.next()? {
+        if bytes >= excess {
+            break;
+        }
+        last = Some([row.get::<_, i64>(0)?, row.get::<_, i64>(1)?]);
+        bytes += row.get::<_, i64>(2)?;
+        entries += 1;
+    }
+    drop(rows);
+    if let Some(last) = last {
+        connection
+            .prepare_cached("DELETE FROM quarantine WHERE (position, ordinal) <= (?, ?)")?
+            .execute(last)?;
+    }
+    connection
+        .prepare_cached(
+            "UPDATE quarantine_totals SET entries = entries - ?1, bytes = bytes - ?2, \
+             dropped_entries = dropped_entries + ?1, dropped_bytes = dropped_bytes + ?2",
+        )?
+        .execute([entries, bytes])?;
+    Ok(())
+}

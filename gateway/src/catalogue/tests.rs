@@ -1,0 +1,339 @@
+//! Both catalogues give back what was committed, and fail whole (A1-6).
+
+use std::sync::Arc;
+
+use rusqlite::Connection;
+
+use super::*;
+use crate::observation::{Definition, ResendMark, ResultKind, RetainedChange};
+use crate::store::FileEntry;
+
+fn both() -> (tempfile::TempDir, Vec<Box<dyn Catalogue>>) {
+    let dir = tempfile::tempdir().unwrap();
+    let sqlite = SqliteCatalogue::open(dir.path()).unwrap();
+    (dir, vec![Box::new(sqlite), Box::new(MemoryCatalogue::default())])
+}
+
+fn item(position: u64, ordinal: u32, payload: usize) -> Arc<QuarantineItem> {
+    let entry = QuarantineEntry {
+        position,
+        ordinal,
+        receive_time_us: position as i64 * 1_000_000,
+        offset: 3,
+        readings: 0,
+        reason: if position.is_multiple_of(2) { "not_json" } else { "bad_time" }.to_owned(),
+        sentence: "expected a value".to_owned(),
+        topic: format!("obs/H24.05/S{}", position % 3),
+        client: format!("client-{}", position % 2),
+        agency: "H24.05".to_owned(),
+        payload_bytes: payload as u32,
+    };
+    Arc::new(QuarantineItem { entry, payload: vec![position as u8; payload] })
+}
+
+/// A commit with something in every list, different for each number, reaching the ends of the number ranges.
+fn commit(number: u64) -> Commit {
+    let id = number as u32;
+    let counts = BookCounts::from_array(std::array::from_fn(|at| number * 100 + at as u64));
+    let key = BookKey { agency: id, client: id + 1, station: OTHER_ID };
+    let state = DatastreamState {
+        watermark_us: -(number as i64),
+        kind: ResultKind::Text,
+        value: u64::MAX - number,
+        text: "Đo mực nước".to_owned(),
+        ordinal: u16::MAX,
+        quality: 9,
+        flags: 2,
+        unit: 3,
+        status: u32::MAX,
+        seq_plus_1: number + 1,
+        revision: 2,
+        position: number,
+        result_time_us: i64::MAX,
+        last_undated_us: i64::MIN,
+        observations: number,
+    };
+    let retained = |topic: &[u8], payload: &[u8]| RetainedChange {
+        message_no: number,
+        receive_time_us: 5,
+        qos: 1,
+        topic: topic.to_vec(),
+        properties: vec![1, 2],
+        payload: payload.to_vec(),
+    };
+    Commit {
+        checkpoint: Checkpoint {
+            observation_frame_no: number,
+            next_obs_no: number + 1,
+            next_record_no: number + 2,
+            next_message_no: number + 3,
+            store: Default::default(),
+        },
+        definitions: vec![
+            Definition::Datastream {
+                id,
+                station: 1,
+                property: "pm2_5".to_owned(),
+                period_s: 60,
+                domain: "environment".to_owned(),
+                unit: 1,
+            },
+            Definition::Station { id: id + 1, agency: 1, code: format!("S{number}") },
+            Definition::Agency { id: id + 1, code: format!("A{number}") },
+            Definition::Client { id: id + 1, name: format!("C{number}") },
+            Definition::Symbol { id: id + 1, text: "m3/s".to_owned() },
+        ],
+        files_added: vec![FileEntry {
+            file_no: number,
+            path: format!("store/{number}.parquet"),
+            row_count: 7,
+            bytes: 8,
+            time_min_us: -9,
+            time_max_us: 9,
+            datastream_min: 0,
+            datastream_max: u32::MAX,
+        }],
+        files_removed: vec![number.wrapping_sub(2)],
+        books: BooksDelta {
+            totals: BookTotals { counts, flushed: number },
+            rows: vec![BookRow { hour: number as i64, key, counts }],
+            hours: vec![BookHour {
+                hour: number as i64,
+                first_message_no: number,
+                next_message_no: number + 5,
+                digest: number.is_multiple_of(2).then_some([number as u8; 32]),
+            }],
+            unresolved: Some(vec![UnresolvedRun {
+                first_obs_no: number,
+                hour: number as i64,
+                count: 3,
+                agency: key.agency,
+                client: key.client,
+                station: key.station,
+            }]),
+        },
+        datastream_states: vec![(id, state)],
+        retained: vec![
+            retained(b"a/b", b"on"),
+            retained(format!("a/{number}").as_bytes(), b"x"),
+            retained(format!("a/{}", number.wrapping_sub(1)).as_bytes(), b""),
+        ],
+        resend_marks: number.is_multiple_of(3).then(|| vec![ResendMark { key: number, content: u64::MAX }]),
+        quarantine: QuarantineDelta {
+            items: vec![item(number, 0, 10), item(number, 1, 20)],
+            bytes_max: Some(1_000),
+        },
+    }
+}
+
+#[test]
+fn a1_6_both_catalogues_give_back_the_same_after_every_commit() {
+    let (dir, mut catalogues) = both();
+    assert_eq!(catalogues[0].load().unwrap(), Snapshot::default());
+    assert_eq!(catalogues[1].load().unwrap(), Snapshot::default());
+    for number in 1..12 {
+        let snapshots: Vec<Snapshot> = catalogues
+            .iter_mut()
+            .map(|catalogue| {
+                catalogue.commit(&commit(number)).unwrap();
+                // Values are absolute: a commit that is repeated changes nothing.
+                catalogue.commit(&commit(number)).unwrap();
+                catalogue.load().unwrap()
+            })
+            .collect();
+        assert_eq!(snapshots[0], snapshots[1], "after commit {number}");
+        let expected = commit(number);
+        assert_eq!(snapshots[0].checkpoint, expected.checkpoint);
+        assert_eq!(snapshots[0].datastream_states.last(), expected.datastream_states.last());
+        assert_eq!(snapshots[0].retained.len(), 2, "a/b and the newest");
+        assert_eq!(snapshots[0].files.len(), 2.min(number as usize));
+    }
+    let before = catalogues[0].load().unwrap();
+    drop(catalogues);
+    assert_eq!(SqliteCatalogue::open(dir.path()).unwrap().load().unwrap(), before, "after a restart");
+}
+
+#[test]
+fn definitions_come_back_in_an_order_that_the_registry_takes() {
+    let (_dir, mut catalogues) = both();
+    let station = |id, agency| Definition::Station { id, agency, code: "KHI003".to_owned() };
+    for catalogue in &mut catalogues {
+        let definitions = vec![
+            station(2, 2),
+            station(1, 1),
+            Definition::Agency { id: 2, code: "H25".to_owned() },
+            Definition::Agency { id: 1, code: "H24.05".to_owned() },
+        ];
+        catalogue.commit(&Commit { definitions, ..Commit::default() }).unwrap();
+        let mut registry = crate::registry::Registry::default();
+        for definition in catalogue.load().unwrap().definitions {
+            registry.apply(&definition);
+        }
+        assert_eq!(registry.station_id(1, "KHI003"), Some(1));
+        assert_eq!(registry.station_id(2, "KHI003"), Some(2));
+        assert_eq!(&**registry.agency(2), "H25");
+    }
+}
+
+#[test]
+fn a_newer_format_is_refused_in_one_sentence() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut catalogue = SqliteCatalogue::open(dir.path()).unwrap();
+    catalogue.commit(&commit(1)).unwrap();
+    drop(catalogue);
+    let path = dir.path().join(CATALOGUE_FILE);
+    let connection = Connection::open(&path).unwrap();
+    connection.pragma_update(None, "user_version", 2).unwrap();
+    drop(connection);
+    let bytes = std::fs::read(&path).unwrap();
+    let error = SqliteCatalogue::open(dir.path()).unwrap_err();
+    assert!(matches!(error, CatalogueError::TooNew { found: 2, known: 1, .. }), "{error}");
+    assert!(error.to_string().ends_with("written in format 2, this build reads up to 1: use a newer build"));
+    assert_eq!(std::fs::read(&path).unwrap(), bytes, "a refused file stays as it was");
+}
+
+#[test]
+fn a_file_of_something_else_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join(CATALOGUE_FILE);
+    Connection::open(&path).unwrap().execute_batch("CREATE TABLE photos (id)").unwrap();
+    assert!(matches!(SqliteCatalogue::open(dir.path()), Err(CatalogueError::Foreign { .. })));
+    std::fs::write(&path, vec![7; 8192]).unwrap();
+    assert!(matches!(SqliteCatalogue::open(dir.path()), Err(CatalogueError::Foreign { .. })));
+}
+
+#[test]
+fn a_full_disk_pushes_back_and_work_goes_on_when_there_is_space() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut catalogue = SqliteCatalogue::open(dir.path()).unwrap();
+    catalogue.commit(&commit(1)).unwrap();
+    let before = catalogue.load().unwrap();
+    let pages: i64 = catalogue.connection().pragma_query_value(None, "page_count", |row| row.get(0)).unwrap();
+    let limit = |catalogue: &SqliteCatalogue, pages: i64| {
+        catalogue.connection().pragma_update_and_check(None, "max_page_count", pages, |_| Ok(())).unwrap();
+    };
+    limit(&catalogue, pages);
+    let mut large = commit(2);
+    large.quarantine = QuarantineDelta { items: vec![item(2, 0, 100_000)], bytes_max: None };
+    for _ in 0..2 {
+        let error = catalogue.commit(&large).unwrap_err();
+        assert!(matches!(error, CatalogueError::NoSpace { .. }) && error.is_backpressure(), "{error}");
+        assert_eq!(catalogue.load().unwrap(), before, "nothing of it is there");
+    }
+    limit(&catalogue, 1 << 20);
+    catalogue.commit(&large).unwrap();
+    assert_eq!(catalogue.load().unwrap().checkpoint, large.checkpoint);
+}
+
+#[test]
+fn another_writer_is_backpressure_and_damage_ends_the_commits() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut catalogue = SqliteCatalogue::open(dir.path()).unwrap();
+    catalogue.connection().busy_timeout(std::time::Duration::ZERO).unwrap();
+    let other = Connection::open(dir.path().join(CATALOGUE_FILE)).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let error = catalogue.commit(&commit(1)).unwrap_err();
+    assert!(matches!(error, CatalogueError::Busy { .. }), "{error}");
+    other.execute_batch("ROLLBACK").unwrap();
+    catalogue.commit(&commit(1)).unwrap();
+    other.execute_batch("DROP TABLE book_totals").unwrap();
+    assert!(matches!(catalogue.commit(&commit(2)), Err(CatalogueError::Sqlite { .. })));
+    other.execute_batch("CREATE TABLE book_totals (a)").unwrap();
+    assert!(matches!(catalogue.commit(&commit(2)), Err(CatalogueError::Failed)));
+}
+
+#[test]
+fn a_history_sees_what_was_committed_after_it_was_opened() {
+    let (_dir, mut catalogues) = both();
+    for catalogue in &mut catalogues {
+        let mut history = catalogue.history().unwrap();
+        for number in 1..5 {
+            catalogue.commit(&commit(number)).unwrap();
+        }
+        let mut expected = BookCounts::default();
+        expected.add(&commit(2).books.rows[0].counts);
+        expected.add(&commit(3).books.rows[0].counts);
+        let query = BookQuery { from_hour: Some(2), to_hour: Some(4), ..BookQuery::default() };
+        assert_eq!(history.book_sums(&query).unwrap(), expected);
+        let query = BookQuery { stations: Some(vec![1, OTHER_ID]), client: Some(4), ..query };
+        assert_eq!(history.book_sums(&query).unwrap(), commit(3).books.rows[0].counts);
+        let query = BookQuery { agency: Some(2), ..query };
+        assert_eq!(history.book_sums(&query).unwrap(), BookCounts::default());
+        assert_eq!(history.book_hours(2, 2).unwrap(), [commit(2).books.hours[0], commit(3).books.hours[0]]);
+        assert_eq!(history.book_rows(3).unwrap(), commit(3).books.rows);
+    }
+}
+
+#[test]
+fn quarantine_drops_the_oldest_and_counts_them() {
+    let (_dir, mut catalogues) = both();
+    let size = item(1, 0, 100).entry.bytes();
+    for catalogue in &mut catalogues {
+        let items: Vec<_> = (1..=10).map(|position| item(position, 0, 100)).collect();
+        let bytes_max = Some(size * 4);
+        for chunk in items.chunks(3) {
+            let quarantine = QuarantineDelta { items: chunk.to_vec(), bytes_max };
+            catalogue.commit(&Commit { quarantine, ..Commit::default() }).unwrap();
+        }
+        let mut history = catalogue.history().unwrap();
+        let totals =
+            QuarantineTotals { entries: 4, bytes: 4 * size, dropped_entries: 6, dropped_bytes: 6 * size };
+        assert_eq!(history.quarantine_totals().unwrap(), totals);
+        assert_eq!(catalogue.load().unwrap().quarantine, totals);
+        let listed = history.quarantine_list(&QuarantineFilter::default()).unwrap();
+        let positions: Vec<u64> = listed.iter().map(|entry| entry.position).collect();
+        assert_eq!(positions, [10, 9, 8, 7]);
+        assert_eq!(history.quarantine_show(7).unwrap(), [items[6].as_ref().clone()]);
+        assert_eq!(history.quarantine_show(6).unwrap(), []);
+        assert_eq!(history.quarantine_show(u64::MAX).unwrap(), []);
+    }
+}
+
+#[test]
+fn quarantine_is_narrowed_by_every_member_of_the_filter() {
+    let (_dir, mut catalogues) = both();
+    let any = QuarantineFilter::default;
+    let text = |text: &str| Some(text.to_owned());
+    let cases = [
+        (any(), vec![6, 5, 4, 3, 2, 1]),
+        (QuarantineFilter { limit: 2, ..any() }, vec![6, 5]),
+        (QuarantineFilter { reason: text("not_json"), ..any() }, vec![6, 4, 2]),
+        (QuarantineFilter { client: text("client-1"), ..any() }, vec![5, 3, 1]),
+        (QuarantineFilter { agency: text("H25"), ..any() }, vec![]),
+        (QuarantineFilter { topic: text("obs/H24.05/S1"), ..any() }, vec![4, 1]),
+        (QuarantineFilter { topic: text("obs/+/S1"), limit: 1, ..any() }, vec![4]),
+        (QuarantineFilter { topic: text("obs/#"), ..any() }, vec![6, 5, 4, 3, 2, 1]),
+        (QuarantineFilter { from_us: Some(2_000_000), to_us: Some(4_000_000), ..any() }, vec![3, 2]),
+    ];
+    for catalogue in &mut catalogues {
+        let items = (1..=6).map(|position| item(position, 0, 0)).collect();
+        let quarantine = QuarantineDelta { items, bytes_max: None };
+        catalogue.commit(&Commit { quarantine, ..Commit::default() }).unwrap();
+        let mut history = catalogue.history().unwrap();
+        for (filter, expected) in &cases {
+            let listed = history.quarantine_list(filter).unwrap();
+            let positions: Vec<u64> = listed.iter().map(|entry| entry.position).collect();
+            assert_eq!(&positions, expected, "{filter:?}");
+        }
+    }
+}
+
+#[test]
+fn simulated_commits_fail_whole_or_are_done_whole() {
+    let handle = MemoryCatalogue::default();
+    let mut catalogue = handle.clone();
+    catalogue.commit(&commit(1)).unwrap();
+    handle.fail_commit(1, CommitFault::NoSpace);
+    catalogue.commit(&commit(2)).unwrap();
+    assert!(catalogue.commit(&commit(3)).unwrap_err().is_backpressure());
+    assert_eq!(catalogue.load().unwrap().checkpoint, commit(2).checkpoint);
+    handle.fail_commit(0, CommitFault::Lost);
+    assert!(!catalogue.commit(&commit(3)).unwrap_err().is_backpressure());
+    drop(catalogue);
+    let mut catalogue = handle.clone();
+    assert_eq!(catalogue.load().unwrap().checkpoint, commit(2).checkpoint);
+    handle.fail_commit(0, CommitFault::DoneAndLost);
+    catalogue.commit(&commit(3)).unwrap_err();
+    assert_eq!(catalogue.load().unwrap().checkpoint, commit(3).checkpoint);
+    assert_eq!(handle.commits(), 3);
+}
