@@ -70,3 +70,15 @@ impl Clock for SystemClock {
 fn wall_us() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as i64)
 }
+
+/// Does the machine's clock follow a time server? `None` where the kernel does not say.
+pub fn synchronised() -> Option<bool> {
+    // SAFETY: all fields of `timex` are integers, for which zero bits are a value.
+    let mut timex: libc::timex = unsafe { std::mem::zeroed() };
+    // SAFETY: `timex` is ours and whole; with `modes` 0 the call only reads the kernel's state into it.
+    let state = unsafe { libc::adjtimex(&raw mut timex) };
+    if state < 0 {
+        return None;
+    }
+    Some(state != libc::TIME_ERROR && timex.status & libc::STA_UNSYNC == 0)
+}

@@ -9,6 +9,7 @@
 //! ```
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -19,9 +20,10 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::books::Books;
-use crate::catalogue::{Catalogue, CatalogueError, Checkpoint, Commit, DatastreamState};
+use crate::catalogue::{Catalogue, CatalogueError, Checkpoint, Commit, DatastreamState, History};
 use crate::clock::Clock;
 use crate::feeds::LastValue;
+use crate::health::{Health, Trouble};
 use crate::metrics::Metrics;
 use crate::observation::{Classification, Definition, ObservationFrame, ResultKind, RetainedChange, Row};
 use crate::pipeline::resend::ResendWindow;
@@ -93,7 +95,7 @@ pub struct Keeper {
     registry: SharedRegistry,
     metrics: Arc<Metrics>,
     /// By datastream.
-    states: Vec<DatastreamState>,
+    states: Shared<Vec<DatastreamState>>,
     changed_states: HashSet<u32, RandomState>,
     resend: ResendWindow,
     resend_changed: bool,
@@ -120,14 +122,14 @@ impl Keeper {
     pub fn new(parts: KeeperParts, catalogue: Box<dyn Catalogue>, to_pipeline: Sender<StoreMessage>) -> Self {
         let end_record_no =
             KeeperCursor::of_checkpoint(&parts.checkpoint).map_or(1, |cursor| cursor.refold_from_record_no);
-        let mut keeper = Self {
+        let keeper = Self {
             store: parts.store,
             books: parts.books,
             quarantine: parts.quarantine,
             catalogue,
             registry: parts.registry,
             metrics: parts.metrics,
-            states: Vec::new(),
+            states: Shared::default(),
             changed_states: HashSet::default(),
             resend: parts.resend,
             resend_changed: false,
@@ -140,8 +142,11 @@ impl Keeper {
             commit_interval_us: parts.commit_interval_ms as i64 * 1_000,
             to_pipeline,
         };
-        for (datastream, state) in parts.states {
-            *keeper.state(datastream) = state;
+        {
+            let mut states = lock(&keeper.states);
+            for (datastream, state) in parts.states {
+                *state_of(&mut states, datastream) = state;
+            }
         }
         keeper
     }
@@ -160,8 +165,12 @@ impl Keeper {
             lock(&self.quarantine).apply(frame, &registry);
             self.metrics.datastreams.set(registry.datastreams().len() as i64);
         }
-        for row in &frame.rows {
-            self.fold_state(frame, row);
+        {
+            let mut states = lock(&self.states);
+            for row in &frame.rows {
+                self.changed_states.insert(row.datastream);
+                fold_state(state_of(&mut states, row.datastream), frame, row);
+            }
         }
         self.definitions.extend_from_slice(&frame.definitions);
         self.retained.extend_from_slice(&frame.retained);
@@ -232,11 +241,11 @@ impl Keeper {
             files_added: flush.as_mut().map(|flush| flush.files_added.clone()).unwrap_or_default(),
             files_removed: Vec::new(),
             books,
-            datastream_states: self
-                .changed_states
-                .iter()
-                .map(|datastream| (*datastream, self.states[*datastream as usize].clone()))
-                .collect(),
+            datastream_states: {
+                let states = lock(&self.states);
+                let state = |datastream: &u32| (*datastream, states[*datastream as usize].clone());
+                self.changed_states.iter().map(state).collect()
+            },
             retained: self.retained.clone(),
             resend_marks: self.resend_changed.then(|| self.resend.marks().collect()),
             quarantine,
@@ -266,39 +275,48 @@ impl Keeper {
         Ok(())
     }
 
-    fn state(&mut self, datastream: u32) -> &mut DatastreamState {
-        let index = datastream as usize;
-        if self.states.len() <= index {
-            self.states.resize_with(index + 1, empty_state);
-        }
-        &mut self.states[index]
+    /// What is known of each datastream, for those who ask.
+    pub fn states(&self) -> Shared<Vec<DatastreamState>> {
+        self.states.clone()
     }
 
-    fn fold_state(&mut self, frame: &ObservationFrame, row: &Row) {
-        self.changed_states.insert(row.datastream);
-        let state = self.state(row.datastream);
-        state.observations += 1;
-        if row.classified() == Classification::Duplicate {
-            return;
-        }
-        if row.flags & Row::FLAG_UNDATED != 0 {
-            state.last_undated_us = state.last_undated_us.max(row.time_us);
-        }
-        if row.classified() == Classification::Inserted {
-            let value = LastValue::of_row(frame, row);
-            state.watermark_us = row.time_us;
-            state.kind = value.kind;
-            state.value = if value.kind == ResultKind::Text { 0 } else { value.value };
-            state.text = value.text.as_deref().unwrap_or("").to_owned();
-            state.ordinal = row.ordinal;
-            state.quality = row.quality;
-            state.flags = row.flags;
-            state.unit = row.unit;
-            state.status = row.status;
-            state.seq_plus_1 = row.seq_plus_1;
-            state.position = value.position;
-            state.result_time_us = value.result_time_us;
-        }
+    /// A view of what is committed, for another thread.
+    pub fn history(&self) -> Result<Box<dyn History>, CatalogueError> {
+        self.catalogue.history()
+    }
+}
+
+fn state_of(states: &mut Vec<DatastreamState>, datastream: u32) -> &mut DatastreamState {
+    let index = datastream as usize;
+    if states.len() <= index {
+        states.resize_with(index + 1, empty_state);
+    }
+    &mut states[index]
+}
+
+fn fold_state(state: &mut DatastreamState, frame: &ObservationFrame, row: &Row) {
+    state.observations += 1;
+    if row.classified() == Classification::Duplicate {
+        return;
+    }
+    if row.flags & Row::FLAG_UNDATED != 0 {
+        state.last_undated_us = state.last_undated_us.max(row.time_us);
+    }
+    if row.classified() == Classification::Inserted {
+        let value = LastValue::of_row(frame, row);
+        state.watermark_us = row.time_us;
+        state.kind = value.kind;
+        state.value = if value.kind == ResultKind::Text { 0 } else { value.value };
+        state.text.clear();
+        state.text.push_str(value.text.as_deref().unwrap_or(""));
+        state.ordinal = row.ordinal;
+        state.quality = row.quality;
+        state.flags = row.flags;
+        state.unit = row.unit;
+        state.status = row.status;
+        state.seq_plus_1 = row.seq_plus_1;
+        state.position = value.position;
+        state.result_time_us = value.result_time_us;
     }
 }
 
@@ -326,27 +344,34 @@ fn empty_state() -> DatastreamState {
 /// How long the keeper sleeps at most before it looks what is due.
 const IDLE: Duration = Duration::from_millis(50);
 
-/// The keeper's thread. Ends when the pipeline's end of the queue is gone and everything in it is folded.
+/// The keeper's thread. Ends when `stop` is set and everything in the queue is folded.
 pub fn run_keeper(
     keeper: &mut Keeper,
     clock: &dyn Clock,
     frames: &Receiver<Arc<ObservationFrame>>,
+    health: &Health,
+    stop: &AtomicBool,
 ) -> Result<(), KeeperError> {
     let mut warned = false;
     loop {
         match frames.recv_timeout(IDLE) {
             Ok(frame) => keeper.apply(&frame)?,
+            Err(RecvTimeoutError::Timeout) if stop.load(Ordering::Acquire) => return Ok(()),
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return Ok(()),
         }
         match keeper.step(clock.receive_time_us()) {
-            Ok(_) => warned = false,
+            Ok(_) => {
+                warned = false;
+                health.set(Trouble::StoreSpace, false);
+            }
             // Not fetching further frames is the backpressure: the queue fills, the pipeline waits, the journal's
             // buffers run out, nobody is acknowledged.
             Err(error) if error.is_backpressure() => {
                 if !std::mem::replace(&mut warned, true) {
                     tracing::warn!("no flush is possible: {error}");
                 }
+                health.set(Trouble::StoreSpace, true);
                 std::thread::sleep(IDLE);
             }
             Err(error) => return Err(error),

@@ -5,9 +5,14 @@
 
 pub mod books;
 pub mod catalogue;
+pub mod cli;
 pub mod clock;
+pub mod config;
 pub mod disk;
+pub mod engine;
 pub mod feeds;
+pub mod health;
+pub mod http;
 pub mod journal;
 pub mod keeper;
 pub mod log;
@@ -15,6 +20,7 @@ pub mod metrics;
 pub mod mqtt;
 pub mod observation;
 pub mod pipeline;
+pub mod query;
 pub mod record;
 pub mod registry;
 pub mod retained;

@@ -10,7 +10,7 @@ use crossbeam::utils::CachePadded;
 use crate::log::AlignedBuf;
 
 /// A flood is written as soon as this much waits; less waits for the gap between syncs.
-pub const WRITE_AT_ONCE_BYTES: usize = 64 << 10;
+pub(super) const WRITE_AT_ONCE_BYTES: usize = 64 << 10;
 
 #[derive(Clone, Copy, Debug)]
 pub struct LanesConfig {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::frame::JournalFrame;
 use super::lane::{Batch, Lanes, WRITE_AT_ONCE_BYTES};
 use crate::clock::Clock;
+use crate::health::{Health, Trouble};
 use crate::log::{AlignedBuf, FRAME_PARTS_MAX, FrameMeta, LogError, LogWriter, Position};
 use crate::metrics::Metrics;
 
@@ -152,6 +153,7 @@ pub fn run_writer(
     mut writer: JournalWriter,
     clock: &dyn Clock,
     sync_gap_us: u64,
+    health: &Health,
     stop: &AtomicBool,
 ) -> Result<(), LogError> {
     let lanes = writer.lanes.clone();
@@ -161,6 +163,7 @@ pub fn run_writer(
         let step = if gap_is_over(&lanes, clock, last_sync_us, sync_gap_us, stop) {
             lanes.writer_busy();
             let step = writer.step(clock.receive_time_us())?;
+            health.set(Trouble::JournalSpace, step == WriterStep::Blocked);
             if step == WriterStep::Wrote {
                 last_sync_us = clock.monotonic_us();
                 writer.release_processed();

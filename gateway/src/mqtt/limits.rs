@@ -18,7 +18,6 @@ pub struct MqttLimits {
     pub partial_bytes_max: usize,
     pub client_id_bytes_max: usize,
     pub topic_bytes_max: usize,
-    pub subscriptions_per_client_max: usize,
 }
 
 /// QoS 1 messages that a 3.1.1 subscriber may have unacknowledged (it has no way to say).
@@ -42,7 +41,6 @@ impl Default for MqttLimits {
             partial_bytes_max: 64 << 20,
             client_id_bytes_max: 256,
             topic_bytes_max: 1024,
-            subscriptions_per_client_max: 100,
         }
     }
 }

@@ -23,5 +23,5 @@ pub mod mapping;
 pub mod resend;
 pub mod stage;
 
-pub use decode::MessageDecoder;
-pub use stage::{ObservationConsumer, Pipeline, PipelineConfig, run_pipeline};
+pub use decode::{MessageDecoder, TimeBounds};
+pub use stage::{ObservationConsumer, Pipeline, run_pipeline};

@@ -1,13 +1,14 @@
 //! The pipeline as a stage: durable journal frames and the store's outcomes in, synced observation frames out.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use crossbeam::channel::{Receiver, RecvTimeoutError, TryRecvError};
+use crossbeam::channel::{Receiver, RecvTimeoutError};
 
 use super::decode::MessageDecoder;
 use crate::clock::Clock;
+use crate::health::{Health, Trouble};
 use crate::journal::{JournalFrame, Lanes};
 use crate::log::{AlignedBuf, FrameMeta, LogError, LogWriter, Position, Prepared};
 use crate::metrics::Metrics;
@@ -19,12 +20,6 @@ use crate::retained::RetainedBudget;
 
 /// A frame is closed when its rows and payloads come to this much; one message more always fits behind it.
 const FRAME_BYTES_TARGET: usize = 1 << 20;
-
-#[derive(Clone, Debug)]
-pub struct PipelineConfig {
-    /// Capacity of the frame buffer: [`FRAME_BYTES_TARGET`] and the largest message on top.
-    pub frame_bytes_max: usize,
-}
 
 /// Where synced observation frames go. Implementations may wait: the journal's buffers then push back.
 pub trait ObservationConsumer: Send {
@@ -38,6 +33,7 @@ pub struct Pipeline {
     consumers: Vec<Box<dyn ObservationConsumer>>,
     lanes: Arc<Lanes>,
     metrics: Arc<Metrics>,
+    health: Arc<Health>,
     frame: ObservationFrame,
     payload_bytes: usize,
     buffer: AlignedBuf,
@@ -68,13 +64,15 @@ impl std::fmt::Debug for PipelineStart {
 }
 
 impl Pipeline {
+    /// `frame_bytes_max` is the capacity of a frame: [`FRAME_BYTES_TARGET`] and the largest message on top.
     pub fn new(
         start: PipelineStart,
         log: LogWriter,
         consumers: Vec<Box<dyn ObservationConsumer>>,
         lanes: Arc<Lanes>,
         metrics: Arc<Metrics>,
-        config: &PipelineConfig,
+        health: Arc<Health>,
+        frame_bytes_max: usize,
     ) -> Self {
         Self {
             decoder: start.decoder,
@@ -83,9 +81,10 @@ impl Pipeline {
             consumers,
             lanes,
             metrics,
+            health,
             frame: ObservationFrame::default(),
             payload_bytes: 0,
-            buffer: AlignedBuf::new(config.frame_bytes_max),
+            buffer: AlignedBuf::new(frame_bytes_max),
             build: crc32c::crc32c(concat!(env!("CARGO_PKG_NAME"), " ", env!("CARGO_PKG_VERSION")).as_bytes()),
             next_message_no: start.next_message_no,
             next_record_no: start.next_record_no,
@@ -131,15 +130,18 @@ impl Pipeline {
         Ok(())
     }
 
-    /// Appends the store's outcomes as a frame of their own.
-    pub fn step_outcomes(&mut self, outcomes: Vec<Outcome>, io: &mut dyn FnMut(Wait)) -> Result<(), LogError> {
-        self.frame.outcomes = outcomes;
-        self.close_frame(io)
-    }
-
-    /// Records below are needed by nobody: their segments may be used again.
-    pub fn release(&mut self, record_no: u64) {
-        self.log.release_before(Position::Record(record_no));
+    /// Takes what the keeper says. Outcomes become a frame of their own.
+    pub fn step_store(&mut self, message: StoreMessage, io: &mut dyn FnMut(Wait)) -> Result<(), LogError> {
+        match message {
+            StoreMessage::Outcomes(outcomes) => {
+                self.frame.outcomes = outcomes;
+                self.close_frame(io)
+            }
+            StoreMessage::Committed { needed_from_record_no } => {
+                self.log.release_before(Position::Record(needed_from_record_no));
+                Ok(())
+            }
+        }
     }
 
     /// One small step towards the next ready segment.
@@ -181,11 +183,15 @@ impl Pipeline {
                 // No space: nothing is lost, the journal holds the messages until there is.
                 Err(error) if error.is_backpressure() => match self.prepare_step()? {
                     Prepared::Progress | Prepared::Ready => {}
-                    Prepared::NoSpace | Prepared::BudgetFull => io(Wait::Space),
+                    Prepared::NoSpace | Prepared::BudgetFull => {
+                        self.health.set(Trouble::ObservationSpace, true);
+                        io(Wait::Space);
+                    }
                 },
                 Err(error) => return Err(error),
             }
         };
+        self.health.set(Trouble::ObservationSpace, false);
         self.metrics.observation_frames.inc();
         self.metrics.observation_bytes.inc_by(self.buffer.len() as u64);
         self.publish(&meta);
@@ -226,7 +232,7 @@ pub enum Wait {
     Space,
 }
 
-/// What the store tells the pipeline.
+/// What the keeper tells the pipeline.
 #[derive(Debug)]
 pub enum StoreMessage {
     Outcomes(Vec<Outcome>),
@@ -237,58 +243,29 @@ pub enum StoreMessage {
 /// How long the pipeline sleeps at most before it looks for outcomes and whether it is to stop.
 const IDLE: Duration = Duration::from_millis(20);
 
-/// The pipeline's thread. Ends when `stop` is set, the journal's frames are all processed and their sender is gone.
+/// The pipeline's thread. Ends when the writer's end of the queue is gone and everything in it is processed.
 pub fn run_pipeline(
     pipeline: &mut Pipeline,
     clock: &dyn Clock,
     frames: &Receiver<Arc<JournalFrame>>,
     store: &Receiver<StoreMessage>,
-    stop: &AtomicBool,
 ) -> Result<(), LogError> {
     let mut wait = |_: Wait| std::thread::sleep(IDLE);
-    let mut store_open = true;
-    let mut frames_open = true;
     let mut last_prepared_us = 0;
-    while store_open || frames_open {
+    loop {
         match frames.recv_timeout(IDLE) {
             Ok(frame) => pipeline.step(&frame, &mut wait)?,
             Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => {
-                frames_open = false;
-                if store_open && let Ok(message) = store.recv_timeout(IDLE) {
-                    handle(pipeline, message, &mut wait)?;
-                }
-            }
+            Err(RecvTimeoutError::Disconnected) => return Ok(()),
         }
-        loop {
-            match store.try_recv() {
-                Ok(message) => handle(pipeline, message, &mut wait)?,
-                Err(TryRecvError::Empty) => break,
-                Err(TryRecvError::Disconnected) => {
-                    store_open = false;
-                    break;
-                }
-            }
+        while let Ok(message) = store.try_recv() {
+            pipeline.step_store(message, &mut wait)?;
         }
         // A prepared segment is worth a little time in between, but not the latency of every frame.
         let now_us = clock.monotonic_us();
         if now_us.saturating_sub(last_prepared_us) > 1_000 {
             pipeline.prepare_step()?;
             last_prepared_us = now_us;
-        }
-        if stop.load(Ordering::Acquire) && !frames_open && !store_open {
-            break;
-        }
-    }
-    Ok(())
-}
-
-fn handle(pipeline: &mut Pipeline, message: StoreMessage, io: &mut dyn FnMut(Wait)) -> Result<(), LogError> {
-    match message {
-        StoreMessage::Outcomes(outcomes) => pipeline.step_outcomes(outcomes, io),
-        StoreMessage::Committed { needed_from_record_no } => {
-            pipeline.release(needed_from_record_no);
-            Ok(())
         }
     }
 }

@@ -1,0 +1,90 @@
+//! The engine: opens a data directory, runs the threads, stops them in order.
+//!
+//! ```text
+//!  shards ──▶ journal writer ──▶ pipeline ──▶ keeper
+//!     ▲            │                 │
+//!     └── router ◀─┴─────────────────┘
+//! ```
+//!
+//! - [`open`]: the directory's lock, catalogue, both logs, and everything that is rebuilt from them; no thread runs.
+//! - [`running`]: the threads round what was opened, and the stop.
+//! - [`view`]: what HTTP and command line may ask.
+
+mod open;
+mod running;
+mod view;
+
+use std::sync::Arc;
+
+use thiserror::Error;
+
+use crate::catalogue::CatalogueError;
+use crate::cli::{Backend, Exit, Failure, Running};
+use crate::config::Config;
+use crate::keeper::KeeperError;
+use crate::log::LogError;
+use crate::observation::ParseError;
+use crate::query::GatewayView;
+use crate::store::StoreError;
+
+/// Why a gateway cannot start, or cannot go on.
+#[derive(Debug, Error)]
+pub enum EngineError {
+    #[error("{0}")]
+    Catalogue(#[from] CatalogueError),
+    #[error("{what}: {source}")]
+    Io { what: String, source: std::io::Error },
+    #[error("{0}")]
+    Keeper(#[from] KeeperError),
+    #[error("{data_dir}: another gateway runs with this data directory")]
+    Locked { data_dir: String },
+    #[error("{0}")]
+    Log(#[from] LogError),
+    #[error("the journal ends at message {journal}, but the observation log covers messages up to {observed}: part of the journal is missing")]
+    JournalBehind { journal: u64, observed: u64 },
+    #[error("{0}")]
+    Observation(#[from] ParseError),
+    #[error("the observation log begins at record {first}, but record {needed} is needed to go on from the catalogue's checkpoint")]
+    ObservationsMissing { first: u64, needed: u64 },
+    #[error("{0}")]
+    Store(#[from] StoreError),
+    #[error("the {0} thread ended by a bug of the gateway; its log says where")]
+    Thread(&'static str),
+}
+
+impl EngineError {
+    fn failure(&self) -> Failure {
+        let exit = match self {
+            Self::Log(error) => match error {
+                LogError::TooNew { .. } | LogError::Config(_) | LogError::NoSpace { .. } | LogError::Io { .. } => {
+                    Exit::Environment
+                }
+                _ => Exit::Journal,
+            },
+            Self::JournalBehind { .. } | Self::Observation(_) | Self::ObservationsMissing { .. } | Self::Thread(_) => {
+                Exit::Journal
+            }
+            Self::Catalogue(_) | Self::Io { .. } | Self::Keeper(_) | Self::Locked { .. } | Self::Store(_) => {
+                Exit::Environment
+            }
+        };
+        Failure::new(exit, self.to_string())
+    }
+}
+
+/// The real thing, for the command line.
+#[derive(Clone, Copy, Debug)]
+pub struct Engine;
+
+impl Backend for Engine {
+    fn start(&self, config: Arc<Config>) -> Result<Box<dyn Running>, Failure> {
+        let running = running::RunningEngine::start(&config).map_err(|error| error.failure())?;
+        Ok(Box::new(running))
+    }
+
+    fn open_offline(&self, config: Arc<Config>) -> Result<Arc<dyn GatewayView>, Failure> {
+        let opened = open::Opened::open(&config).map_err(|error| error.failure())?;
+        let view = view::offline(opened).map_err(|error| error.failure())?;
+        Ok(Arc::new(view))
+    }
+}

@@ -1,0 +1,319 @@
+//! The threads of a running gateway, and their stop.
+//!
+//! Stop, in order: shards take nothing in any more and end when all acks of durable messages are out; the writer writes
+//! what they handed over and ends; pipeline and keeper work off their queues and come back from their threads; what is
+//! durable is settled into the store; the router ends when nobody sends to it any more.
+
+use std::fs::File;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::thread::JoinHandle;
+
+use crossbeam::channel::{Receiver, Sender, bounded};
+
+use super::EngineError;
+use super::open::{Opened, Stages};
+use super::view::EngineView;
+use crate::cli::{Failure, Running};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::feeds::router::{RouterStart, ShardLink};
+use crate::feeds::{Router, RouterInputs, run_router};
+use crate::journal::{FrameConsumer, JournalFrame, JournalPort, JournalWriter, Lanes, run_writer};
+use crate::keeper::{Keeper, run_keeper};
+use crate::mqtt::listener::{ShardLoop, ShardSender, ShardThread, bind};
+use crate::mqtt::shard::{Shard, ShardShared};
+use crate::mqtt::{MqttLimits, ShardMessage};
+use crate::pipeline::mapping::MAPPING_VERSION;
+use crate::pipeline::{Pipeline, run_pipeline};
+use crate::query::GatewayView;
+
+/// SUBSCRIBE, UNSUBSCRIBE and ends of connections that wait for the router.
+const ROUTER_REQUESTS_MAX: usize = 16_384;
+
+type Handle<T> = JoinHandle<Option<T>>;
+
+/// A gateway whose threads run.
+pub(super) struct RunningEngine {
+    mqtt_addr: SocketAddr,
+    view: Arc<EngineView>,
+    clock: Arc<dyn Clock>,
+    lanes: Arc<Lanes>,
+    failed: Receiver<Failure>,
+    stop_shards: Arc<AtomicBool>,
+    stop_writer: Arc<AtomicBool>,
+    stop_keeper: Arc<AtomicBool>,
+    shard_senders: Vec<ShardSender>,
+    shards: Vec<Handle<()>>,
+    writer: Handle<()>,
+    pipeline: Handle<Pipeline>,
+    keeper: Handle<Keeper>,
+    router: Handle<()>,
+    queues: Queues,
+    /// The data directory is ours until this is dropped.
+    _lock: File,
+}
+
+/// The receiving ends that are needed again when pipeline and keeper are settled.
+struct Queues {
+    keeper_frames: Receiver<Arc<crate::observation::ObservationFrame>>,
+    store_messages: Receiver<crate::pipeline::stage::StoreMessage>,
+}
+
+impl std::fmt::Debug for RunningEngine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RunningEngine").field("mqtt_addr", &self.mqtt_addr).finish_non_exhaustive()
+    }
+}
+
+impl RunningEngine {
+    pub(super) fn start(config: &Arc<Config>) -> Result<Self, EngineError> {
+        let io = |what: &str| {
+            let what = what.to_owned();
+            move |source| EngineError::Io { what, source }
+        };
+        // Before the directory is touched: a port in use is the likelier mistake.
+        let listener = bind(config.mqtt.listen).map_err(io(&format!("mqtt.listen {}", config.mqtt.listen)))?;
+        let mqtt_addr = listener.local_addr().map_err(io("mqtt.listen"))?;
+        let mut opened = Opened::open(config)?;
+        opened.prepare_segments()?;
+        let view = Arc::new(EngineView::new(&mut opened)?);
+        let Opened { clock, lanes, metrics, health, registry, journal, stages, retained, last_values, router_frames, lock, .. } =
+            opened;
+        let Stages { pipeline, keeper, keeper_frames, store_messages } = stages;
+        let spawner = Spawner::new();
+        let failed = spawner.failed.clone();
+
+        let shard_count = lanes.config().shards;
+        let loops: Vec<ShardLoop> =
+            (0..shard_count).map(|_| ShardLoop::new()).collect::<Result<_, _>>().map_err(io("the poll loop"))?;
+        let shard_senders: Vec<ShardSender> = loops.iter().map(ShardLoop::sender).collect();
+        for (shard, sender) in shard_senders.iter().cloned().enumerate() {
+            lanes.set_waker(shard, move || sender.wake());
+        }
+
+        let (router_requests_sender, router_requests) = bounded(ROUTER_REQUESTS_MAX);
+        let router = Router::new(
+            RouterStart {
+                retained,
+                last_values,
+                registry,
+                subscriptions_per_client_max: config.mqtt.subscriptions_per_client_max,
+            },
+            Box::new(Senders(shard_senders.clone())),
+            shard_count,
+            metrics.clone(),
+        );
+        // The buffers bound the frames in flight, so these queues are never full.
+        let frames_max = shard_count * lanes.config().buffers_per_shard;
+        let (to_router, router_journal) = bounded(frames_max);
+        let (to_pipeline, pipeline_journal) = bounded(frames_max);
+        let consumers: Vec<Box<dyn FrameConsumer>> =
+            vec![Box::new(FrameSender(to_pipeline)), Box::new(FrameSender(to_router))];
+        let writer = JournalWriter::new(journal, lanes.clone(), consumers, metrics.clone());
+
+        let (stop_shards, stop_writer, stop_keeper) =
+            (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+        let writer = {
+            let (clock, health, stop) = (clock.clone(), health.clone(), stop_writer.clone());
+            let sync_gap_us = config.journal.sync_gap_us;
+            spawner.spawn("journal", move || Ok(run_writer(writer, &*clock, sync_gap_us, &health, &stop)?))?
+        };
+        let pipeline = {
+            let (clock, messages) = (clock.clone(), store_messages.clone());
+            let mut pipeline = pipeline;
+            spawner.spawn("pipeline", move || {
+                run_pipeline(&mut pipeline, &*clock, &pipeline_journal, &messages)?;
+                Ok(pipeline)
+            })?
+        };
+        let keeper = {
+            let (clock, frames, stop) = (clock.clone(), keeper_frames.clone(), stop_keeper.clone());
+            let mut keeper = keeper;
+            spawner.spawn("keeper", move || {
+                run_keeper(&mut keeper, &*clock, &frames, &health, &stop)?;
+                Ok(keeper)
+            })?
+        };
+        let router = {
+            let clock = clock.clone();
+            let inputs =
+                RouterInputs { frames: router_journal, observations: router_frames, requests: router_requests };
+            spawner.spawn("router", move || {
+                run_router(router, &*clock, &inputs);
+                Ok(())
+            })?
+        };
+        let shared = Arc::new(ShardShared {
+            limits: limits(config),
+            metrics,
+            connections: AtomicI64::new(0),
+            mapping_version: MAPPING_VERSION,
+            client_id_seed: clock.receive_time_us() as u64,
+        });
+        let mut listener = Some(listener);
+        let mut shards = Vec::with_capacity(shard_count);
+        for (index, shard_loop) in loops.into_iter().enumerate() {
+            let thread = ShardThread {
+                shard: Shard::new(index, shard_count, shared.clone(), JournalPort::new(lanes.clone(), index)),
+                shard_loop,
+                listener: listener.take(),
+                peers: shard_senders.clone(),
+                router: router_requests_sender.clone(),
+                clock: clock.clone(),
+                stop: stop_shards.clone(),
+            };
+            let run = move || thread.run().map_err(|source| EngineError::Io { what: "the poll loop".into(), source });
+            shards.push(spawner.spawn("shard", run)?);
+        }
+        Ok(Self {
+            mqtt_addr,
+            view,
+            clock,
+            lanes,
+            failed,
+            stop_shards,
+            stop_writer,
+            stop_keeper,
+            shard_senders,
+            shards,
+            writer,
+            pipeline,
+            keeper,
+            router,
+            queues: Queues { keeper_frames, store_messages },
+            _lock: lock,
+        })
+    }
+
+    fn stop_all(self) -> Result<(), EngineError> {
+        self.stop_shards.store(true, Ordering::Release);
+        self.shard_senders.iter().for_each(ShardSender::wake);
+        for shard in self.shards {
+            join("shard", shard)?;
+        }
+        self.stop_writer.store(true, Ordering::Release);
+        self.lanes.wake_writer();
+        join("journal", self.writer)?;
+        let pipeline = join("pipeline", self.pipeline)?;
+        self.stop_keeper.store(true, Ordering::Release);
+        let keeper = join("keeper", self.keeper)?;
+        let Queues { keeper_frames, store_messages } = self.queues;
+        let mut stages = Stages { pipeline, keeper, keeper_frames, store_messages };
+        let settled = stages.settle(self.clock.receive_time_us(), &mut || {});
+        // With the pipeline goes the last sender to the router.
+        drop(stages);
+        join("router", self.router)?;
+        settled
+    }
+}
+
+impl Running for RunningEngine {
+    fn mqtt_addr(&self) -> SocketAddr {
+        self.mqtt_addr
+    }
+
+    fn view(&self) -> Arc<dyn GatewayView> {
+        self.view.clone()
+    }
+
+    fn failed(&self) -> Receiver<Failure> {
+        self.failed.clone()
+    }
+
+    fn stop(self: Box<Self>) -> Result<(), Failure> {
+        self.stop_all().map_err(|error| error.failure())
+    }
+}
+
+/// Starts threads that tell when they fail.
+struct Spawner {
+    sender: Sender<Failure>,
+    failed: Receiver<Failure>,
+}
+
+impl Spawner {
+    fn new() -> Self {
+        let (sender, failed) = bounded(1);
+        Self { sender, failed }
+    }
+
+    /// The thread gives `None` where it failed: the failure was told already.
+    fn spawn<T: Send + 'static>(
+        &self,
+        name: &'static str,
+        run: impl FnOnce() -> Result<T, EngineError> + Send + 'static,
+    ) -> Result<Handle<T>, EngineError> {
+        let mut guard = Guard { name, sender: self.sender.clone(), done: false };
+        let body = move || {
+            let result = run();
+            guard.done = true;
+            match result {
+                Ok(value) => Some(value),
+                Err(error) => {
+                    tracing::error!(thread = name, "{error}");
+                    // The first failure is the one that counts.
+                    let _ = guard.sender.try_send(error.failure());
+                    None
+                }
+            }
+        };
+        std::thread::Builder::new()
+            .name(name.to_owned())
+            .spawn(body)
+            .map_err(|source| EngineError::Io { what: format!("starting the {name} thread"), source })
+    }
+}
+
+/// Tells of a thread that panicked.
+struct Guard {
+    name: &'static str,
+    sender: Sender<Failure>,
+    done: bool,
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        if !self.done {
+            let _ = self.sender.try_send(EngineError::Thread(self.name).failure());
+        }
+    }
+}
+
+fn join<T>(name: &'static str, handle: Handle<T>) -> Result<T, EngineError> {
+    handle.join().ok().flatten().ok_or(EngineError::Thread(name))
+}
+
+struct Senders(Vec<ShardSender>);
+
+impl ShardLink for Senders {
+    fn send(&self, shard: u16, message: ShardMessage) {
+        // A shard that ended has said goodbye to its clients; there is nobody to deliver to.
+        let _ = self.0[usize::from(shard)].send(message);
+    }
+}
+
+struct FrameSender(Sender<Arc<JournalFrame>>);
+
+impl FrameConsumer for FrameSender {
+    fn accept(&mut self, frame: &Arc<JournalFrame>) {
+        // A consumer that is gone has failed, and the gateway is being stopped for it; the frame is durable.
+        let _ = self.0.send(frame.clone());
+    }
+}
+
+fn limits(config: &Config) -> MqttLimits {
+    let mqtt = &config.mqtt;
+    MqttLimits {
+        packet_bytes_max: mqtt.packet_bytes_max,
+        receive_max: mqtt.receive_max,
+        keep_alive_s_max: mqtt.keep_alive_s_max,
+        connections_max: mqtt.connections_max,
+        connect_timeout_ms: mqtt.connect_timeout_ms,
+        session_queue_bytes_max: mqtt.session_queue_bytes_max,
+        partial_bytes_max: mqtt.partial_bytes_max,
+        client_id_bytes_max: mqtt.client_id_bytes_max,
+        topic_bytes_max: mqtt.topic_bytes_max,
+    }
+}

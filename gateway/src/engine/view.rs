@@ -1,0 +1,217 @@
+//! What HTTP and command line may ask of a gateway, running or opened for the question.
+
+use std::fs::File;
+use std::ops::ControlFlow;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use codecs::payload::Value;
+
+use super::EngineError;
+use super::open::Opened;
+use crate::books::{Books, Ledger, LedgerFilter};
+use crate::catalogue::{DatastreamState, History, QuarantineEntry, QuarantineFilter, QuarantineItem};
+use crate::clock::synchronised;
+use crate::health::Health;
+use crate::journal::Lanes;
+use crate::keeper::{Shared, lock};
+use crate::metrics::Metrics;
+use crate::query::{
+    ClockState, DatastreamFilter, DatastreamInfo, DatastreamSelector, GatewayView, ObservationQuery, ObservationRow,
+    QueryError, Readiness,
+};
+use crate::registry::{Registry, SharedRegistry};
+use crate::sinks::Quarantine;
+use crate::store::{Query, StoreReader, StoredValue};
+
+/// Reads what the stages share; never waits for one of them longer than for a frame to be folded.
+pub(super) struct EngineView {
+    books: Shared<Books>,
+    quarantine: Shared<Quarantine>,
+    registry: SharedRegistry,
+    store: StoreReader,
+    metrics: Arc<Metrics>,
+    lanes: Arc<Lanes>,
+    health: Arc<Health>,
+    states: Shared<Vec<DatastreamState>>,
+    history: Mutex<Box<dyn History>>,
+    /// Of a directory that was opened for questions only.
+    _lock: Option<File>,
+}
+
+impl std::fmt::Debug for EngineView {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("EngineView").finish_non_exhaustive()
+    }
+}
+
+/// Settles a directory that no gateway runs on, and lets questions be asked of it.
+pub(super) fn offline(mut opened: Opened) -> Result<EngineView, EngineError> {
+    opened.settle()?;
+    let mut view = EngineView::new(&mut opened)?;
+    view._lock = Some(opened.lock);
+    Ok(view)
+}
+
+impl EngineView {
+    pub(super) fn new(opened: &mut Opened) -> Result<Self, EngineError> {
+        Ok(Self {
+            books: opened.books.clone(),
+            quarantine: opened.quarantine.clone(),
+            registry: opened.registry.clone(),
+            store: opened.store.clone(),
+            metrics: opened.metrics.clone(),
+            lanes: opened.lanes.clone(),
+            health: opened.health.clone(),
+            states: opened.stages.keeper.states(),
+            history: Mutex::new(opened.stages.keeper.history()?),
+            _lock: None,
+        })
+    }
+
+    fn with_history<T>(
+        &self,
+        ask: impl FnOnce(&mut dyn History) -> Result<T, crate::catalogue::CatalogueError>,
+    ) -> Result<T, QueryError> {
+        let mut history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
+        ask(&mut **history).map_err(|error| {
+            if error.is_backpressure() { QueryError::Unavailable(error.to_string()) } else { QueryError::Failed(error.to_string()) }
+        })
+    }
+
+    /// Numbers of the datastreams that a selector means.
+    fn select(&self, registry: &Registry, selector: &DatastreamSelector) -> Vec<u32> {
+        if let DatastreamSelector::Exact { agency, station, property } = selector {
+            return registry.datastream_ids(&format!("{agency}/{station}/{property}")).to_vec();
+        }
+        let included = |(id, datastream): (usize, &crate::registry::Datastream)| {
+            let station = registry.station(datastream.station);
+            let agency = registry.agency(station.agency);
+            selector.includes(agency, &station.code, &datastream.property).then_some(id as u32)
+        };
+        registry.datastreams().iter().enumerate().filter_map(included).collect()
+    }
+}
+
+impl GatewayView for EngineView {
+    fn ledger(&self, filter: &LedgerFilter) -> Result<Ledger, QueryError> {
+        // Processed is read under the books' lock, durable before it: so durable is never behind.
+        let part = {
+            let registry = self.registry.read().unwrap_or_else(PoisonError::into_inner);
+            let durable = self.lanes.positions.durable_messages.load(Ordering::Acquire);
+            lock(&self.books).ledger(filter, &registry, durable)
+        };
+        self.with_history(|history| part.complete(history))
+    }
+
+    fn observations(
+        &self,
+        query: &ObservationQuery,
+        each: &mut dyn FnMut(&ObservationRow<'_>) -> ControlFlow<()>,
+    ) -> Result<(), QueryError> {
+        let datastreams = match &query.datastream {
+            DatastreamSelector::All => Vec::new(),
+            selector => {
+                let registry = self.registry.read().unwrap_or_else(PoisonError::into_inner);
+                let datastreams = self.select(&registry, selector);
+                if datastreams.is_empty() {
+                    return Ok(());
+                }
+                datastreams
+            }
+        };
+        let scan = self.store.scan(&Query {
+            datastreams,
+            from_us: query.from_us.unwrap_or(i64::MIN),
+            to_us: query.to_us.unwrap_or(i64::MAX),
+            limit: query.limit.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX)),
+            revisions: query.revisions,
+            ..Query::default()
+        });
+        let mut names: Vec<Option<Arc<str>>> = Vec::new();
+        for row in scan {
+            let row = row.map_err(|error| QueryError::Failed(error.to_string()))?;
+            let index = row.datastream as usize;
+            if names.len() <= index {
+                names.resize(index + 1, None);
+            }
+            let name = names[index].get_or_insert_with(|| {
+                self.registry.read().unwrap_or_else(PoisonError::into_inner).datastream(row.datastream).name.clone()
+            });
+            let flow = each(&ObservationRow {
+                datastream: name,
+                phenomenon_time_us: row.time_us,
+                result_time_us: row.result_time_us,
+                result: match &row.value {
+                    StoredValue::Number(number) => Value::Number(*number),
+                    StoredValue::Boolean(value) => Value::Boolean(*value),
+                    StoredValue::Text(text) => Value::Text(text),
+                    StoredValue::Null => Value::Null,
+                },
+                unit: (!row.unit.is_empty()).then_some(&*row.unit),
+                period_s: (row.period_s != 0).then_some(row.period_s),
+                quality: row.quality,
+                status: (!row.status.is_empty()).then_some(&*row.status),
+                revision: row.revision,
+                seq: row.seq,
+                position: row.position,
+            });
+            if flow.is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn datastreams(&self, filter: &DatastreamFilter) -> Result<Vec<DatastreamInfo>, QueryError> {
+        let registry = self.registry.read().unwrap_or_else(PoisonError::into_inner);
+        let states = lock(&self.states);
+        let mut list: Vec<DatastreamInfo> = registry
+            .datastreams()
+            .iter()
+            .enumerate()
+            .filter_map(|(id, datastream)| {
+                let station = registry.station(datastream.station);
+                let agency = registry.agency(station.agency);
+                let wanted = filter.agency.as_deref().is_none_or(|wanted| wanted == &**agency)
+                    && filter.station.as_deref().is_none_or(|wanted| wanted == &*station.code);
+                wanted.then(|| DatastreamInfo {
+                    datastream: datastream.name.to_string(),
+                    agency: agency.to_string(),
+                    station: station.code.to_string(),
+                    property: datastream.property.to_string(),
+                    period_s: (datastream.period_s != 0).then_some(datastream.period_s),
+                    domain: datastream.domain.to_string(),
+                    unit: (datastream.unit != 0).then(|| registry.symbol(datastream.unit).to_string()),
+                    phenomenon_time_us: states.get(id).map(|state| state.watermark_us).filter(|time_us| *time_us != i64::MIN),
+                })
+            })
+            .collect();
+        list.sort_by(|a, b| (&a.datastream, a.period_s).cmp(&(&b.datastream, b.period_s)));
+        Ok(list)
+    }
+
+    fn quarantine_list(&self, filter: &QuarantineFilter) -> Result<Vec<QuarantineEntry>, QueryError> {
+        let listing = lock(&self.quarantine).list(filter);
+        self.with_history(|history| listing.complete(history))
+    }
+
+    fn quarantine_show(&self, position: u64) -> Result<Vec<QuarantineItem>, QueryError> {
+        let showing = lock(&self.quarantine).show(position);
+        self.with_history(|history| showing.complete(history))
+    }
+
+    fn readiness(&self) -> Readiness {
+        let clock = match synchronised() {
+            Some(true) => ClockState::Synchronised,
+            Some(false) => ClockState::NotSynchronised,
+            None => ClockState::Unknown,
+        };
+        let reasons = self.health.reasons();
+        Readiness { ready: reasons.is_empty(), reasons, clock, disk_hours_left: None }
+    }
+
+    fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+}

@@ -1,0 +1,43 @@
+//! What keeps the gateway from working as it should, told by `/ready`.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// A state that ends by itself when its cause is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Trouble {
+    /// No segment of the journal is ready: nothing is acknowledged.
+    JournalSpace = 1,
+    /// The observation log cannot grow: what is acknowledged waits in the journal.
+    ObservationSpace = 2,
+    /// No flush or commit is possible.
+    StoreSpace = 4,
+}
+
+/// The troubles of now.
+#[derive(Debug, Default)]
+pub struct Health(AtomicU32);
+
+impl Health {
+    pub fn set(&self, trouble: Trouble, present: bool) {
+        if present {
+            self.0.fetch_or(trouble as u32, Ordering::Relaxed);
+        } else if self.0.load(Ordering::Relaxed) & trouble as u32 != 0 {
+            self.0.fetch_and(!(trouble as u32), Ordering::Relaxed);
+        }
+    }
+
+    /// One sentence for each: state, cause, remedy.
+    pub fn reasons(&self) -> Vec<String> {
+        let present = self.0.load(Ordering::Relaxed);
+        [
+            (Trouble::JournalSpace, "the journal has no segment ready, so nothing is acknowledged: free some space in the data directory or raise journal.log_bytes_max"),
+            (Trouble::ObservationSpace, "the observation log cannot grow, so messages wait in the journal: free some space in the data directory or raise journal.log_bytes_max"),
+            (Trouble::StoreSpace, "the store cannot flush, so observations wait in the observation log: free some space in the data directory"),
+        ]
+        .into_iter()
+        .filter(|(trouble, _)| present & *trouble as u32 != 0)
+        .map(|(_, sentence)| sentence.to_owned())
+        .collect()
+    }
+}
