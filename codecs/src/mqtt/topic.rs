@@ -68,14 +68,50 @@ pub(super) fn text(bytes: &[u8], utf8: Rule, null_character: Rule) -> Result<&st
     Ok(text)
 }
 
+/// Whether all bytes are ASCII and none is U+0000, `+` or `#`.
+#[inline]
+fn is_plain_name(bytes: &[u8]) -> bool {
+    let mut chunks = bytes.chunks_exact(8);
+    let mut found = 0;
+    for chunk in &mut chunks {
+        if let Ok(chunk) = chunk.try_into() {
+            found |= not_plain(u64::from_le_bytes(chunk));
+        }
+    }
+    let rest_is_plain =
+        chunks.remainder().iter().all(|byte| byte.is_ascii() && !matches!(byte, 0 | b'+' | b'#'));
+    found == 0 && rest_is_plain
+}
+
+/// Zero exactly when all eight bytes are plain.
+#[inline]
+const fn not_plain(word: u64) -> u64 {
+    /// Has a high bit set exactly when one of the eight bytes is zero: subtracting 1 borrows into it only there, or
+    /// where it was set before, which `!word` takes out.
+    const fn has_zero(word: u64) -> u64 {
+        word.wrapping_sub(EACH) & !word
+    }
+    const EACH: u64 = 0x0101_0101_0101_0101;
+    const PLUS: u64 = EACH * b'+' as u64;
+    const HASH: u64 = EACH * b'#' as u64;
+    (word | has_zero(word) | has_zero(word ^ PLUS) | has_zero(word ^ HASH)) & (EACH << 7)
+}
+
 /// A topic name of a packet, perhaps empty: well-formed UTF-8 without U+0000 and wildcards.
 #[inline]
 pub(super) fn name(bytes: &[u8], utf8: Rule, wildcard: Rule) -> Result<&str, Rule> {
+    // Nearly every topic is ASCII. One look at eight bytes at a time answers for UTF-8, U+0000 and wildcards together;
+    // `from_utf8` and a second pass made framing and decoding a PUBLISH about twice as dear (43 ns and 24 in one run).
+    if is_plain_name(bytes) {
+        // SAFETY: every byte is below 0x80, and ASCII is UTF-8.
+        return Ok(unsafe { std::str::from_utf8_unchecked(bytes) });
+    }
     let name = std::str::from_utf8(bytes).map_err(|_| utf8)?;
-    let special =
-        bytes.iter().fold(false, |found, &byte| found | (byte == 0) | (byte == b'+') | (byte == b'#'));
-    if special {
-        return Err(if bytes.contains(&0) { Rule::TopicNullCharacter } else { wildcard });
+    if bytes.contains(&0) {
+        return Err(Rule::TopicNullCharacter);
+    }
+    if name.contains(['+', '#']) {
+        return Err(wildcard);
     }
     Ok(name)
 }
@@ -185,6 +221,23 @@ mod tests {
         assert_eq!(validate_topic_name("a/+"), Err(TopicError::WildcardInName));
         assert_eq!(validate_topic_name("a#"), Err(TopicError::WildcardInName));
         assert_eq!(validate_topic_name(&"x".repeat(TOPIC_BYTES_MAX + 1)), Err(TopicError::TooLong));
+    }
+
+    #[test]
+    fn the_quick_look_agrees_with_the_plain_one_at_every_place() {
+        for length in 0..=24 {
+            assert!(is_plain_name(&vec![b'a'; length]));
+            for place in 0..length {
+                for byte in 0..=u8::MAX {
+                    for around in [b'a', 1, b'"', b'*', 0x7F] {
+                        let mut bytes = vec![around; length];
+                        bytes[place] = byte;
+                        let plain = bytes.iter().all(|byte| byte.is_ascii() && !b"\0+#".contains(byte));
+                        assert_eq!(is_plain_name(&bytes), plain, "{bytes:02x?}");
+                    }
+                }
+            }
+        }
     }
 
     #[test]

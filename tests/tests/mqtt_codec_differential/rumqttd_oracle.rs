@@ -126,21 +126,15 @@ fn connack_properties(lines: &mut Lines, properties: &ConnAckProperties) {
     out.user_properties(&properties.user_properties);
 }
 
-fn ack(
-    lines: &mut Lines,
-    kind: &str,
-    packet_id: u16,
-    reason: &str,
-    properties: Option<(&Option<String>, &[(String, String)])>,
-) {
+/// Reason String and User Properties.
+type AckProperties<'p> = (&'p Option<String>, &'p [(String, String)]);
+
+fn ack(lines: &mut Lines, kind: &str, packet_id: u16, reason: &str, properties: Option<AckProperties<'_>>) {
     lines.extend([kind.to_owned(), format!("packet_id={packet_id}"), code(reason)]);
     reason_string_and_user_properties(lines, properties);
 }
 
-fn reason_string_and_user_properties(
-    lines: &mut Lines,
-    properties: Option<(&Option<String>, &[(String, String)])>,
-) {
+fn reason_string_and_user_properties(lines: &mut Lines, properties: Option<AckProperties<'_>>) {
     if let Some((reason_string, user_properties)) = properties {
         let mut out = PropertyLines::new(lines, "");
         out.optional_text("ReasonString", reason_string.as_ref());
