@@ -68,9 +68,13 @@ impl Inode {
         }
     }
 
-    fn sync(&mut self) {
-        self.durable.clone_from(&self.cache);
-        self.dirty.clear();
+    /// Only what is dirty: what a failed sync dropped stays lost.
+    fn sync(&mut self, sector_bytes: usize) {
+        for index in std::mem::take(&mut self.dirty).into_keys() {
+            let content = self.sector(index, sector_bytes);
+            self.persist_sector(index, &content, sector_bytes);
+        }
+        self.durable.resize(self.cache.len(), 0);
         self.size_changed = false;
     }
 
@@ -335,7 +339,7 @@ impl State {
             (Step::Done, Some((offset, end))) => {
                 self.inode_mut(number)?.sync_range(offset as usize, end as usize, sector_bytes);
             }
-            (Step::Done, None) => self.inode_mut(number)?.sync(),
+            (Step::Done, None) => self.inode_mut(number)?.sync(sector_bytes),
             (Step::Fails(_), _) => {
                 // The error is told once; the pages count as clean although some never reached the disk.
                 let mut random = self.random.clone();
