@@ -13,6 +13,8 @@ use super::row::{KeyBounds, RowSink, StoredRow, Version};
 use super::shared::{Shared, Symbols};
 use super::{FileEntry, StoreError};
 
+/// Rows that are turned into [`StoredRow`]s at once.
+const READY_ROWS: usize = 1_024;
 /// Rows that a scan with a small limit may hold all the same.
 const WINDOW_ROWS_MIN: usize = 4_096;
 
@@ -67,6 +69,8 @@ pub struct Scan {
     end_rank: i64,
     left: usize,
     revisions: bool,
+    /// Rows of the window that were made ready.
+    given: usize,
     ready: vec::IntoIter<StoredRow>,
     #[cfg(test)]
     pub(super) rows_held_max: usize,
@@ -88,7 +92,7 @@ impl Scan {
         let left = query.limit.unwrap_or(usize::MAX);
         let rows_max = left.saturating_mul(4).max(WINDOW_ROWS_MIN).min(shared.scan_rows_max);
         let view = shared.view();
-        let window = Window {
+        let mut window = Window {
             rank,
             datastreams,
             last_datastream: None,
@@ -102,6 +106,8 @@ impl Scan {
         let mut files: Vec<_> =
             view.files.iter().filter(|file| window.may_match(&file.bounds())).cloned().collect();
         files.sort_by_key(|file| rank.range(&file.bounds()).0);
+        // The first window begins where an empty one before it ended.
+        window.end_rank = start_rank;
         Self {
             symbols: Symbols::new(shared.registry.clone()),
             shared,
@@ -111,6 +117,7 @@ impl Scan {
             end_rank,
             left,
             revisions: query.revisions,
+            given: 0,
             ready: Vec::new().into_iter(),
             #[cfg(test)]
             rows_held_max: 0,
@@ -120,7 +127,10 @@ impl Scan {
     /// Collects, sorts and gives the next window.
     fn fill(&mut self) -> Result<(), StoreError> {
         let window = &mut self.window;
+        window.start_rank = window.end_rank;
         window.end_rank = self.end_rank;
+        window.rows.clear();
+        window.texts.clear();
         window.halve_at = window.rows_max;
         for chunk in &self.chunks {
             chunk.give(window);
@@ -141,23 +151,30 @@ impl Scan {
         {
             self.rows_held_max = self.rows_held_max.max(window.rows.capacity());
         }
-        let mut rows = std::mem::take(&mut window.rows);
+        let rows = &mut window.rows;
         rows.sort_unstable_by_key(|row| (rank.of(row.time_us), row.datastream, row.ordinal, row.revision));
         if !self.revisions {
-            keep_last_revisions(&mut rows);
+            keep_last_revisions(rows);
         }
         rows.truncate(self.left);
         self.left -= rows.len();
-        let texts = std::mem::take(&mut window.texts);
-        self.ready = self.symbols.stored_rows(rows.iter().map(|row| (row, row.text(&texts)))).into_iter();
-        rows.clear();
-        window.rows = rows;
-        window.start_rank = window.end_rank;
+        self.given = 0;
         Ok(())
     }
 
+    /// Turns the next rows of the window into what is given; false = the window is used up.
+    fn make_ready(&mut self) -> bool {
+        let Window { rows, texts, .. } = &self.window;
+        let end = rows.len().min(self.given + READY_ROWS);
+        let next = &rows[self.given..end];
+        self.ready = self.symbols.stored_rows(next.iter().map(|row| (row, row.text(texts)))).into_iter();
+        let got_some = self.given < end;
+        self.given = end;
+        got_some
+    }
+
     fn is_finished(&self) -> bool {
-        self.left == 0 || self.window.start_rank >= self.end_rank
+        self.left == 0 || self.window.end_rank >= self.end_rank
     }
 }
 
@@ -169,11 +186,16 @@ impl Iterator for Scan {
             if let Some(row) = self.ready.next() {
                 return Some(Ok(row));
             }
+            if self.make_ready() {
+                continue;
+            }
             if self.is_finished() {
                 return None;
             }
             if let Err(error) = self.fill() {
                 self.left = 0;
+                self.window.rows.clear();
+                self.given = 0;
                 return Some(Err(error));
             }
         }
