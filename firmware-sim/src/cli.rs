@@ -230,8 +230,11 @@ fn run(command: Command) -> Result<ExitCode, String> {
                     let (path, count) = (series.path.display(), series.messages.len());
                     eprintln!("{path}: {:?}, {count} messages", series.layout);
                 }
-                for path in &loaded.passed_over {
-                    eprintln!("{}: no recorded series, left out", path.display());
+                if !loaded.passed_over.is_empty() {
+                    eprintln!(
+                        "{} other files hold no recorded series and are left out",
+                        loaded.passed_over.len()
+                    );
                 }
                 replay::run_loaded(&config, loaded.series, control)
             })

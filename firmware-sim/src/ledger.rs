@@ -16,9 +16,10 @@
 //! - An **acked** line follows when the PUBACK arrived. A message without one may or may not have reached the gateway.
 //! - A **resent** line: the message was published again with DUP after a reconnect, with the same packet id and payload.
 //!
+//! One run at a time appends to a file; it is locked meanwhile.
 //! The last line may be cut short (the simulator was killed); the next session cuts it off, a reader ignores it.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
@@ -145,6 +146,11 @@ impl Writer {
     pub fn open(path: &Path, session: &Session) -> Result<Self, LedgerError> {
         let open = || -> io::Result<File> {
             let mut file = OpenOptions::new().create(true).append(true).read(true).open(path)?;
+            // Two runs that number their messages into one file would make it worthless.
+            file.try_lock().map_err(|error| match error {
+                TryLockError::WouldBlock => io::Error::other("another run is appending to it"),
+                TryLockError::Error(error) => error,
+            })?;
             cut_incomplete_line(&mut file)?;
             Ok(file)
         };
@@ -336,6 +342,9 @@ mod tests {
         writer.sent(&mut sent("obs/a/b")).expect("written");
         writer.acked(1).expect("written");
         writer.flush().expect("flushed");
+        let refused = Writer::open(&path, &Session::new("run", None)).expect_err("one run at a time");
+        assert!(refused.to_string().contains("another run"), "{refused}");
+        drop(writer);
         let whole = std::fs::read(&path).expect("readable");
         for cut in 1..=whole.len() {
             std::fs::write(&path, &whole[..cut]).expect("writable");

@@ -1,6 +1,6 @@
 //! Where rows come from: a file, the gateway's HTTP interface, or its command line.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -14,8 +14,8 @@ use super::{Comparison, Report, Revisions, VerifyError};
 use crate::ledger::Reader;
 use crate::time::format_utc;
 
-/// Rows per HTTP answer.
-const PAGE_ROWS: usize = 50_000;
+/// Most rows of one HTTP answer; at 300 bytes each far below what the gateway answers at once.
+const ANSWER_ROWS_MAX: usize = 50_000;
 /// How long the gateway may take to process what is durable and to classify late readings.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(60);
 const SETTLE_POLL: Duration = Duration::from_millis(200);
@@ -51,8 +51,11 @@ pub fn verify_files(ledger: &Path, source: &Source, revisions: Revisions) -> Res
             Revisions::All
         }
         Source::Program { gateway, data_dir } => {
-            for datastream in comparison.datastreams() {
-                rows_by_program(gateway, data_dir, &datastream, &mut comparison)?;
+            let agency_of = |name: String| name.split('/').next().map(str::to_owned);
+            let agencies: BTreeSet<String> =
+                comparison.datastreams().into_iter().filter_map(agency_of).collect();
+            for agency in agencies {
+                rows_by_program(gateway, data_dir, &agency, &mut comparison)?;
             }
             Revisions::All
         }
@@ -112,65 +115,58 @@ fn wait_until_settled(base: &str) -> Result<(), RowsError> {
     }
 }
 
-/// All revisions of one datastream, page by page in order of time. A page begins with the time at which the last one ended,
-/// so rows of that time come twice and are told apart here.
+/// All revisions of one datastream. A period with more rows than one answer may have is asked for in two halves, so that
+/// nothing depends on the order of the rows.
 fn rows_by_http(base: &str, datastream: &str, comparison: &mut Comparison) -> Result<(), VerifyError> {
     let name = percent_encoded(datastream);
-    let mut limit = PAGE_ROWS;
-    let mut from: Option<i64> = None;
-    let mut seen: HashSet<String> = HashSet::new();
-    loop {
+    let mut periods: Vec<(Option<i64>, Option<i64>)> = vec![(None, None)];
+    while let Some((from, to)) = periods.pop() {
+        let limit = ANSWER_ROWS_MAX + 1;
         let mut url = format!(
             "{base}/api/v1/observations?datastream={name}&revisions=true&format=ndjson&limit={limit}"
         );
-        if let Some(from) = from {
-            url += &format!("&from={}", percent_encoded(&format_utc(from)));
+        for (parameter, time_us) in [("from", from), ("to", to)] {
+            if let Some(time_us) = time_us {
+                url += &format!("&{parameter}={}", percent_encoded(&format_utc(time_us)));
+            }
         }
-        let Some(mut answer) = get(&url)? else { return Ok(()) };
+        let Some(mut answer) = get(&url)? else { continue };
         if answer.fill_buf().map_err(RowsError::from)?.is_empty() {
-            return Ok(());
+            continue;
         }
-        let mut page: Vec<Row> = Vec::new();
-        for row in read(answer)? {
-            page.push(row?);
+        let rows: Vec<Row> = read(answer)?.collect::<Result<_, _>>()?;
+        if rows.len() <= ANSWER_ROWS_MAX {
+            rows.iter().for_each(|row| comparison.row(row));
+            continue;
         }
-        let last = page.iter().map(|row| row.time_us).max();
-        let is_full = page.len() >= limit;
-        let mut is_new = false;
-        for row in page {
-            let is_at_the_seam = Some(row.time_us) == from;
-            if is_at_the_seam && seen.contains(&format!("{row:?}")) {
-                continue;
-            }
-            is_new = true;
-            comparison.row(&row);
-            if Some(row.time_us) == last {
-                if Some(row.time_us) != from {
-                    from = last;
-                    seen.clear();
-                }
-                seen.insert(format!("{row:?}"));
-            }
-        }
-        if !is_full {
-            return Ok(());
-        }
-        if !is_new {
-            // More revisions at one time than fit into a page.
-            limit *= 2;
-        }
+        let mut times: Vec<i64> = rows.iter().map(|row| row.time_us).collect();
+        times.sort_unstable();
+        // The first half ends before the time in the middle, so that time must not be the first one.
+        let middle = times[times.len() / 2];
+        let split = if middle > times[0] {
+            Some(middle)
+        } else {
+            times.into_iter().find(|time_us| *time_us > middle)
+        };
+        let Some(split) = split else {
+            let sentence =
+                format!("{datastream} has more than {ANSWER_ROWS_MAX} rows at {}", format_utc(middle));
+            return Err(RowsError::Source(sentence).into());
+        };
+        periods.extend([(Some(split), to), (from, Some(split))]);
     }
+    Ok(())
 }
 
 fn rows_by_program(
     gateway: &Path,
     data_dir: &Path,
-    datastream: &str,
+    agency: &str,
     comparison: &mut Comparison,
 ) -> Result<(), VerifyError> {
     let failed = |error: String| RowsError::Source(format!("{} query: {error}", gateway.display()));
     let mut child = Command::new(gateway)
-        .args(["query", "--revisions", "--format", "csv", "--datastream", datastream, "--data-dir"])
+        .args(["query", "--revisions", "--format", "csv", "--datastream", agency, "--data-dir"])
         .arg(data_dir)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
