@@ -46,7 +46,7 @@ pub fn verify_files(ledger: &Path, source: &Source, revisions: Revisions) -> Res
             let base = base.trim_end_matches('/');
             wait_until_settled(base)?;
             for datastream in comparison.datastreams() {
-                rows_by_http(base, &datastream, &mut comparison)?;
+                rows_by_http(base, &datastream, ANSWER_ROWS_MAX, &mut comparison)?;
             }
             Revisions::All
         }
@@ -117,11 +117,16 @@ fn wait_until_settled(base: &str) -> Result<(), RowsError> {
 
 /// All revisions of one datastream. A period with more rows than one answer may have is asked for in two halves, so that
 /// nothing depends on the order of the rows.
-fn rows_by_http(base: &str, datastream: &str, comparison: &mut Comparison) -> Result<(), VerifyError> {
+fn rows_by_http(
+    base: &str,
+    datastream: &str,
+    answer_rows_max: usize,
+    comparison: &mut Comparison,
+) -> Result<(), VerifyError> {
     let name = percent_encoded(datastream);
     let mut periods: Vec<(Option<i64>, Option<i64>)> = vec![(None, None)];
     while let Some((from, to)) = periods.pop() {
-        let limit = ANSWER_ROWS_MAX + 1;
+        let limit = answer_rows_max + 1;
         let mut url = format!(
             "{base}/api/v1/observations?datastream={name}&revisions=true&format=ndjson&limit={limit}"
         );
@@ -135,7 +140,7 @@ fn rows_by_http(base: &str, datastream: &str, comparison: &mut Comparison) -> Re
             continue;
         }
         let rows: Vec<Row> = read(answer)?.collect::<Result<_, _>>()?;
-        if rows.len() <= ANSWER_ROWS_MAX {
+        if rows.len() <= answer_rows_max {
             rows.iter().for_each(|row| comparison.row(row));
             continue;
         }
@@ -150,7 +155,7 @@ fn rows_by_http(base: &str, datastream: &str, comparison: &mut Comparison) -> Re
         };
         let Some(split) = split else {
             let sentence =
-                format!("{datastream} has more than {ANSWER_ROWS_MAX} rows at {}", format_utc(middle));
+                format!("{datastream} has more than {answer_rows_max} rows at {}", format_utc(middle));
             return Err(RowsError::Source(sentence).into());
         };
         periods.extend([(Some(split), to), (from, Some(split))]);
@@ -196,6 +201,112 @@ fn percent_encoded(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    use crate::ledger::{Session, Writer};
+    use std::io::Write;
+    use std::net::TcpListener;
+
+    /// Rows of one datastream at the given times, in epoch µs.
+    const TIMES_US: [i64; 6] = [0, 0, 1_000_000, 2_000_000, 2_000_000, 3_000_000];
+
+    fn parameter<'a>(request: &'a str, name: &str) -> Option<&'a str> {
+        let line = request.lines().next()?.split(' ').nth(1)?;
+        line.split(['?', '&']).find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
+    }
+
+    /// Answers as the gateway would: settled at the second question, at most `limit` rows, `to` not included. Rows come
+    /// newest first, because no order is promised.
+    fn serve(listener: &TcpListener) {
+        let mut questions = 0;
+        for connection in listener.incoming() {
+            let mut connection = connection.expect("a connection");
+            let mut request = String::new();
+            let mut input = BufReader::new(connection.try_clone().expect("a second handle"));
+            while input.read_line(&mut request).is_ok_and(|bytes| bytes > 2) {}
+            let time = |name| {
+                let text = parameter(&request, name)?.replace("%3A", ":");
+                crate::time::parse(&text)
+            };
+            let body = if request.contains("/api/v1/ledger") {
+                questions += 1;
+                format!(
+                    r#"{{"messages":{{"pending":{}}},"observations":{{"unresolved":0}}}}"#,
+                    2 - questions.min(2)
+                )
+            } else {
+                let (from, to) = (time("from").unwrap_or(i64::MIN), time("to").unwrap_or(i64::MAX));
+                let limit =
+                    parameter(&request, "limit").and_then(|limit| limit.parse().ok()).expect("a limit");
+                let rows = TIMES_US.iter().enumerate().filter(|(_, time_us)| (from..to).contains(*time_us));
+                rows.rev().take(limit).map(|(number, time_us)| {
+                    let time = format_utc(*time_us);
+                    format!("{{\"datastream\":\"a/s/p\",\"phenomenon_time\":\"{time}\",\"result\":{number}}}\n")
+                }).collect()
+            };
+            let head =
+                format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
+            connection.write_all((head + &body).as_bytes()).expect("answered");
+        }
+    }
+
+    #[test]
+    fn rows_come_by_http_whole_though_answers_are_short() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let base = format!("http://{}", listener.local_addr().expect("bound"));
+        std::thread::spawn(move || serve(&listener));
+        wait_until_settled(&base).expect("settled at the second question");
+
+        let ledger =
+            [Ok::<_, crate::ledger::LedgerError>(crate::ledger::Line::Session(Session::new("run", None)))];
+        let mut comparison = Comparison::new(ledger).expect("a ledger");
+        // Two rows at one time fit into an answer of two, so every half can be had.
+        rows_by_http(&base, "a/s/p", 2, &mut comparison).expect("rows");
+        assert_eq!(comparison.finish(Revisions::All).rows_of_other_stations, TIMES_US.len() as u64);
+
+        let mut comparison =
+            Comparison::new([Ok::<_, crate::ledger::LedgerError>(crate::ledger::Line::Resent(1))])
+                .expect("a ledger");
+        let error = rows_by_http(&base, "a/s/p", 1, &mut comparison).expect_err("two rows at one time");
+        assert!(error.to_string().contains("more than 1 rows at 1970-01-01T00:00:0"), "{error}");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn rows_come_from_the_program_and_its_failure_is_told() {
+        use std::os::unix::fs::PermissionsExt;
+        let directory = tempfile::tempdir().expect("a directory");
+        let ledger = directory.path().join("truth.ndjson");
+        let mut writer = Writer::open(&ledger, &Session::new("run", None)).expect("opens");
+        let mut sent = crate::ledger::Sent {
+            sent: 0,
+            client: "c".into(),
+            packet: 1,
+            topic: "obs/a/s".to_owned(),
+            format: crate::ledger::Format::Json,
+            qos: 1,
+            kind: crate::ledger::Kind::Reading,
+            time_us: Some(0),
+            seq: None,
+            readings: vec![crate::message::Reading::text("state", "on")],
+        };
+        writer.sent(&mut sent).expect("written");
+        writer.acked(1).expect("written");
+        drop(writer);
+        let gateway = directory.path().join("gateway");
+        let source = Source::Program { gateway: gateway.clone(), data_dir: directory.path().to_owned() };
+        let program = |text: &str| {
+            std::fs::write(&gateway, text).expect("written");
+            std::fs::set_permissions(&gateway, std::fs::Permissions::from_mode(0o755)).expect("executable");
+            verify_files(&ledger, &source, Revisions::All)
+        };
+        let script = "#!/bin/sh\n\
+            echo datastream,phenomenon_time,kind,result,unit,period_s,status,revision,seq\n\
+            [ \"$6\" = a ] && echo a/s/state,1970-01-01T00:00:00Z,text,on,,,,0,\n";
+        let report = program(script).expect("compared");
+        assert!(report.is_clean() && report.rows_compared == 1, "{report}");
+        let error = program(&format!("{script}exit 3\n")).expect_err("the failure counts");
+        assert!(error.to_string().contains("exit status: 3"), "{error}");
+    }
 
     #[test]
     fn names_with_qualifiers_go_into_a_query_string() {
