@@ -160,7 +160,7 @@ impl MessageDecoder {
                 if let Some(seq) = info.seq {
                     frame.rows[rows.clone()].iter_mut().for_each(|row| row.seq_plus_1 = seq.saturating_add(1));
                 }
-                let resent = undated > 0 && self.is_resend(message, station, info.seq, frame, entry);
+                let resent = undated > 0 && self.is_resend(message, info.seq, frame, entry);
                 self.classify(rows, entry.message_no, receive_time_us, resent, frame);
             }
             Err(error) => faults.decode_error(0, &error),
@@ -171,14 +171,13 @@ impl MessageDecoder {
     fn is_resend(
         &mut self,
         message: &Message<'_>,
-        station: u32,
         seq: Option<u64>,
         frame: &mut ObservationFrame,
         entry: &mut MessageEntry,
     ) -> bool {
         let by_packet = (message.packet_id != 0)
             .then(|| packet_mark(message.client, message.packet_id, message.topic, message.payload));
-        let by_sequence = seq.map(|seq| sequence_mark(station, seq, message.payload));
+        let by_sequence = seq.map(|seq| sequence_mark(message.topic, seq, message.payload));
         let resent = by_packet.is_some_and(|mark| message.dup && self.resend.contains(mark))
             || by_sequence.is_some_and(|mark| self.resend.contains(mark));
         if !resent {

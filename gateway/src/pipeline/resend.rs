@@ -71,11 +71,11 @@ pub fn packet_mark(client: &[u8], packet_id: u16, topic: &[u8], payload: &[u8]) 
     ResendMark { key: key.digest(), content: content.digest() }
 }
 
-/// "This sequence number of this station."
-pub fn sequence_mark(station: u32, seq: u64, payload: &[u8]) -> ResendMark {
+/// "This sequence number on this topic." A station's bare values of different properties may share a number.
+pub fn sequence_mark(topic: &[u8], seq: u64, payload: &[u8]) -> ResendMark {
     let mut key = Xxh3::with_seed(3);
-    key.update(&station.to_le_bytes());
     key.update(&seq.to_le_bytes());
+    key.update(topic);
     let mut content = Xxh3::with_seed(4);
     content.update(payload);
     ResendMark { key: key.digest(), content: content.digest() }
@@ -99,5 +99,13 @@ mod tests {
         window.insert(packet_mark(b"c", 3, b"t", b"1"));
         assert!(!window.contains(changed));
         assert_eq!(window.marks().count(), 2);
+    }
+
+    #[test]
+    fn one_sequence_number_may_stand_on_two_topics() {
+        let mut window = ResendWindow::new(8);
+        window.insert(sequence_mark(b"obs/a/s/flow", 5, b"{\"seq\":5,\"value\":0}"));
+        assert!(!window.contains(sequence_mark(b"obs/a/s/speed", 5, b"{\"seq\":5,\"value\":0}")));
+        assert!(window.contains(sequence_mark(b"obs/a/s/flow", 5, b"{\"seq\":5,\"value\":0}")));
     }
 }
