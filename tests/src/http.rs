@@ -8,7 +8,8 @@ use crate::wait::DEADLINE;
 /// Status and body of `GET path`.
 pub fn http_get(address: SocketAddr, path: &str) -> (u16, String) {
     let answer = request(address, path).unwrap_or_else(|error| panic!("GET http://{address}{path}: {error}"));
-    parse_answer(&answer).unwrap_or_else(|| panic!("GET http://{address}{path}: not an HTTP answer: {answer:?}"))
+    parse_answer(&answer)
+        .unwrap_or_else(|| panic!("GET http://{address}{path}: not an HTTP answer: {answer:?}"))
 }
 
 fn request(address: SocketAddr, path: &str) -> std::io::Result<Vec<u8>> {
@@ -52,7 +53,8 @@ mod tests {
     #[test]
     fn plain_and_chunked_answers_are_read() {
         assert_eq!(parse_answer(b"HTTP/1.1 200 OK\r\nA: b\r\n\r\nhello"), Some((200, "hello".to_owned())));
-        let chunked = b"HTTP/1.1 503 No\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n3;x=y\r\n, w\r\n0\r\n\r\n";
+        let chunked =
+            b"HTTP/1.1 503 No\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n3;x=y\r\n, w\r\n0\r\n\r\n";
         assert_eq!(parse_answer(chunked), Some((503, "hello, w".to_owned())));
         assert_eq!(parse_answer(&chunked[..chunked.len() - 8]), None);
         assert_eq!(parse_answer(b"HTTP/1.1"), None);

@@ -122,8 +122,9 @@ impl RawMqtt {
     pub fn next_packet(&mut self) -> Option<Frame> {
         let mut buffer = [0; 4096];
         loop {
-            let len = frame_len(&self.received, PACKET_SIZE_MAX)
-                .unwrap_or_else(|error| panic!("the gateway sent no packet: {error}: {:02x?}", self.received));
+            let len = frame_len(&self.received, PACKET_SIZE_MAX).unwrap_or_else(|error| {
+                panic!("the gateway sent no packet: {error}: {:02x?}", self.received)
+            });
             if let Some(len) = len {
                 let rest = self.received.split_off(len);
                 let bytes = std::mem::replace(&mut self.received, rest);

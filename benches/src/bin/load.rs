@@ -35,7 +35,8 @@ fn work(options: &LoadOptions) -> Result<String, LoadError> {
 fn read_outcomes(path: &str) -> Result<Vec<Outcome>, LoadError> {
     let text = fs::read_to_string(path).map_err(|error| LoadError::Options(format!("{path}: {error}")))?;
     let parse = |(number, line): (usize, &str)| {
-        serde_json::from_str(line).map_err(|error| LoadError::Options(format!("{path}:{}: {error}", number + 1)))
+        serde_json::from_str(line)
+            .map_err(|error| LoadError::Options(format!("{path}:{}: {error}", number + 1)))
     };
     text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()).map(parse).collect()
 }

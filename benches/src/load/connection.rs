@@ -119,8 +119,7 @@ pub(super) enum Pumped {
 impl Connection {
     /// Connects and sends CONNECT, for numbers from the publishers' count on also SUBSCRIBE.
     pub(super) fn open(address: SocketAddr, options: &LoadOptions, number: usize) -> Result<Self, LoadError> {
-        let failed =
-            |source| LoadError::Connect { connection: number, address: address.to_string(), source };
+        let failed = |source| LoadError::Connect { connection: number, address: address.to_string(), source };
         let role = if number < options.connections {
             Role::Publisher(Box::new(Publisher {
                 topic: options.topic_of(number),

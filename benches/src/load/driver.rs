@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
+use mio::event::Event;
 use mio::{Events, Interest, Poll, Token, Waker};
 
 use super::connection::{Connection, Pumped, Role};
@@ -16,6 +17,7 @@ use super::timestamp::epoch_us;
 
 /// A server that says nothing for so long has stopped.
 const STALLED_S: u64 = 60;
+const EVENTS_PER_POLL: usize = 1024;
 const READ_BUFFER_BYTES: usize = 256 << 10;
 /// Longest latency that is told apart; longer ones count as this.
 const LATENCY_NS_MAX: u64 = 600_000_000_000;
@@ -37,6 +39,7 @@ pub(super) struct Phase {
 
 pub(super) struct Driver {
     poll: Poll,
+    events: Events,
     waker: Arc<Waker>,
     options: LoadOptions,
     connections: Vec<Connection>,
@@ -64,6 +67,7 @@ impl Driver {
             .map_err(|error| LoadError::Options(error.to_string()))?;
         let mut driver = Self {
             poll,
+            events: Events::with_capacity(EVENTS_PER_POLL),
             waker,
             options: options.clone(),
             connections: Vec::with_capacity(count),
@@ -90,6 +94,12 @@ impl Driver {
     /// Messages published since the connections were opened.
     pub(super) fn published(&self) -> u64 {
         self.published
+    }
+
+    /// Takes what has come for subscribers by now.
+    pub(super) fn take_deliveries(&mut self) -> Result<(), LoadError> {
+        while self.poll_once(Duration::ZERO)? {}
+        Ok(())
     }
 
     pub(super) fn forget_measurements(&mut self) {
@@ -124,7 +134,8 @@ impl Driver {
                 self.release_due(&mut released, pacer.due());
             }
             self.pump_runnable()?;
-            if self.budget == 0 && self.in_flight == 0 && self.connections.iter().all(Connection::is_flushed) {
+            if self.budget == 0 && self.in_flight == 0 && self.connections.iter().all(Connection::is_flushed)
+            {
                 break;
             }
             self.turn(deadline)?;
@@ -187,32 +198,45 @@ impl Driver {
 
     /// Waits for events and takes them; fails when the server has stopped.
     fn turn(&mut self, deadline: Option<Instant>) -> Result<(), LoadError> {
-        let mut events = Events::with_capacity(1024);
         let stalled = Duration::from_secs(STALLED_S);
         let timeout = match deadline {
             _ if !self.runnable.is_empty() => Duration::ZERO,
-            Some(deadline) if self.budget > 0 => deadline.saturating_duration_since(Instant::now()).min(stalled),
+            Some(deadline) if self.budget > 0 => {
+                deadline.saturating_duration_since(Instant::now()).min(stalled)
+            }
             _ => stalled,
         };
-        if let Err(error) = self.poll.poll(&mut events, Some(timeout)) {
-            return if error.kind() == std::io::ErrorKind::Interrupted { Ok(()) } else { Err(error.into()) };
-        }
-        if events.is_empty() && timeout == stalled {
+        if !self.poll_once(timeout)? && timeout == stalled {
             return Err(LoadError::Stalled { seconds: STALLED_S, in_flight: self.in_flight });
         }
-        for event in &events {
-            let number = event.token().0;
-            if number >= self.connections.len() {
-                // The pacer's waker: the loop looks at what is due anyway.
-                continue;
-            }
-            if event.is_readable() {
-                self.receive(number)?;
-            }
-            self.connections[number].flush()?;
-            self.pump(number)?;
-        }
         Ok(())
+    }
+
+    /// Whether anything happened within the timeout.
+    fn poll_once(&mut self, timeout: Duration) -> Result<bool, LoadError> {
+        // Taken out so that connections can be changed while it is read.
+        let mut events = std::mem::replace(&mut self.events, Events::with_capacity(0));
+        let polled = self.poll.poll(&mut events, Some(timeout));
+        let result = match polled {
+            Ok(()) => events.iter().try_for_each(|event| self.take_event(event)).map(|()| !events.is_empty()),
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => Ok(true),
+            Err(error) => Err(error.into()),
+        };
+        self.events = events;
+        result
+    }
+
+    fn take_event(&mut self, event: &Event) -> Result<(), LoadError> {
+        let number = event.token().0;
+        if number >= self.connections.len() {
+            // The pacer's waker: the loop looks at what is due anyway.
+            return Ok(());
+        }
+        if event.is_readable() {
+            self.receive(number)?;
+        }
+        self.connections[number].flush()?;
+        self.pump(number)
     }
 
     fn receive(&mut self, number: usize) -> Result<(), LoadError> {
@@ -231,7 +255,9 @@ impl Driver {
             self.connections[number].ping()?;
         }
         let publishers = self.options.connections;
-        self.turn_until(|driver| driver.connections[..publishers].iter().all(|connection| connection.answered))
+        self.turn_until(|driver| {
+            driver.connections[..publishers].iter().all(|connection| connection.answered)
+        })
     }
 
     fn turn_until(&mut self, done: impl Fn(&Self) -> bool) -> Result<(), LoadError> {

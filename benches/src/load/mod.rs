@@ -39,6 +39,7 @@ pub fn run(options: &LoadOptions) -> Result<Outcome, LoadError> {
         driver.publish(Stop::AfterMessages(options.warm_up_messages))?;
     }
     quiet.wait(driver.published())?;
+    driver.take_deliveries()?;
     driver.forget_measurements();
 
     let before = CpuSnapshot::take(&server)?;
@@ -50,6 +51,7 @@ pub fn run(options: &LoadOptions) -> Result<Outcome, LoadError> {
     let phase = driver.publish(stop)?;
     let quiet_s = quiet.wait(driver.published())?;
     let after = CpuSnapshot::take(&server)?;
+    driver.take_deliveries()?;
     let memory = server.pid.map(process::memory).transpose()?;
     let outcome = Outcome::new(options, &driver, phase, quiet_s, &before, &after, memory);
     server.stop();

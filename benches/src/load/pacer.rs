@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use mio::Waker;
 
 /// A fixed seed: every run has the same beats.
-const SEED: u64 = 0x5EED_0F_BEA7;
+const SEED: u64 = 0x5EED_BEA7;
 
 /// Message k of a phase is sent by connection `k % connections`.
 #[derive(Debug)]
@@ -22,7 +22,8 @@ impl Schedule {
     pub(super) fn new(connections: usize, messages_per_s: f64) -> Self {
         let interval_ns = ((connections as f64 / messages_per_s * 1e9) as u64).max(1);
         let mut state = SEED;
-        let mut phases_ns: Vec<u64> = (0..connections).map(|_| next_random(&mut state) % interval_ns).collect();
+        let mut phases_ns: Vec<u64> =
+            (0..connections).map(|_| next_random(&mut state) % interval_ns).collect();
         phases_ns.sort_unstable();
         Self { interval_ns, phases_ns }
     }

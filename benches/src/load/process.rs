@@ -51,7 +51,9 @@ pub(super) fn kernel_threads_cpu_time() -> CpuTime {
     let mut sum = CpuTime::default();
     let Ok(entries) = fs::read_dir("/proc") else { return sum };
     for entry in entries.flatten() {
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
+            continue;
+        };
         // A process that has just ended is none of the kernel's.
         let Ok(text) = read(pid, "stat") else { continue };
         if let Some((flags, time)) = parse_stat(&text)

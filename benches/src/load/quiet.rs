@@ -28,8 +28,13 @@ pub(super) struct Quiet {
 
 #[derive(Debug)]
 enum Sign {
-    Ledger { address: String, received_before: std::cell::Cell<u64> },
-    IdleCpu { pid: u32 },
+    Ledger {
+        address: String,
+        received_before: std::cell::Cell<u64>,
+    },
+    IdleCpu {
+        pid: u32,
+    },
     /// Neither is known: do not wait.
     Unknown,
 }
@@ -125,7 +130,9 @@ impl Ledger {
             return Some(format!("{received} of {received_wanted} messages are in the journal"));
         }
         if pending > 0 || unresolved > 0 || flushed != stored {
-            return Some(format!("pending {pending}, unresolved {unresolved}, flushed {flushed} of {stored}"));
+            return Some(format!(
+                "pending {pending}, unresolved {unresolved}, flushed {flushed} of {stored}"
+            ));
         }
         None
     }

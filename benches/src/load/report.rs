@@ -58,8 +58,9 @@ impl Outcome {
     ) -> Self {
         let per_message_us = |seconds: f64| seconds * 1e6 / phase.messages.max(1) as f64;
         let server = after.server.zip(before.server).map(|(after, before)| after - before);
-        let quantile_us =
-            |quantile: f64| (options.qos > 0).then(|| driver.latency_ns.value_at_quantile(quantile) as f64 / 1e3);
+        let quantile_us = |quantile: f64| {
+            (options.qos > 0).then(|| driver.latency_ns.value_at_quantile(quantile) as f64 / 1e3)
+        };
         Self {
             label: options.label.clone(),
             durability: options.durability.clone(),
@@ -137,7 +138,10 @@ pub fn ratio_table(outcomes: &[Outcome]) -> String {
         text.push_str(&outcome.line());
     }
     let Some(first) = outcomes.first() else { return text };
-    text.push_str(&format!("\n\n| compared with {} | rate | CPU | CPU with kernel threads | ack p99 |\n", first.label));
+    text.push_str(&format!(
+        "\n\n| compared with {} | rate | CPU | CPU with kernel threads | ack p99 |\n",
+        first.label
+    ));
     text.push_str("|---|---|---|---|---|");
     for outcome in outcomes {
         let ratio = |of: Option<f64>, to: Option<f64>| match of.zip(to) {

@@ -38,7 +38,10 @@ impl Timestamps {
             let text = format_rfc3339(second * US_PER_S);
             self.text[..SECOND_BYTES].copy_from_slice(&text.as_bytes()[..SECOND_BYTES]);
         }
-        write_digits(&mut self.text[SECOND_BYTES + 1..TEXT_BYTES - 1], time_us.rem_euclid(US_PER_S).unsigned_abs());
+        write_digits(
+            &mut self.text[SECOND_BYTES + 1..TEXT_BYTES - 1],
+            time_us.rem_euclid(US_PER_S).unsigned_abs(),
+        );
         &self.text
     }
 }
@@ -71,7 +74,9 @@ mod tests {
     #[test]
     fn text_is_what_the_codec_reads_back() {
         let mut times = Timestamps::new();
-        for time_us in [1_763_687_100_123_456, 1_763_687_100_999_999, 1_763_687_101_000_000, 1_763_687_101_000_040] {
+        for time_us in
+            [1_763_687_100_123_456, 1_763_687_100_999_999, 1_763_687_101_000_000, 1_763_687_101_000_040]
+        {
             let text = std::str::from_utf8(times.text(time_us)).unwrap().to_owned();
             assert_eq!(codecs::time::parse_rfc3339(&text), Ok(time_us), "{text}");
         }

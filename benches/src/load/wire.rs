@@ -122,9 +122,14 @@ mod tests {
             rest = &rest[len..];
         }
         assert!(rest.is_empty());
-        assert!(matches!(packets[0], Packet::Connect(connect) if connect.client_id == "load-1" && connect.clean_start));
+        assert!(
+            matches!(packets[0], Packet::Connect(connect) if connect.client_id == "load-1" && connect.clean_start)
+        );
         let Packet::Publish(publish) = packets[2] else { panic!("{:?}", packets[2]) };
-        assert_eq!((publish.qos, publish.packet_id, publish.payload.len()), (QoS::AtLeastOnce, PacketId::new(9), 300));
+        assert_eq!(
+            (publish.qos, publish.packet_id, publish.payload.len()),
+            (QoS::AtLeastOnce, PacketId::new(9), 300)
+        );
         assert!(matches!(packets[3], Packet::Publish(publish) if publish.qos == QoS::AtMostOnce));
         assert!(matches!(packets[1], Packet::Subscribe(_)));
         assert_eq!(packets[4..], [Packet::PingReq, decode(&[0xE0, 0], ProtocolVersion::V3_1_1).unwrap()]);
