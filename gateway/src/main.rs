@@ -1,4 +1,4 @@
-//! The binary: the command line round the engine.
+//! `sensor-gateway`.
 
 use std::process::ExitCode;
 

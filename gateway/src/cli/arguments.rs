@@ -1,0 +1,231 @@
+//! What may be typed.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::config::{Config, ConfigError, Sources, load};
+
+use super::Failure;
+
+/// Largest configuration file that is read.
+const CONFIG_FILE_BYTES_MAX: u64 = 1 << 20;
+
+#[derive(Clone, Debug, Parser)]
+#[command(
+    name = "sensor-gateway",
+    version,
+    about = "Takes in sensor readings over MQTT, durably, and keeps the books."
+)]
+pub struct Arguments {
+    #[command(subcommand)]
+    pub command: Command,
+    #[command(flatten)]
+    pub common: CommonArguments,
+}
+
+#[derive(Args, Clone, Debug, Default)]
+pub struct CommonArguments {
+    /// Configuration file (TOML)
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<String>,
+    /// Directory of everything the gateway keeps
+    #[arg(long, global = true, value_name = "DIR")]
+    pub data_dir: Option<String>,
+    /// Address of the MQTT listener [default: 127.0.0.1:1883]
+    #[arg(long, global = true, value_name = "ADDR")]
+    pub mqtt_listen: Option<String>,
+    /// Address of the HTTP listener [default: 127.0.0.1:8080]
+    #[arg(long, global = true, value_name = "ADDR")]
+    pub http_listen: Option<String>,
+    /// Any other setting; may be repeated (`config reference` lists all)
+    #[arg(long, global = true, value_name = "SECTION.KEY=VALUE")]
+    pub set: Vec<String>,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Run the gateway until SIGTERM or Ctrl-C
+    Run,
+    /// Print observations
+    Query(QueryArguments),
+    /// Print the books: what became of every message and every reading
+    Ledger(LedgerArguments),
+    /// What could not be decoded
+    Quarantine(QuarantineArguments),
+    /// The configuration
+    Config(ConfigArguments),
+}
+
+#[derive(Args, Clone, Debug, Default)]
+pub struct QueryArguments {
+    /// agency/station/property, agency/station, or agency; all if it is not given
+    #[arg(long)]
+    pub datastream: Option<String>,
+    /// First phenomenonTime (RFC 3339, or an epoch number)
+    #[arg(long, value_name = "TIME")]
+    pub from: Option<String>,
+    /// End of the period; not included
+    #[arg(long, value_name = "TIME")]
+    pub to: Option<String>,
+    /// Most rows; all if it is not given
+    #[arg(long, value_name = "ROWS")]
+    pub limit: Option<String>,
+    #[arg(long, value_enum, default_value_t = RowFormat::Csv)]
+    pub format: RowFormat,
+    /// All revisions instead of the one in force
+    #[arg(long)]
+    pub revisions: bool,
+}
+
+#[derive(Args, Clone, Debug, Default)]
+pub struct LedgerArguments {
+    #[arg(long)]
+    pub agency: Option<String>,
+    #[arg(long)]
+    pub client: Option<String>,
+    /// Station, or agency/station
+    #[arg(long)]
+    pub station: Option<String>,
+    /// Receive time, in whole hours
+    #[arg(long, value_name = "TIME")]
+    pub from: Option<String>,
+    #[arg(long, value_name = "TIME")]
+    pub to: Option<String>,
+    #[arg(long, value_enum, default_value_t = PageFormat::Table)]
+    pub format: PageFormat,
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct QuarantineArguments {
+    #[command(subcommand)]
+    pub command: QuarantineCommand,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+pub enum QuarantineCommand {
+    /// List entries, newest first
+    List(QuarantineListArguments),
+    /// Print everything that was quarantined of one message, with its payload
+    Show {
+        /// Position of the message, as listed
+        position: String,
+        #[arg(long, value_enum, default_value_t = PageFormat::Table)]
+        format: PageFormat,
+    },
+}
+
+#[derive(Args, Clone, Debug, Default)]
+pub struct QuarantineListArguments {
+    #[arg(long)]
+    pub reason: Option<String>,
+    #[arg(long)]
+    pub client: Option<String>,
+    #[arg(long)]
+    pub agency: Option<String>,
+    /// MQTT topic filter
+    #[arg(long)]
+    pub topic: Option<String>,
+    /// Receive time
+    #[arg(long, value_name = "TIME")]
+    pub from: Option<String>,
+    #[arg(long, value_name = "TIME")]
+    pub to: Option<String>,
+    /// Most entries [default: 100]
+    #[arg(long, value_name = "ENTRIES")]
+    pub limit: Option<String>,
+    #[arg(long, value_enum, default_value_t = RowFormat::Table)]
+    pub format: RowFormat,
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct ConfigArguments {
+    #[command(subcommand)]
+    pub command: ConfigCommand,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Check a configuration file together with environment and options; exit 2 names all that is wrong
+    Check {
+        /// Instead of `--config FILE`
+        file: Option<String>,
+    },
+    /// Print the reference of all settings (Markdown)
+    Reference,
+    /// Print a configuration file with every setting in it
+    Example,
+}
+
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+pub enum RowFormat {
+    #[default]
+    Csv,
+    Json,
+    Ndjson,
+    Table,
+}
+
+impl RowFormat {
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Csv => "csv",
+            Self::Json => "json",
+            Self::Ndjson => "ndjson",
+            Self::Table => "table",
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+pub enum PageFormat {
+    #[default]
+    Table,
+    Json,
+}
+
+impl PageFormat {
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Table => "table",
+            Self::Json => "json",
+        }
+    }
+}
+
+impl CommonArguments {
+    /// The configuration of file, environment and options.
+    pub fn load(&self) -> Result<Config, Failure> {
+        load(&self.sources(self.config.as_deref())?)
+            .map_err(|error: ConfigError| Failure::environment(error.to_string()))
+    }
+
+    pub(super) fn sources(&self, file: Option<&str>) -> Result<Sources, Failure> {
+        let file = file.map(|name| Ok::<_, Failure>((name.to_owned(), read(name)?))).transpose()?;
+        // Names and values that are no text are not ours, or become wrong values with a name.
+        let environment = std::env::vars_os()
+            .filter_map(|(name, value)| {
+                Some((name.into_string().ok()?, value.to_string_lossy().into_owned()))
+            })
+            .collect();
+        let options = [
+            ("--data-dir", "data_dir", &self.data_dir),
+            ("--mqtt-listen", "mqtt.listen", &self.mqtt_listen),
+            ("--http-listen", "http.listen", &self.http_listen),
+        ];
+        let options = options
+            .into_iter()
+            .filter_map(|(option, key, value)| Some((option, key, value.clone()?)))
+            .collect();
+        Ok(Sources { file, environment, set: self.set.clone(), options })
+    }
+}
+
+fn read(name: &str) -> Result<String, Failure> {
+    let unreadable = |error: std::io::Error| Failure::environment(format!("{name}: can't be read: {error}"));
+    let bytes = std::fs::metadata(name).map_err(unreadable)?.len();
+    if bytes > CONFIG_FILE_BYTES_MAX {
+        let sentence =
+            format!("{name}: has {bytes} bytes; a configuration file has at most {CONFIG_FILE_BYTES_MAX}");
+        return Err(Failure::environment(sentence));
+    }
+    std::fs::read_to_string(name).map_err(unreadable)
+}

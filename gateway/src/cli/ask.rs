@@ -1,0 +1,63 @@
+//! Asks the running gateway, or the data directory where none runs.
+
+use std::io::{self, Write};
+use std::sync::Arc;
+
+use super::control::{self, Question};
+use super::{Backend, CommonArguments, Exit, Failure};
+use crate::query::{QueryError, Request, answer};
+
+/// A request as text, so that it can travel; checked on both sides by [`Request::parse`].
+#[derive(Clone, Debug)]
+pub(super) struct Parameters {
+    name: &'static str,
+    pairs: Vec<(String, String)>,
+}
+
+impl Parameters {
+    pub(super) fn new(name: &'static str) -> Self {
+        Self { name, pairs: Vec::new() }
+    }
+
+    pub(super) fn add(&mut self, field: &str, value: &Option<String>) -> &mut Self {
+        match value {
+            Some(value) => self.set(field, value),
+            None => self,
+        }
+    }
+
+    pub(super) fn set(&mut self, field: &str, value: &str) -> &mut Self {
+        self.pairs.push((field.to_owned(), value.to_owned()));
+        self
+    }
+}
+
+pub(super) fn ask(
+    common: &CommonArguments,
+    parameters: &Parameters,
+    backend: &dyn Backend,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
+    let request = Request::parse(parameters.name, &parameters.pairs)
+        .map_err(|bad| Failure::environment(bad.to_string()))?;
+    let config = common.load()?;
+    if !config.data_dir.is_dir() {
+        let sentence = format!("{}: there is no such data directory (--data-dir)", config.data_dir.display());
+        return Err(Failure::environment(sentence));
+    }
+    let question = Question { name: parameters.name.to_owned(), parameters: parameters.pairs.clone() };
+    if let Some(answered) = control::ask(&config.data_dir, &question, out) {
+        return answered;
+    }
+    let view = backend.open_offline(Arc::new(config))?;
+    match answer(view.as_ref(), &request, out) {
+        Err(QueryError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        Err(error) => Err(failure_of(&error)),
+        Ok(()) => Ok(()),
+    }
+}
+
+/// How a question that was not answered ends the command.
+pub(super) fn failure_of(error: &QueryError) -> Failure {
+    Failure::new(Exit::Environment, error.to_string())
+}

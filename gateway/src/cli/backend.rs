@@ -1,0 +1,69 @@
+//! What the commands need of the engine.
+
+use std::fmt::{self, Debug};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use crossbeam::channel::Receiver;
+
+use crate::config::Config;
+use crate::query::GatewayView;
+
+/// Exit codes of the outside contract, beside 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    CheckFailed = 1,
+    /// Wrong usage, configuration or environment.
+    Environment = 2,
+    /// The journal failed or is damaged.
+    Journal = 3,
+}
+
+/// A command that could not do its work: what stderr says, and the exit code.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    pub exit: Exit,
+    /// One clear sentence; one line each where several things are wrong.
+    pub sentence: String,
+}
+
+impl Failure {
+    pub fn new(exit: Exit, sentence: impl Into<String>) -> Self {
+        Self { exit, sentence: sentence.into() }
+    }
+
+    pub fn environment(sentence: impl Into<String>) -> Self {
+        Self::new(Exit::Environment, sentence)
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.sentence)
+    }
+}
+
+/// Makes gateways out of configurations.
+pub trait Backend: Debug {
+    /// Starts a gateway; when it returns, the MQTT listener accepts.
+    fn start(&self, config: Arc<Config>) -> Result<Box<dyn Running>, Failure>;
+
+    /// Opens the data directory of a gateway that does not run: takes its lock and reads the tails of the logs, without
+    /// changing what they say. Fails if another process holds the lock.
+    fn open_offline(&self, config: Arc<Config>) -> Result<Arc<dyn GatewayView>, Failure>;
+}
+
+/// A gateway that runs.
+pub trait Running: Debug {
+    /// The MQTT listener's address with its real port.
+    fn mqtt_addr(&self) -> SocketAddr;
+
+    fn view(&self) -> Arc<dyn GatewayView>;
+
+    /// Tells when the gateway can't go on (a journal write failed); it takes no message any more from then on.
+    fn failed(&self) -> Receiver<Failure>;
+
+    /// Stops taking messages in, makes durable and flushes what was acknowledged, closes.
+    fn stop(self: Box<Self>) -> Result<(), Failure>;
+}

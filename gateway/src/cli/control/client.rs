@@ -1,0 +1,65 @@
+//! The side that asks.
+
+use std::io::{self, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+
+use super::{CHUNK_BYTES_MAX, Failed, KIND_DATA, KIND_END, KIND_FAILED, Question, SocketPath};
+use crate::cli::Failure;
+
+/// Asks the gateway of `data_dir` and passes its answer on. `None`: no gateway listens there.
+pub fn ask(data_dir: &Path, question: &Question, out: &mut dyn Write) -> Option<Result<(), Failure>> {
+    let stream = SocketPath::of(data_dir).and_then(|socket| UnixStream::connect(&socket.path));
+    match stream {
+        Ok(stream) => Some(exchange(stream, question, out)),
+        // Never started, or ended without taking its socket away.
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
+            None
+        }
+        Err(error) => {
+            let sentence = format!("{}: the gateway's socket can't be used: {error}", data_dir.display());
+            Some(Err(Failure::environment(sentence)))
+        }
+    }
+}
+
+fn exchange(mut stream: UnixStream, question: &Question, out: &mut dyn Write) -> Result<(), Failure> {
+    let cut_off =
+        |error: io::Error| Failure::environment(format!("the gateway broke off its answer: {error}"));
+    // Strings always serialise.
+    let mut line = serde_json::to_vec(question).unwrap_or_default();
+    line.push(b'\n');
+    stream.write_all(&line).map_err(cut_off)?;
+    let mut chunk = Vec::new();
+    loop {
+        let mut head = [0; 5];
+        stream.read_exact(&mut head).map_err(cut_off)?;
+        let [kind, length @ ..] = head;
+        let length = u32::from_le_bytes(length) as usize;
+        if length > CHUNK_BYTES_MAX {
+            return Err(cut_off(io::Error::new(io::ErrorKind::InvalidData, "a chunk is too long")));
+        }
+        chunk.resize(length, 0);
+        stream.read_exact(&mut chunk).map_err(cut_off)?;
+        match kind {
+            KIND_DATA => match out.write_all(&chunk) {
+                Ok(()) => {}
+                // Nobody reads any more; the gateway notices when the socket closes.
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
+                Err(error) => return Err(Failure::environment(format!("stdout: {error}"))),
+            },
+            KIND_END => return Ok(()),
+            KIND_FAILED => {
+                let failed: Failed =
+                    serde_json::from_slice(&chunk).map_err(|error| cut_off(io::Error::other(error)))?;
+                return Err(Failure::new(failed.exit(), failed.sentence));
+            }
+            _ => {
+                return Err(cut_off(io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    "a chunk is of no known kind",
+                )));
+            }
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! `run`: the gateway until a signal ends it.
+
+use std::io::{self, Write};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam::channel::{Receiver, bounded, select};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use super::control::ControlServer;
+use super::{Backend, CommonArguments, Failure};
+use crate::config::Config;
+use crate::http::HttpListener;
+
+/// The gateway is asked to stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Signal;
+
+/// The contract gives a stop ten seconds. What was acknowledged is durable, so ending a slow one loses nothing.
+const STOP_MS_MAX: u64 = 9_500;
+
+pub(super) fn run(
+    common: &CommonArguments,
+    backend: &dyn Backend,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
+    let config = Arc::new(common.load()?);
+    let stop = signals()?;
+    run_until(config, backend, &stop, out)
+}
+
+/// SIGTERM and SIGINT from now on. After the first one the process ends within ten seconds, whatever happens.
+pub fn signals() -> Result<Receiver<Signal>, Failure> {
+    let failed = |error: io::Error| Failure::environment(format!("signals can't be received: {error}"));
+    let mut signals = Signals::new([SIGTERM, SIGINT]).map_err(failed)?;
+    let (sender, receiver) = bounded(1);
+    let watch = move || {
+        if signals.forever().next().is_some() {
+            // A full channel means that the signal is known already.
+            let _ = sender.try_send(Signal);
+            std::thread::sleep(Duration::from_millis(STOP_MS_MAX));
+            tracing::warn!("the stop takes too long and is cut short; all that was acknowledged is durable");
+            std::process::exit(0);
+        }
+    };
+    std::thread::Builder::new().name("signals".to_owned()).spawn(watch).map_err(failed)?;
+    Ok(receiver)
+}
+
+/// Runs a gateway until `stop` says something (or is dropped) or the gateway fails.
+pub fn run_until(
+    config: Arc<Config>,
+    backend: &dyn Backend,
+    stop: &Receiver<Signal>,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
+    let listener = HttpListener::bind(config.http.listen)
+        .map_err(|error| Failure::environment(format!("http.listen {}: {error}", config.http.listen)))?;
+    let http_addr = listener.addr();
+    let running = backend.start(config.clone())?;
+    // From here on the gateway runs, so whatever goes wrong it is stopped in order.
+    let served = listener
+        .serve(running.view())
+        .map_err(|error| Failure::environment(format!("the HTTP server can't start: {error}")))
+        .and_then(|http| Ok((http, ControlServer::start(&config.data_dir, running.view())?)));
+    let (mut http, mut control) = match served {
+        Ok(served) => served,
+        Err(failure) => {
+            if let Err(second) = running.stop() {
+                tracing::error!(%second, "stopping failed too");
+            }
+            return Err(failure);
+        }
+    };
+
+    // Nobody has to read the line.
+    if let Err(error) =
+        writeln!(out, "ready mqtt={} http={http_addr}", running.mqtt_addr()).and_then(|()| out.flush())
+    {
+        tracing::warn!(%error, "stdout takes no line");
+    }
+    tracing::info!(mqtt = %running.mqtt_addr(), http = %http_addr, data_dir = %config.data_dir.display(), "ready");
+
+    let failed = running.failed();
+    let failure = select! {
+        recv(stop) -> _ => None,
+        // A gateway that dropped its sender is stopping by itself, which nobody asked for.
+        recv(failed) -> failure => Some(failure.unwrap_or_else(|_| {
+            Failure::environment("the gateway ended by itself; its log says why")
+        })),
+    };
+    tracing::info!("stopping");
+    control.stop();
+    http.stop();
+    let stopped = running.stop();
+    match failure {
+        Some(failure) => Err(failure),
+        None => stopped,
+    }
+}

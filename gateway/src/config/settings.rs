@@ -1,0 +1,222 @@
+//! Every setting of the gateway, each defined once.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use super::error::Problem;
+use super::kind::{Kind, blocks, directory, integer, loopback_address};
+use super::load::Reader;
+use crate::log::{FRAME_HEADER_LEN, RECORD_HEADER_LEN};
+use crate::record::MESSAGE_HEAD_LEN;
+
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+
+/// Longest agency code in bytes: 64 characters of any script.
+const AGENCY_BYTES_MAX: usize = 256;
+/// What the headers of a frame and of its first record take, generously.
+const FRAME_ROOM_BYTES: usize = 4096;
+
+const _: () =
+    assert!(FRAME_HEADER_LEN + RECORD_HEADER_LEN + MESSAGE_HEAD_LEN + AGENCY_BYTES_MAX < FRAME_ROOM_BYTES);
+
+/// One part of the configuration.
+#[derive(Clone, Debug)]
+pub struct Section {
+    /// Empty for the settings that stand before the first section.
+    pub name: &'static str,
+    /// Markdown, one line of text per line of the doc comment, each with a leading space.
+    pub doc: &'static str,
+    pub settings: Vec<Setting>,
+}
+
+/// What is known about a setting beside its value.
+#[derive(Clone, Debug)]
+pub struct Setting {
+    pub section: &'static str,
+    pub key: &'static str,
+    pub doc: &'static str,
+    /// As written in TOML.
+    pub default: String,
+    /// Type and limits in words.
+    pub expected: String,
+}
+
+impl Setting {
+    /// `mqtt.listen`, or `data_dir`.
+    pub fn path(&self) -> String {
+        if self.section.is_empty() { self.key.to_owned() } else { format!("{}.{}", self.section, self.key) }
+    }
+}
+
+fn setting<T>(section: &'static str, key: &'static str, doc: &'static str, kind: &Kind<T>) -> Setting {
+    Setting { section, key, doc, default: kind.default_toml.clone(), expected: kind.expected.clone() }
+}
+
+settings! {
+    /// The validated configuration of one gateway.
+    config {
+        /// Directory of everything the gateway keeps; it is made if it is missing. One gateway at a time may use it.
+        data_dir: PathBuf = directory("sensor-gateway-data");
+    }
+
+    /// The MQTT front end: the listener and what a client can make grow.
+    mqtt: Mqtt {
+        /// Address of the MQTT listener (3.1.1 and 5.0 over TCP). Port 0 takes a free one.
+        listen: SocketAddr = loopback_address(1883);
+        /// Threads that serve connections. 0 takes half the cores, at least one.
+        shards: usize = integer(0, 0..=256);
+        /// Largest packet that a client may send, header included.
+        packet_bytes_max: usize = integer(256 << 10, 1 << 10..=16 << 20);
+        /// Receive Maximum that the gateway announces: QoS 1 and 2 messages of one client that may wait for their acknowledgement.
+        receive_max: u16 = integer(1024, 1..=65_535);
+        /// Longest Keep Alive; a client that asks for more, or for none, gets this one. 0 takes whatever the client wants.
+        keep_alive_s_max: u16 = integer(0, 0..=65_535);
+        /// Connections that may be open at once.
+        connections_max: usize = integer(100_000, 1..=10_000_000);
+        /// Time from the TCP connection to a whole CONNECT packet.
+        connect_timeout_ms: u64 = integer(10_000, 100..=600_000);
+        /// What may wait for one subscriber, sent and unsent bytes together; a subscriber that needs more is cut off.
+        session_queue_bytes_max: usize = integer(1 << 20, 64 << 10..=1 << 30);
+        /// Incomplete packets of all connections of a shard together.
+        partial_bytes_max: usize = integer(64 << 20, 1 << 20..=16 << 30);
+        /// Longest client identifier.
+        client_id_bytes_max: usize = integer(256, 23..=4096);
+        /// Longest topic name and topic filter.
+        topic_bytes_max: usize = integer(1024, 64..=65_535);
+        /// Subscriptions of one client.
+        subscriptions_per_client_max: usize = integer(100, 1..=100_000);
+        /// Retained messages of clients, all together (the feeds' retained values do not count).
+        retained_messages_max: usize = integer(100_000, 0..=10_000_000);
+        /// Topics and payloads of those retained messages.
+        retained_bytes_max: usize = integer(64 << 20, 0..=16 << 30);
+    }
+
+    /// Health, metrics and the query interface.
+    http: Http {
+        /// Address of the HTTP listener. Port 0 takes a free one.
+        listen: SocketAddr = loopback_address(8080);
+    }
+
+    /// The journal of raw messages and the observation log.
+    journal: Journal {
+        /// Shortest time between two syncs while little is waiting: more messages share one sync, and acknowledgements come later by as much. 0 gives the lowest latency.
+        sync_gap_us: u64 = integer(1_000, 0..=1_000_000);
+        /// Size of a segment file.
+        segment_bytes_max: u64 = blocks(64 * MIB, 4 * MIB..=GIB);
+        /// Largest frame, which is what one sync makes durable.
+        frame_bytes_max: u64 = blocks(MIB, 64 * KIB..=64 * MIB);
+        /// All segments of one log together; beyond, the gateway stops acknowledging until space is released.
+        log_bytes_max: u64 = blocks(16 * GIB, 64 * MIB..=64 * 1024 * GIB);
+    }
+
+    /// From messages to observations.
+    pipeline: Pipeline {
+        /// How far before its receive time a reading may lie; older ones are quarantined.
+        backfill_max_days: u32 = integer(7_305, 1..=36_500);
+        /// How far after its receive time a reading may lie; later ones are quarantined.
+        clock_skew_max_s: u32 = integer(300, 0..=86_400);
+        /// Stations that may register themselves for one agency.
+        stations_per_agency_max: u32 = integer(100_000, 1..=10_000_000);
+        /// Datastreams that may register themselves for one station.
+        datastreams_per_station_max: u32 = integer(1_000, 1..=1_000_000);
+        /// Datastreams of the whole gateway.
+        datastreams_max: u32 = integer(1_000_000, 1..=100_000_000);
+        /// Client names that the gateway keeps apart in its books.
+        clients_max: u32 = integer(1_000_000, 1..=100_000_000);
+        /// Undated messages that a re-send is recognised among.
+        resend_window: usize = integer(65_536, 0..=16_777_216);
+    }
+
+    /// The embedded store of observations.
+    store: Store {
+        /// Longest time until new rows lie in a store file.
+        flush_interval_ms: u64 = integer(10_000, 100..=3_600_000);
+        /// New rows that are flushed at once, however young they are.
+        flush_rows_max: usize = integer(500_000, 1_000..=10_000_000);
+        /// Rows that may wait in memory; beyond, the pipeline waits for the store.
+        rows_in_memory_max: usize = integer(2_000_000, 10_000..=100_000_000);
+        /// Late rows that may wait to be compared with what is stored.
+        late_rows_max: usize = integer(1_000_000, 1_000..=100_000_000);
+    }
+
+    /// What could not be decoded, kept with its reason.
+    quarantine: Quarantine {
+        /// Quarantined payloads, reasons and topics together; beyond, the oldest go, and are counted.
+        bytes_max: u64 = integer(GIB, MIB..=1024 * GIB);
+    }
+
+    /// The books: what became of every message and every reading.
+    books: Books {
+        /// Rows (agency, client, station) that one hour keeps apart; what finds no room is counted under "(other)".
+        keys_per_hour_max: usize = integer(10_000, 1..=1_000_000);
+    }
+}
+
+impl Config {
+    /// What one setting alone can't show.
+    pub(super) fn check_together(&self, reader: &Reader<'_>) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        let mut refuse =
+            |key: &str, sentence: String| problems.push(Problem { origin: reader.origin(key), sentence });
+        let message_bytes =
+            (self.mqtt.packet_bytes_max + self.mqtt.client_id_bytes_max + FRAME_ROOM_BYTES) as u64;
+        if self.journal.frame_bytes_max < message_bytes {
+            refuse(
+                "journal.frame_bytes_max",
+                format!(
+                    "a frame of {} bytes can't hold the largest packet: with mqtt.packet_bytes_max = {} it must have \
+                     {message_bytes} bytes at least",
+                    self.journal.frame_bytes_max, self.mqtt.packet_bytes_max
+                ),
+            );
+        }
+        if self.journal.segment_bytes_max < 4 * self.journal.frame_bytes_max {
+            refuse(
+                "journal.segment_bytes_max",
+                format!(
+                    "a segment must hold four frames: with journal.frame_bytes_max = {} it must have {} bytes at least",
+                    self.journal.frame_bytes_max,
+                    4 * self.journal.frame_bytes_max
+                ),
+            );
+        }
+        if self.journal.log_bytes_max < 4 * self.journal.segment_bytes_max {
+            refuse(
+                "journal.log_bytes_max",
+                format!(
+                    "a log must hold four segments: with journal.segment_bytes_max = {} it must have {} bytes at least",
+                    self.journal.segment_bytes_max,
+                    4 * self.journal.segment_bytes_max
+                ),
+            );
+        }
+        if self.mqtt.session_queue_bytes_max < self.mqtt.packet_bytes_max {
+            refuse(
+                "mqtt.session_queue_bytes_max",
+                format!(
+                    "a subscriber's queue must hold the largest packet: mqtt.packet_bytes_max is {}",
+                    self.mqtt.packet_bytes_max
+                ),
+            );
+        }
+        if self.store.rows_in_memory_max < self.store.flush_rows_max {
+            refuse(
+                "store.rows_in_memory_max",
+                format!("it must be at least store.flush_rows_max, which is {}", self.store.flush_rows_max),
+            );
+        }
+        problems
+    }
+}
+
+impl Mqtt {
+    /// `shards`, or half the cores where it is 0.
+    pub fn shard_count(&self) -> usize {
+        match self.shards {
+            0 => std::thread::available_parallelism().map_or(1, |cores| (cores.get() / 2).max(1)),
+            shards => shards,
+        }
+    }
+}

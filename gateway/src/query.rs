@@ -1,0 +1,148 @@
+//! Questions to a gateway, and one way to answer them: HTTP, the control socket and the command line all parse the same
+//! parameters ([`Request::parse`]), ask the same [`GatewayView`] and write the same bytes ([`answer`]).
+//!
+//! Rows of observations have the columns of the outside contract ([`COLUMNS`]). Times are RFC 3339 in UTC; numbers are the
+//! shortest text that reads back as the same `f64`; what is absent is empty in CSV and `null` in JSON.
+
+mod answer;
+mod render;
+mod request;
+mod selector;
+
+#[cfg(test)]
+pub(crate) mod fake;
+#[cfg(test)]
+mod tests;
+
+use std::fmt::Debug;
+use std::io;
+use std::ops::ControlFlow;
+
+use codecs::payload::Value;
+use serde::{Serialize, Serializer};
+
+pub use answer::answer;
+pub use render::{COLUMNS, RowWriter, write_number};
+pub use request::{BadParameter, DatastreamFilter, Format, Request};
+pub use selector::DatastreamSelector;
+
+use crate::books::{Ledger, LedgerFilter};
+use crate::catalogue::{QuarantineEntry, QuarantineFilter, QuarantineItem};
+use crate::metrics::Metrics;
+
+/// A gateway as those see it who ask: the running engine, or a data directory that was opened without one.
+pub trait GatewayView: Debug + Send + Sync {
+    fn ledger(&self, filter: &LedgerFilter) -> Result<Ledger, QueryError>;
+
+    /// Hands over the rows one by one, ordered by datastream, phenomenonTime, revision, until all are told, `query.limit` is
+    /// reached or `each` breaks off. Memory does not grow with the answer.
+    fn observations(
+        &self,
+        query: &ObservationQuery,
+        each: &mut dyn FnMut(&ObservationRow<'_>) -> ControlFlow<()>,
+    ) -> Result<(), QueryError>;
+
+    /// Ordered by name.
+    fn datastreams(&self, filter: &DatastreamFilter) -> Result<Vec<DatastreamInfo>, QueryError>;
+
+    /// Newest first, at most `filter.limit`.
+    fn quarantine_list(&self, filter: &QuarantineFilter) -> Result<Vec<QuarantineEntry>, QueryError>;
+
+    /// Everything that was quarantined of the message at `position`; empty if nothing was.
+    fn quarantine_show(&self, position: u64) -> Result<Vec<QuarantineItem>, QueryError>;
+
+    fn readiness(&self) -> Readiness;
+
+    fn metrics(&self) -> &Metrics;
+}
+
+/// Which observations.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ObservationQuery {
+    pub datastream: DatastreamSelector,
+    /// phenomenonTime, µs since 1970 UTC, `from_us <= time`.
+    pub from_us: Option<i64>,
+    /// `time < to_us`.
+    pub to_us: Option<i64>,
+    /// Most rows; `None` = all.
+    pub limit: Option<u64>,
+    /// All revisions instead of the one in force.
+    pub revisions: bool,
+}
+
+/// One observation with its names resolved.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ObservationRow<'a> {
+    /// `{agency}/{station}/{property}`.
+    pub datastream: &'a str,
+    pub phenomenon_time_us: i64,
+    /// When the gateway received it.
+    pub result_time_us: i64,
+    pub result: Value<'a>,
+    pub unit: Option<&'a str>,
+    /// `None` = instantaneous.
+    pub period_s: Option<u32>,
+    /// QARTOD flag.
+    pub quality: u8,
+    /// The source's own.
+    pub status: Option<&'a str>,
+    /// 0 = as first received, 1 = first correction.
+    pub revision: u32,
+    pub seq: Option<u64>,
+    /// `message_no` of the message that brought it.
+    pub position: u64,
+}
+
+/// One datastream, as `GET /api/v1/datastreams` tells it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct DatastreamInfo {
+    /// `{agency}/{station}/{property}`.
+    pub datastream: String,
+    pub agency: String,
+    pub station: String,
+    pub property: String,
+    /// `None` = instantaneous.
+    pub period_s: Option<u32>,
+    pub domain: String,
+    pub unit: Option<String>,
+    /// Greatest phenomenonTime, µs since 1970 UTC; `None` = no observation yet.
+    #[serde(rename = "phenomenon_time", serialize_with = "as_rfc3339")]
+    pub phenomenon_time_us: Option<i64>,
+}
+
+/// The answer of `GET /ready`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Readiness {
+    pub ready: bool,
+    /// Why not; empty if ready.
+    pub reasons: Vec<String>,
+    pub clock: ClockState,
+    /// At the present rate; `None` = nothing is being written, or nobody knows.
+    pub disk_hours_left: Option<f64>,
+}
+
+/// Does the machine's clock follow a time server?
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ClockState {
+    Synchronised,
+    NotSynchronised,
+    Unknown,
+}
+
+/// Why there is no answer, or not a whole one.
+#[derive(Debug, thiserror::Error)]
+pub enum QueryError {
+    /// The one who asked went away, or takes no more.
+    #[error("the answer could not be written: {0}")]
+    Output(#[from] io::Error),
+    /// Asking again later may help.
+    #[error("{0}")]
+    Unavailable(String),
+    #[error("{0}")]
+    Failed(String),
+}
+
+fn as_rfc3339<S: Serializer>(time_us: &Option<i64>, serializer: S) -> Result<S::Ok, S::Error> {
+    time_us.map(codecs::time::format_rfc3339).serialize(serializer)
+}

@@ -1,0 +1,183 @@
+//! A gateway that knows a few rows, for tests of the doors.
+
+use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use codecs::payload::Value;
+
+use super::{
+    ClockState, DatastreamFilter, DatastreamInfo, DatastreamSelector, GatewayView, ObservationQuery,
+    ObservationRow, QueryError, Readiness,
+};
+use crate::books::{Ledger, LedgerFilter, MessageLedger, ObservationLedger};
+use crate::catalogue::{QuarantineEntry, QuarantineFilter, QuarantineItem};
+use crate::metrics::Metrics;
+
+/// 2026-11-21T01:05:00Z.
+pub(crate) const TIME_US: i64 = 1_795_223_100_000_000;
+
+/// Answers with [`rows`], or with `many` rows of one datastream.
+#[derive(Debug, Default)]
+pub(crate) struct FakeView {
+    pub(crate) many: Option<u64>,
+    pub(crate) not_ready: AtomicBool,
+    pub(crate) broken: bool,
+    pub(crate) metrics: Metrics,
+}
+
+/// One row of each kind, with everything that is hard to write.
+pub(crate) fn rows() -> Vec<ObservationRow<'static>> {
+    let row = ObservationRow {
+        datastream: "H24.05/KHI003/pm2_5",
+        phenomenon_time_us: TIME_US,
+        result_time_us: TIME_US + 214_000,
+        result: Value::Number(38.4),
+        unit: Some("ug/m3"),
+        period_s: None,
+        quality: 1,
+        status: None,
+        revision: 0,
+        seq: Some(1042),
+        position: 93_112,
+    };
+    vec![
+        row,
+        ObservationRow { result: Value::Number(1e300), period_s: Some(3600), revision: 1, seq: None, ..row },
+        ObservationRow { datastream: "H24.05/KHI003/door", result: Value::Boolean(true), unit: None, ..row },
+        ObservationRow {
+            datastream: "H24.05/KHI003/note",
+            result: Value::Text("a \"b\",\nc"),
+            unit: None,
+            status: Some("0,0"),
+            ..row
+        },
+        ObservationRow { result: Value::Null, quality: 9, ..row },
+    ]
+}
+
+pub(crate) fn ledger() -> Ledger {
+    Ledger {
+        durable: 12,
+        processed: 11,
+        messages: MessageLedger {
+            received: 12,
+            decoded: 8,
+            partial: 1,
+            quarantined: 1,
+            ignored: 1,
+            pending: 1,
+        },
+        observations: ObservationLedger {
+            total: 10,
+            inserted: 5,
+            corrected: 1,
+            outranked: 0,
+            duplicate: 2,
+            unresolved: 1,
+            quarantined: 1,
+            flushed: Some(6),
+        },
+    }
+}
+
+fn quarantined() -> QuarantineItem {
+    let payload = b"{\"readings\":\x1b[31m".to_vec();
+    let entry = QuarantineEntry {
+        position: 7,
+        ordinal: 0,
+        receive_time_us: TIME_US,
+        offset: 12,
+        readings: 0,
+        reason: "not_json".to_owned(),
+        sentence: "the payload ends early".to_owned(),
+        topic: "obs/H24.05/KHI003".to_owned(),
+        client: "box-1".to_owned(),
+        agency: "H24.05".to_owned(),
+        payload_bytes: payload.len() as u32,
+    };
+    QuarantineItem { entry, payload }
+}
+
+impl FakeView {
+    fn check(&self) -> Result<(), QueryError> {
+        if self.broken {
+            Err(QueryError::Failed("the store file 7.parquet is damaged".to_owned()))
+        } else {
+            Ok(())
+        }
+    }
+}
+
+impl GatewayView for FakeView {
+    fn ledger(&self, filter: &LedgerFilter) -> Result<Ledger, QueryError> {
+        self.check()?;
+        let mut ledger = ledger();
+        if *filter != LedgerFilter::default() {
+            ledger.observations.flushed = None;
+        }
+        Ok(ledger)
+    }
+
+    fn observations(
+        &self,
+        query: &ObservationQuery,
+        each: &mut dyn FnMut(&ObservationRow<'_>) -> ControlFlow<()>,
+    ) -> Result<(), QueryError> {
+        let rows = rows();
+        let limit = query.limit.unwrap_or(u64::MAX);
+        let many = (0..self.many.unwrap_or(0)).map(|position| ObservationRow { position, ..rows[0] });
+        let few = rows.iter().copied().filter(|row| {
+            let [agency, station, property] = row.datastream.splitn(3, '/').collect::<Vec<_>>()[..] else {
+                panic!("three parts")
+            };
+            self.many.is_none()
+                && query.datastream.includes(agency, station, property)
+                && query.from_us.is_none_or(|from| row.phenomenon_time_us >= from)
+                && query.to_us.is_none_or(|to| row.phenomenon_time_us < to)
+                && (query.revisions || row.revision == 0 || query.datastream == DatastreamSelector::All)
+        });
+        for row in many.chain(few).take(usize::try_from(limit).unwrap_or(usize::MAX)) {
+            if each(&row).is_break() {
+                return Ok(());
+            }
+        }
+        self.check()
+    }
+
+    fn datastreams(&self, filter: &DatastreamFilter) -> Result<Vec<DatastreamInfo>, QueryError> {
+        let datastream = |property: &str, phenomenon_time_us| DatastreamInfo {
+            datastream: format!("H24.05/KHI003/{property}"),
+            agency: "H24.05".to_owned(),
+            station: "KHI003".to_owned(),
+            property: property.to_owned(),
+            period_s: None,
+            domain: "environment".to_owned(),
+            unit: None,
+            phenomenon_time_us,
+        };
+        let known = filter.agency.as_deref().is_none_or(|agency| agency == "H24.05");
+        Ok(if known {
+            vec![datastream("door", None), datastream("pm2_5", Some(TIME_US))]
+        } else {
+            Vec::new()
+        })
+    }
+
+    fn quarantine_list(&self, filter: &QuarantineFilter) -> Result<Vec<QuarantineEntry>, QueryError> {
+        Ok(Some(quarantined().entry).filter(|entry| filter.includes(entry)).into_iter().collect())
+    }
+
+    fn quarantine_show(&self, position: u64) -> Result<Vec<QuarantineItem>, QueryError> {
+        Ok(Some(quarantined()).filter(|item| item.entry.position == position).into_iter().collect())
+    }
+
+    fn readiness(&self) -> Readiness {
+        let ready = !self.not_ready.load(Ordering::Relaxed);
+        let reasons = if ready { Vec::new() } else { vec!["the journal has no segment ready".to_owned()] };
+        Readiness { ready, reasons, clock: ClockState::Synchronised, disk_hours_left: Some(1234.5) }
+    }
+
+    fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+}
