@@ -10,7 +10,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use codecs::mqtt::topic::{SharedFilter, validate_filter};
+use codecs::mqtt::topic::SharedFilter;
 use codecs::mqtt::{
     Ack, Disconnect, Packet, PacketId, Properties, ProtocolVersion, Publish, QoS, ReasonCode, Subscribe, Unsubscribe,
     encode_disconnect, encode_pingresp, encode_puback, encode_pubcomp, encode_pubrec, encode_pubrel, encode_suback,
@@ -409,22 +409,10 @@ impl Session {
 
     fn handle_subscribe(&mut self, subscribe: &Subscribe<'_>, context: &mut Context<'_>) -> Result<(), Close> {
         self.open_router_request()?;
-        let version = self.parameters.version;
         let mut filters = Vec::new();
         for subscription in subscribe.subscriptions() {
-            let refusal = if let Err(error) = validate_filter(subscription.filter) {
-                if version == ProtocolVersion::V3_1_1 {
-                    return Err(Close::new(ReasonCode::TOPIC_FILTER_INVALID, "MQTT-4.7.1-2", error.to_string()));
-                }
-                Some(ReasonCode::TOPIC_FILTER_INVALID)
-            } else if matches!(SharedFilter::parse(subscription.filter), Ok(Some(_)) | Err(_)) {
-                if version == ProtocolVersion::V5 && subscription.options.no_local {
-                    return Err(Close::new(
-                        ReasonCode::PROTOCOL_ERROR,
-                        "MQTT-3.8.3-4",
-                        "No Local on a Shared Subscription",
-                    ));
-                }
+            // The codec has checked the form of every filter.
+            let refusal = if matches!(SharedFilter::parse(subscription.filter), Ok(Some(_)) | Err(_)) {
                 Some(ReasonCode::SHARED_SUBSCRIPTIONS_NOT_SUPPORTED)
             } else if subscription.filter.len() > context.limits.topic_bytes_max {
                 Some(ReasonCode::TOPIC_FILTER_INVALID)
