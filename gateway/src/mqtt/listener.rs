@@ -143,9 +143,6 @@ impl ShardThread {
                     self.register(slot);
                 }
             }
-            if stopping_since_us.is_some() {
-                readiness.retain(|event| !event.readable);
-            }
             self.shard.step(now_us, &readiness);
             if now_us >= next_tick_us {
                 self.shard.tick(now_us);
@@ -154,6 +151,7 @@ impl ShardThread {
             self.send_output(&mut unsent, &mut requests);
             if self.stop.load(Ordering::Acquire) {
                 let since_us = *stopping_since_us.get_or_insert(now_us);
+                self.shard.stop_reading();
                 if self.shard.is_quiet() || now_us - since_us > STOP_WAIT_US {
                     self.shard.shut_down(now_us);
                     self.send_output(&mut unsent, &mut requests);

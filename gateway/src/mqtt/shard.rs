@@ -72,8 +72,11 @@ pub struct Shard {
     ready_now: Vec<u32>,
     stalled: Vec<u32>,
     dirty: Vec<u32>,
-    /// Connections with acks that wait, by batch, oldest first.
-    ack_waiting: VecDeque<(u64, ConnectionId)>,
+    dirty_now: Vec<u32>,
+    /// Connections whose oldest waiting ack needs this batch, oldest batch first; at most one entry per buffer in flight.
+    ack_waiting: VecDeque<(u64, Vec<ConnectionId>)>,
+    /// The gateway stops: nothing is read any more.
+    stopping: bool,
     wills: VecDeque<(Arc<str>, ProtocolVersion, Will)>,
     partial_bytes: usize,
     timer_slot: usize,
@@ -114,7 +117,9 @@ impl Shard {
             ready_now: Vec::new(),
             stalled: Vec::new(),
             dirty: Vec::new(),
+            dirty_now: Vec::new(),
             ack_waiting: VecDeque::new(),
+            stopping: false,
             wills: VecDeque::new(),
             partial_bytes: 0,
             timer_slot: 0,
@@ -143,7 +148,7 @@ impl Shard {
 
     /// True where the next step has something to do whether or not a socket becomes ready.
     pub fn has_work(&self) -> bool {
-        !self.ready.is_empty()
+        !self.dirty.is_empty() || (!self.ready.is_empty() && !self.stopping)
     }
 
     /// What the last steps made for others.
@@ -201,6 +206,11 @@ impl Shard {
             self.timer_slot = if self.timer_slot + 1 >= self.slots.len() { 0 } else { self.timer_slot + 1 };
             self.check_timers(self.timer_slot as u32, now_us);
         }
+    }
+
+    /// From now on nothing is read; what was taken is still acknowledged.
+    pub fn stop_reading(&mut self) {
+        self.stopping = true;
     }
 
     /// Says goodbye to everybody: the gateway stops. Acks of what is durable are sent first.
@@ -265,6 +275,9 @@ impl Shard {
     }
 
     fn read_ready(&mut self, now_us: u64) {
+        if self.stopping {
+            return;
+        }
         let mut ready = std::mem::replace(&mut self.ready, std::mem::take(&mut self.ready_now));
         for slot in ready.drain(..) {
             let Some(connection) = self.connection(slot) else { continue };
@@ -637,7 +650,7 @@ impl Shard {
 
     /// Packets that found the journal full are tried again.
     fn retry_stalled(&mut self, now_us: u64) {
-        if self.stalled.is_empty() {
+        if self.stalled.is_empty() || self.stopping {
             return;
         }
         for slot in std::mem::take(&mut self.stalled) {
@@ -668,29 +681,35 @@ impl Shard {
         else {
             return;
         };
-        self.ack_waiting.push_back((batch, id));
+        self.wait_for_batch(batch, id);
+    }
+
+    fn wait_for_batch(&mut self, batch: u64, id: ConnectionId) {
+        let at = self.ack_waiting.partition_point(|(waiting, _)| *waiting < batch);
+        match self.ack_waiting.get_mut(at) {
+            Some((waiting, connections)) if *waiting == batch => connections.push(id),
+            _ => self.ack_waiting.insert(at, (batch, vec![id])),
+        }
     }
 
     fn release_acks(&mut self) {
         let durable = self.journal.durable_batch();
-        let mut waiting = self.ack_waiting.len();
-        while waiting > 0
-            && let Some((batch, id)) = self.ack_waiting.front().copied()
-            && batch <= durable
+        while let Some((batch, _)) = self.ack_waiting.front()
+            && *batch <= durable
+            && let Some((_, connections)) = self.ack_waiting.pop_front()
         {
-            waiting -= 1;
-            self.ack_waiting.pop_front();
-            if !self.current(id) {
-                continue;
+            for id in connections {
+                if !self.current(id) {
+                    continue;
+                }
+                let Some(connection) = self.slots[id.slot as usize].as_mut() else { continue };
+                let State::Open(session) = &mut connection.state else { continue };
+                session.handle_durable(durable, &mut connection.out);
+                if let Some(next) = session.oldest_pending_batch() {
+                    self.wait_for_batch(next, id);
+                }
+                self.mark_dirty(id.slot);
             }
-            let Some(connection) = self.slots[id.slot as usize].as_mut() else { continue };
-            let State::Open(session) = &mut connection.state else { continue };
-            session.handle_durable(durable, &mut connection.out);
-            if let Some(next) = session.oldest_pending_batch() {
-                // Batches only grow, and everybody in the list waits for an older or the same one.
-                self.ack_waiting.push_back((next, id));
-            }
-            self.mark_dirty(id.slot);
         }
     }
 
@@ -737,8 +756,9 @@ impl Shard {
     }
 
     fn flush_dirty(&mut self, now_us: u64) {
-        for index in 0..self.dirty.len() {
-            let slot = self.dirty[index];
+        // Connections that end meanwhile are marked anew: for the next step.
+        let mut dirty = std::mem::replace(&mut self.dirty, std::mem::take(&mut self.dirty_now));
+        for slot in dirty.drain(..) {
             let Some(connection) = self.slots.get_mut(slot as usize).and_then(Option::as_mut) else { continue };
             connection.dirty = false;
             if !connection.flush() {
@@ -757,7 +777,7 @@ impl Shard {
                 self.output.requests.push(RouterRequest::More { connection: self.connection_id(slot) });
             }
         }
-        self.dirty.clear();
+        self.dirty_now = dirty;
     }
 
     fn check_timers(&mut self, slot: u32, now_us: u64) {
