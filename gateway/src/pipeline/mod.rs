@@ -22,6 +22,8 @@ pub mod hot;
 pub mod mapping;
 pub mod resend;
 pub mod stage;
+#[cfg(test)]
+mod tests;
 
 pub use decode::{MessageDecoder, TimeBounds};
 pub use stage::{ObservationConsumer, Pipeline, run_pipeline};
