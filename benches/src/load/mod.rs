@@ -54,6 +54,8 @@ pub fn run(options: &LoadOptions) -> Result<Outcome, LoadError> {
     driver.take_deliveries()?;
     let memory = server.pid.map(process::memory).transpose()?;
     let outcome = Outcome::new(options, &driver, phase, quiet_s, &before, &after, memory);
+    // Clients first, as it is in life: a server that stops under its clients says so in its log.
+    drop(driver);
     server.stop();
     Ok(outcome)
 }
