@@ -22,6 +22,7 @@ use thiserror::Error;
 use crate::books::Books;
 use crate::catalogue::{Catalogue, CatalogueError, Checkpoint, Commit, DatastreamState, History};
 use crate::clock::Clock;
+use crate::disk::{Ballast, Disk};
 use crate::feeds::LastValue;
 use crate::health::{Health, Trouble};
 use crate::metrics::Metrics;
@@ -341,12 +342,47 @@ fn empty_state() -> DatastreamState {
     }
 }
 
+/// The ballast file: given away when the disk is full, so that the flush that frees log segments finds room, and put
+/// back when there is space again.
+#[derive(Debug)]
+pub struct KeeperBallast {
+    disk: Arc<dyn Disk>,
+    ballast: Ballast,
+    next_restore_us: u64,
+}
+
+/// Between two attempts to put the ballast back.
+const RESTORE_PAUSE_US: u64 = 10_000_000;
+
+impl KeeperBallast {
+    pub fn new(disk: Arc<dyn Disk>, ballast: Ballast) -> Self {
+        Self { disk, ballast, next_restore_us: 0 }
+    }
+
+    fn release(&mut self) {
+        if let Err(error) = self.ballast.release(&*self.disk) {
+            tracing::warn!("the ballast file could not be removed: {error}");
+        }
+    }
+
+    fn restore(&mut self, now_us: u64) {
+        if self.ballast.is_present() || now_us < self.next_restore_us {
+            return;
+        }
+        self.next_restore_us = now_us + RESTORE_PAUSE_US;
+        if let Err(error) = self.ballast.restore(&*self.disk) {
+            tracing::warn!("the ballast file could not be put back: {error}");
+        }
+    }
+}
+
 /// How long the keeper sleeps at most before it looks what is due.
 const IDLE: Duration = Duration::from_millis(50);
 
 /// The keeper's thread. Ends when `stop` is set and everything in the queue is folded.
 pub fn run_keeper(
     keeper: &mut Keeper,
+    ballast: &mut KeeperBallast,
     clock: &dyn Clock,
     frames: &Receiver<Arc<ObservationFrame>>,
     health: &Health,
@@ -363,6 +399,7 @@ pub fn run_keeper(
         match keeper.step(clock.receive_time_us()) {
             Ok(_) => {
                 warned = false;
+                ballast.restore(clock.monotonic_us());
                 health.set(Trouble::StoreSpace, false);
             }
             // Not fetching further frames is the backpressure: the queue fills, the pipeline waits, the journal's
@@ -370,6 +407,7 @@ pub fn run_keeper(
             Err(error) if error.is_backpressure() => {
                 if !std::mem::replace(&mut warned, true) {
                     tracing::warn!("no flush is possible: {error}");
+                    ballast.release();
                 }
                 health.set(Trouble::StoreSpace, true);
                 std::thread::sleep(IDLE);

@@ -34,7 +34,7 @@ use crate::metrics::Metrics;
 pub trait GatewayView: Debug + Send + Sync {
     fn ledger(&self, filter: &LedgerFilter) -> Result<Ledger, QueryError>;
 
-    /// Hands over the rows one by one, ordered by datastream, phenomenonTime, revision, until all are told, `query.limit` is
+    /// Hands over the rows one by one, ordered by phenomenonTime, datastream, ordinal, revision, until all are told, `query.limit` is
     /// reached or `each` breaks off. Memory does not grow with the answer.
     fn observations(
         &self,

@@ -10,7 +10,6 @@
 use std::fs::{File, TryLockError};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use codecs::property_catalogue;
 use crossbeam::channel::{Receiver, Sender, bounded};
@@ -20,11 +19,11 @@ use crate::books::Books;
 use crate::catalogue::{Catalogue, DatastreamState, Snapshot, SqliteCatalogue};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
-use crate::disk::{Disk, OsDisk};
+use crate::disk::{Ballast, Disk, OsDisk};
 use crate::feeds::{LastValue, LastValues, RetainedStore};
 use crate::health::Health;
 use crate::journal::{JournalFrame, Lanes, LanesConfig};
-use crate::keeper::{Keeper, KeeperCursor, KeeperParts, Shared};
+use crate::keeper::{Keeper, KeeperBallast, KeeperCursor, KeeperParts, Shared};
 use crate::log::{AlignedBuf, LogConfig, LogId, LogKind, LogReader, LogWriter, Position, Prepared, recover};
 use crate::metrics::Metrics;
 use crate::observation::{ObservationFrame, ResultKind, parse_frame};
@@ -41,6 +40,9 @@ use crate::store::{Store, StoreConfig, StoreReader};
 const JOURNAL_DIR: &str = "journal";
 const OBSERVATIONS_DIR: &str = "observations";
 const LOCK_FILE: &str = "lock";
+const BALLAST_FILE: &str = "ballast";
+/// Room for a flush and the commit that lets go of the logs.
+const BALLAST_BYTES: u64 = 16 << 20;
 
 /// Buffers of a shard: being filled, being written, and in flight behind the writer.
 const BUFFERS_PER_SHARD: usize = 16;
@@ -67,6 +69,7 @@ pub(super) struct Opened {
     pub(super) store: StoreReader,
     pub(super) journal: LogWriter,
     pub(super) stages: Stages,
+    pub(super) ballast: KeeperBallast,
     pub(super) retained: RetainedStore,
     pub(super) last_values: LastValues,
     /// Observation frames for the router.
@@ -184,7 +187,7 @@ impl Opened {
             health.clone(),
             OBSERVATION_FRAME_BYTES_MAX as usize,
         );
-        let journal_config = log_config(config, LogKind::Journal, config.journal.frame_bytes_max);
+        let journal_config = log_config(config, LogKind::Journal, config.journal.frame_bytes_max)?;
         let (recovered, journal) = recover(disk.clone(), JOURNAL_DIR, journal_config)?;
         if recovered.torn_tail {
             tracing::info!("the journal ended in an unfinished frame, which was never acknowledged; it is gone");
@@ -195,6 +198,8 @@ impl Opened {
         }
         lanes.positions.durable_messages.store(durable_messages, Ordering::Release);
         lanes.positions.processed_messages.store(next_message_no - 1, Ordering::Release);
+        let ballast = Ballast::open(&*disk, BALLAST_FILE, BALLAST_BYTES)
+            .map_err(|source| EngineError::Io { what: BALLAST_FILE.to_owned(), source })?;
         let mut opened = Self {
             config: config.clone(),
             clock,
@@ -206,6 +211,7 @@ impl Opened {
             quarantine,
             store: store_reader,
             journal,
+            ballast: KeeperBallast::new(disk.clone(), ballast),
             stages: Stages { pipeline, keeper, keeper_frames, store_messages },
             retained: rebuilt.retained,
             last_values: rebuilt.last_values,
@@ -378,7 +384,7 @@ fn open_observations(
     config: &Config,
     snapshot: &Snapshot,
 ) -> Result<(LogWriter, LogReader), EngineError> {
-    let log_config = log_config(config, LogKind::Observations, OBSERVATION_FRAME_BYTES_MAX);
+    let log_config = log_config(config, LogKind::Observations, OBSERVATION_FRAME_BYTES_MAX)?;
     let (recovered, writer) = recover(disk.clone(), OBSERVATIONS_DIR, log_config)?;
     let needed = KeeperCursor::of_checkpoint(&snapshot.checkpoint).map_or(1, |cursor| cursor.refold_from_record_no);
     if recovered.last.is_some() && needed < recovered.first_available_record_no {
@@ -389,24 +395,15 @@ fn open_observations(
     Ok((writer, reader))
 }
 
-fn log_config(config: &Config, kind: LogKind, frame_bytes_max: u64) -> LogConfig {
-    LogConfig {
+fn log_config(config: &Config, kind: LogKind, frame_bytes_max: u64) -> Result<LogConfig, EngineError> {
+    let new_log_id =
+        LogId::random().map_err(|source| EngineError::Io { what: "the system's random numbers".to_owned(), source })?;
+    Ok(LogConfig {
         segment_bytes: config.journal.segment_bytes_max.max(4 * frame_bytes_max),
         frame_bytes_max,
         log_bytes_max: config.journal.log_bytes_max,
-        ..LogConfig::new(kind, new_log_id())
-    }
-}
-
-/// Tells the logs of different directories apart, so that a file that was copied over is noticed.
-fn new_log_id() -> LogId {
-    use std::hash::{BuildHasher, RandomState};
-    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let half = |salt: u8| RandomState::new().hash_one((since_1970, std::process::id(), salt)).to_le_bytes();
-    let mut id = [0; 16];
-    id[..8].copy_from_slice(&half(0));
-    id[8..].copy_from_slice(&half(1));
-    LogId(id)
+        ..LogConfig::new(kind, new_log_id)
+    })
 }
 
 fn store_config(config: &Config) -> StoreConfig {

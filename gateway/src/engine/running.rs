@@ -79,7 +79,7 @@ impl RunningEngine {
         let mut opened = Opened::open(config)?;
         opened.prepare_segments()?;
         let view = Arc::new(EngineView::new(&mut opened)?);
-        let Opened { clock, lanes, metrics, health, registry, journal, stages, retained, last_values, router_frames, lock, .. } =
+        let Opened { clock, lanes, metrics, health, registry, journal, stages, ballast, retained, last_values, router_frames, lock, .. } =
             opened;
         let Stages { pipeline, keeper, keeper_frames, store_messages } = stages;
         let spawner = Spawner::new();
@@ -130,9 +130,9 @@ impl RunningEngine {
         };
         let keeper = {
             let (clock, frames, stop) = (clock.clone(), keeper_frames.clone(), stop_keeper.clone());
-            let mut keeper = keeper;
+            let (mut keeper, mut ballast) = (keeper, ballast);
             spawner.spawn("keeper", move || {
-                run_keeper(&mut keeper, &*clock, &frames, &health, &stop)?;
+                run_keeper(&mut keeper, &mut ballast, &*clock, &frames, &health, &stop)?;
                 Ok(keeper)
             })?
         };

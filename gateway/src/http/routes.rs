@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::Body;
 use axum::extract::{Query, State};
 use axum::http::{StatusCode, Uri, header};
 use axum::middleware::from_fn;
@@ -15,7 +16,7 @@ use prometheus_client::registry::Registry;
 use tokio::sync::Semaphore;
 
 use super::limits::check_head;
-use super::output::{ANSWER_BYTES_MAX, AnswerBuffer};
+use super::output::answer_stream;
 use super::problem::Problem;
 use super::{QUERIES_MAX, QUERY_WAIT_MS};
 use crate::query::{BadParameter, Format, GatewayView, Request, answer};
@@ -103,18 +104,16 @@ async fn answered(app: App, uri: Uri, name: &'static str) -> Result<Response, Pr
         return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "busy", detail));
     };
     let content_type = content_type(&request);
-    let written = tokio::task::spawn_blocking(move || {
+    let (mut writer, body) = answer_stream(app.stopping);
+    tokio::task::spawn_blocking(move || {
         // Held until the work is done, also when the client has gone.
         let _permit = permit;
-        let mut out = AnswerBuffer::new(app.stopping);
-        let result = answer(app.view.as_ref(), &request, &mut out);
-        if out.overflowed() {
-            return Err(too_long());
-        }
-        result.map(|()| out.into_bytes()).map_err(Problem::from)
+        let result = answer(app.view.as_ref(), &request, &mut writer);
+        writer.finish(result.map_err(Problem::from));
     });
-    let bytes = written.await.map_err(|_| broken())??;
-    Ok(([(header::CONTENT_TYPE, content_type)], bytes).into_response())
+    // What fails before the first bytes are out is told as a problem; later the answer is cut off, which HTTP shows.
+    let body = body.started().await.map_err(|problem| problem.unwrap_or_else(broken))?;
+    Ok(([(header::CONTENT_TYPE, content_type)], Body::new(body)).into_response())
 }
 
 /// A JSON array is read as a whole by those who ask for it, so it has a limit of rows.
@@ -143,14 +142,6 @@ fn content_type(request: &Request) -> &'static str {
         Format::Ndjson => "application/x-ndjson",
         Format::Table => "text/plain; charset=utf-8",
     }
-}
-
-fn too_long() -> Problem {
-    let detail = format!(
-        "the answer has more than {ANSWER_BYTES_MAX} bytes; narrow it with from, to or limit, or use \
-         `sensor-gateway query`"
-    );
-    Problem::new(StatusCode::BAD_REQUEST, "answer_too_long", detail)
 }
 
 fn broken() -> Problem {
