@@ -49,7 +49,7 @@ fn clients_from_outside_reach_the_gateway_and_their_readings_are_found_again() {
 }
 
 #[test]
-fn raw_packets_are_answered_closed_on_and_lost_by_kill_9() {
+fn raw_packets_are_answered_and_what_was_acked_survives_kill_9() {
     let dir = new_data_dir();
     let data_dir = dir.path().join("data");
     let gateway = Gateway::start(&data_dir, &[]);
