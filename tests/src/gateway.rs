@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -74,7 +75,8 @@ pub struct Gateway {
     pub http: SocketAddr,
     data_dir: PathBuf,
     stderr_path: PathBuf,
-    stdout: Receiver<String>,
+    /// Behind a lock, so that tests can share a gateway.
+    stdout: Mutex<Receiver<String>>,
 }
 
 impl Gateway {
@@ -104,7 +106,7 @@ impl Gateway {
                 Ok(line) => {
                     if let Some((mqtt, http)) = parse_ready(&line) {
                         let data_dir = data_dir.to_owned();
-                        return Ok(Self { child, mqtt, http, data_dir, stderr_path, stdout });
+                        return Ok(Self { child, mqtt, http, data_dir, stderr_path, stdout: Mutex::new(stdout) });
                     }
                     before.push(line);
                 }
@@ -137,7 +139,7 @@ impl Gateway {
 
     /// Lines of stdout behind the `ready` line, as far as they have come.
     pub fn stdout_lines(&self) -> Vec<String> {
-        self.stdout.try_iter().collect()
+        self.stdout.lock().unwrap_or_else(PoisonError::into_inner).try_iter().collect()
     }
 
     pub fn is_running(&mut self) -> bool {
@@ -159,7 +161,7 @@ impl Gateway {
         assert_eq!(status.code(), Some(0), "after SIGTERM: {status}; stderr:\n{stderr}");
         // The contract's limit, which is generous: this is no measurement.
         assert!(started.elapsed() <= TERMINATE_MAX, "draining took {:?}", started.elapsed());
-        self.stdout.iter().collect()
+        self.stdout.lock().unwrap_or_else(PoisonError::into_inner).iter().collect()
     }
 
     /// Sends a signal by name (`TERM`, `INT`, `STOP`, `CONT`, …).

@@ -12,6 +12,9 @@ use crate::mqtt::{ConnectionId, FilterRequest};
 /// Topics whose matches are remembered; the memory starts anew when it is full and when a subscription changes.
 const TOPICS_REMEMBERED_MAX: usize = 65_536;
 
+/// Subscriptions in all remembered matches together, since one topic may reach very many.
+pub(super) const REMEMBERED_SUBSCRIPTIONS_MAX: usize = 1 << 20;
+
 /// One subscription as matching needs it.
 #[derive(Clone, Debug)]
 pub(super) struct Subscription {
@@ -31,6 +34,7 @@ pub(super) struct Subscriptions {
     tree: TopicTree<Subscription>,
     filters: HashMap<ConnectionId, Vec<Box<str>>, RandomState>,
     remembered: HashMap<Box<[u8]>, Matches, RandomState>,
+    remembered_subscriptions: usize,
     /// Subscriptions that may match topics under `feed/`.
     feed_filters: usize,
     /// Grows with every change: what others remember of matches is void then.
@@ -121,10 +125,13 @@ impl Subscriptions {
         if let Some(matches) = self.remembered.get(topic) {
             return matches.clone();
         }
-        if self.remembered.len() >= TOPICS_REMEMBERED_MAX {
-            self.remembered.clear();
+        if self.remembered.len() >= TOPICS_REMEMBERED_MAX
+            || self.remembered_subscriptions >= REMEMBERED_SUBSCRIPTIONS_MAX
+        {
+            self.forget_matches();
         }
         let matches = std::str::from_utf8(topic).map_or_else(|_| Arc::from([]), |topic| self.find(topic));
+        self.remembered_subscriptions += matches.len();
         self.remembered.insert(topic.into(), matches.clone());
         matches
     }
@@ -146,7 +153,12 @@ impl Subscriptions {
 
     fn changed(&mut self) {
         self.version += 1;
+        self.forget_matches();
+    }
+
+    fn forget_matches(&mut self) {
         self.remembered.clear();
+        self.remembered_subscriptions = 0;
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::PoisonError;
 
-use codecs::mqtt::QoS;
+use codecs::mqtt::{Properties, PropertyOwner, QoS};
 use codecs::mqtt::topic::filter_matches;
 use crossbeam::channel::{Receiver, select};
 use foldhash::fast::RandomState;
@@ -12,7 +12,7 @@ use hashbrown::HashMap;
 
 use super::form;
 use super::last_values::{LastValue, LastValues};
-use super::matching::{Matches, Subscription, Subscriptions};
+use super::matching::{Matches, REMEMBERED_SUBSCRIPTIONS_MAX, Subscription, Subscriptions};
 use super::retained_store::RetainedStore;
 use crate::clock::Clock;
 use crate::journal::JournalFrame;
@@ -26,8 +26,9 @@ use crate::registry::SharedRegistry;
 
 /// Retained messages that are sent to a subscriber at once; the next ones follow when it has taken these.
 const RETAINED_BATCH: usize = 256;
-/// The same in bytes of payload; one message may go over it.
-const RETAINED_BATCH_BYTES: usize = 128 << 10;
+/// The same in bytes of payload; one message may go over it. A quarter of the least `mqtt.session_queue_bytes_max`, so that
+/// it never fills a queue that has room for it.
+const RETAINED_BATCH_BYTES: usize = 16 << 10;
 
 /// Sends a batch to a shard; waits while its inbox is full.
 pub trait ShardLink: Send {
@@ -60,6 +61,7 @@ impl std::fmt::Debug for Router {
 /// The retained messages for one new subscription.
 #[derive(Debug)]
 struct Backlog {
+    filter: Box<str>,
     qos: QoS,
     identifier: Option<u32>,
     topics: VecDeque<Arc<str>>,
@@ -69,6 +71,8 @@ struct Backlog {
 #[derive(Debug, Default)]
 struct FeedMatches {
     version: u64,
+    /// Subscriptions in all lists together.
+    held: usize,
     by_datastream: Vec<Option<FeedTopics>>,
 }
 
@@ -125,6 +129,7 @@ impl Router {
                     place: DeliveryPlace::Journal(place),
                     qos: message.qos,
                     retain: message.retain,
+                    message_expiry_interval_s: message_expiry_interval_s(message.properties),
                     publisher: Some(message.client),
                 },
             );
@@ -184,6 +189,10 @@ impl Router {
             }
             RouterRequest::Unsubscribe { connection, packet_id, filters } => {
                 let codes = filters.iter().map(|filter| self.subscriptions.unsubscribe(connection, filter)).collect();
+                // What was not sent yet is not sent any more [MQTT-3.10.4-2].
+                if let Some(backlogs) = self.backlogs.get_mut(&connection) {
+                    backlogs.retain(|backlog| !filters.iter().any(|filter| **filter == *backlog.filter));
+                }
                 self.shards.send(connection.shard, ShardMessage::Unsubscribed { connection, packet_id, codes });
             }
             RouterRequest::Left { connection } => {
@@ -233,6 +242,7 @@ impl Router {
             }
         }
         Backlog {
+            filter: request.filter.as_str().into(),
             qos: request.options.qos.min(QoS::AtLeastOnce),
             identifier: request.subscription_identifier,
             topics: self.retained.matching(&request.filter).into(),
@@ -295,12 +305,13 @@ impl Router {
     }
 
     fn feed_topics(&mut self, registry: &crate::registry::Registry, datastream: u32) -> FeedTopics {
-        if self.feed_matches.version != self.subscriptions.version {
-            self.feed_matches.version = self.subscriptions.version;
-            self.feed_matches.by_datastream.clear();
+        let feed_matches = &mut self.feed_matches;
+        if feed_matches.version != self.subscriptions.version || feed_matches.held > REMEMBERED_SUBSCRIPTIONS_MAX {
+            *feed_matches = FeedMatches { version: self.subscriptions.version, ..FeedMatches::default() };
         }
+        let held = &mut feed_matches.held;
         let index = datastream as usize;
-        let by_datastream = &mut self.feed_matches.by_datastream;
+        let by_datastream = &mut feed_matches.by_datastream;
         if by_datastream.len() <= index {
             by_datastream.resize(index + 1, None);
         }
@@ -309,10 +320,13 @@ impl Router {
                 let entry = registry.datastream(datastream);
                 let property_topic = form::property_topic(entry);
                 let station_topic = form::station_topic(registry, entry);
+                let property = self.subscriptions.find(&property_topic);
+                let station = self.subscriptions.find(&station_topic);
+                *held += property.len() + station.len();
                 FeedTopics {
-                    property: self.subscriptions.find(&property_topic),
+                    property,
                     property_topic: property_topic.into(),
-                    station: self.subscriptions.find(&station_topic),
+                    station,
                     station_topic: station_topic.into(),
                 }
             })
@@ -328,7 +342,9 @@ impl Router {
         retain: bool,
     ) {
         let place = DeliveryPlace::Publication(publications.len() as u32);
-        deliver(&mut self.deliveries, matches, &Outgoing { place, qos: QoS::AtLeastOnce, retain, publisher: None });
+        let outgoing =
+            Outgoing { place, qos: QoS::AtLeastOnce, retain, message_expiry_interval_s: None, publisher: None };
+        deliver(&mut self.deliveries, matches, &outgoing);
         publications.push(publication(topic, json));
     }
 
@@ -353,7 +369,16 @@ struct Outgoing<'a> {
     place: DeliveryPlace,
     qos: QoS,
     retain: bool,
+    message_expiry_interval_s: Option<u32>,
     publisher: Option<&'a [u8]>,
+}
+
+/// Of a message that is routed as it comes.
+fn message_expiry_interval_s(properties: &[u8]) -> Option<u32> {
+    if properties.is_empty() {
+        return None;
+    }
+    Properties::parse(PropertyOwner::Publish, properties).ok()?.message_expiry_interval_s()
 }
 
 /// One copy for each connection, with the highest QoS and all identifiers of its matching subscriptions.
@@ -380,7 +405,7 @@ fn deliver(deliveries: &mut [Vec<Delivery>], matches: &[Subscription], message: 
             place: message.place,
             qos: qos.min(message.qos),
             retain: message.retain && retain_as_published,
-            message_expiry_interval_s: None,
+            message_expiry_interval_s: message.message_expiry_interval_s,
             subscription_identifiers,
         });
     }

@@ -3,11 +3,12 @@
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
-/// Node 0 is the root. Nodes that lose their last entry stay (they are few and bounded by the filters ever held) until
-/// the tree is empty, when it starts anew.
+/// Node 0 is the root. A node that has neither entries nor children is taken out and used again, so the tree is as large as
+/// the filters that it holds.
 #[derive(Debug)]
 pub(super) struct TopicTree<T> {
     nodes: Vec<Node<T>>,
+    free: Vec<u32>,
     entries: usize,
 }
 
@@ -30,7 +31,7 @@ impl<T> Default for Node<T> {
 
 impl<T> Default for TopicTree<T> {
     fn default() -> Self {
-        Self { nodes: vec![Node::default()], entries: 0 }
+        Self { nodes: vec![Node::default()], free: Vec::new(), entries: 0 }
     }
 }
 
@@ -49,14 +50,36 @@ impl<T> TopicTree<T> {
 
     /// Removes the entries under exactly this filter that `is` names.
     pub(super) fn remove(&mut self, filter: &str, mut is: impl FnMut(&T) -> bool) {
-        let Some((node, rest)) = self.find_path(filter) else { return };
-        let node = &mut self.nodes[node as usize];
+        let Some((path, rest)) = self.find_path(filter) else { return };
+        let Some(last) = path.last() else { return };
+        let node = &mut self.nodes[*last as usize];
         let list = if rest { &mut node.rest_entries } else { &mut node.entries };
         let before = list.len();
         list.retain(|entry| !is(entry));
         self.entries -= before - list.len();
         if self.entries == 0 {
             *self = Self::default();
+        } else {
+            self.prune(filter, &path);
+        }
+    }
+
+    /// Takes out the nodes of a path, from its end, that lead nowhere any more.
+    fn prune(&mut self, filter: &str, path: &[u32]) {
+        let levels: Vec<&str> = filter.split('/').take(path.len() - 1).collect();
+        for (depth, level) in levels.iter().enumerate().rev() {
+            let (parent, child) = (path[depth], path[depth + 1]);
+            if !self.nodes[child as usize].leads_nowhere() {
+                return;
+            }
+            let parent = &mut self.nodes[parent as usize];
+            if *level == "+" {
+                parent.any_level = None;
+            } else {
+                parent.levels.remove(*level);
+            }
+            self.nodes[child as usize] = Node::default();
+            self.free.push(child);
         }
     }
 
@@ -66,30 +89,25 @@ impl<T> TopicTree<T> {
         if self.entries == 0 {
             return;
         }
-        self.visit(0, Some(topic), topic.starts_with('$'), found);
-    }
-
-    fn visit<'a>(&'a self, node: u32, rest: Option<&str>, no_wildcards: bool, found: &mut impl FnMut(&'a T)) {
-        let node = &self.nodes[node as usize];
-        if !no_wildcards {
-            // `#` also matches the level above it.
-            node.rest_entries.iter().for_each(&mut *found);
-        }
-        let Some(rest) = rest else {
-            node.entries.iter().for_each(found);
-            return;
-        };
-        let (level, rest) = match rest.split_once('/') {
-            Some((level, rest)) => (level, Some(rest)),
-            None => (rest, None),
-        };
-        if let Some(child) = node.levels.get(level) {
-            self.visit(*child, rest, false, found);
-        }
-        if let Some(child) = node.any_level
-            && !no_wildcards
-        {
-            self.visit(child, rest, false, found);
+        // Topics may have tens of thousands of levels, so no recursion.
+        let mut open: Vec<(u32, Option<&str>)> = vec![(0, Some(topic))];
+        while let Some((index, rest)) = open.pop() {
+            let node = &self.nodes[index as usize];
+            let wildcards = index != 0 || !topic.starts_with('$');
+            if wildcards {
+                // `#` also matches the level above it.
+                node.rest_entries.iter().for_each(&mut *found);
+            }
+            let Some(rest) = rest else {
+                node.entries.iter().for_each(&mut *found);
+                continue;
+            };
+            let (level, rest) = match rest.split_once('/') {
+                Some((level, rest)) => (level, Some(rest)),
+                None => (rest, None),
+            };
+            open.extend(node.levels.get(level).map(|child| (*child, rest)));
+            open.extend(node.any_level.filter(|_| wildcards).map(|child| (child, rest)));
         }
     }
 
@@ -99,7 +117,7 @@ impl<T> TopicTree<T> {
             if level == "#" {
                 return (node, true);
             }
-            let next = self.nodes.len() as u32;
+            let next = self.free.last().copied().unwrap_or(self.nodes.len() as u32);
             let child = if level == "+" {
                 *self.nodes[node as usize].any_level.get_or_insert(next)
             } else {
@@ -109,7 +127,7 @@ impl<T> TopicTree<T> {
                     None => *levels.entry(level.into()).or_insert(next),
                 }
             };
-            if child == next {
+            if child == next && self.free.pop().is_none() {
                 self.nodes.push(Node::default());
             }
             node = child;
@@ -117,16 +135,25 @@ impl<T> TopicTree<T> {
         (node, false)
     }
 
-    fn find_path(&self, filter: &str) -> Option<(u32, bool)> {
+    /// The nodes from the root to where the filter ends, and whether it ends with `#`.
+    fn find_path(&self, filter: &str) -> Option<(Vec<u32>, bool)> {
         let mut node = 0;
+        let mut path = vec![node];
         for level in filter.split('/') {
             if level == "#" {
-                return Some((node, true));
+                return Some((path, true));
             }
             let at = &self.nodes[node as usize];
             node = if level == "+" { at.any_level? } else { *at.levels.get(level)? };
+            path.push(node);
         }
-        Some((node, false))
+        Some((path, false))
+    }
+}
+
+impl<T> Node<T> {
+    fn leads_nowhere(&self) -> bool {
+        self.levels.is_empty() && self.any_level.is_none() && self.entries.is_empty() && self.rest_entries.is_empty()
     }
 }
 
@@ -170,7 +197,56 @@ mod tests {
         assert_eq!(tree.len(), 0);
     }
 
+    #[test]
+    fn memory_is_that_of_the_filters_held() {
+        let mut tree = TopicTree::default();
+        tree.insert("stays/+", 0);
+        let nodes = tree.nodes.len();
+        for i in 0..1_000 {
+            let filter = format!("goes/{i}/+/x/#");
+            tree.insert(&filter, i);
+            tree.remove(&filter, |entry| *entry == i);
+        }
+        assert_eq!(tree.nodes.len() - tree.free.len(), nodes);
+        assert!(tree.nodes.len() < 20, "{} nodes", tree.nodes.len());
+    }
+
+    #[test]
+    fn a_topic_of_the_longest_kind_is_matched() {
+        let mut tree = TopicTree::default();
+        let filter = "+/".repeat(32_000);
+        tree.insert(&filter, ());
+        let mut found = 0;
+        tree.for_each_match(&"/".repeat(32_000), &mut |()| found += 1);
+        assert_eq!(found, 1);
+    }
+
     proptest! {
+        /// Filters that come and go leave nothing behind that matches, and take nothing with them.
+        #[test]
+        fn removed_filters_match_no_more(
+            filters in prop::collection::vec("[ab+#/]{1,6}", 1..12),
+            topic in "[ab/]{1,6}",
+        ) {
+            let filters: Vec<&str> = filters.iter().map(String::as_str).filter(|f| validate_filter(f).is_ok()).collect();
+            let mut tree = TopicTree::default();
+            for (i, filter) in filters.iter().enumerate() {
+                tree.insert(filter, i);
+            }
+            for (i, filter) in filters.iter().enumerate().filter(|(i, _)| i % 2 == 0) {
+                tree.remove(filter, |entry| *entry == i);
+            }
+            for (i, filter) in filters.iter().enumerate().filter(|(i, _)| i % 3 == 0) {
+                tree.insert(filter, 100 + i);
+            }
+            let mut found = Vec::new();
+            tree.for_each_match(&topic, &mut |entry| found.push(*entry));
+            found.sort_unstable();
+            let kept = filters.iter().enumerate().filter(|(i, f)| i % 2 == 1 && filter_matches(f, &topic)).map(|(i, _)| i);
+            let added = filters.iter().enumerate().filter(|(i, f)| i % 3 == 0 && filter_matches(f, &topic)).map(|(i, _)| 100 + i);
+            prop_assert_eq!(found, kept.chain(added).collect::<Vec<_>>());
+        }
+
         /// The tree and the codec's pairwise matching agree.
         #[test]
         fn agrees_with_the_codec(

@@ -6,7 +6,7 @@ use super::session::Session;
 use super::socket::Socket;
 
 /// Unsent bytes beyond which the buffer is given back when it is empty again.
-const OUTPUT_KEPT_BYTES: usize = 4 << 10;
+const OUTPUT_KEPT_BYTES: usize = 1 << 10;
 
 /// One connection of a shard.
 pub(super) struct Connection {
@@ -23,6 +23,8 @@ pub(super) struct Connection {
     pub(super) dirty: bool,
     /// In the shard's list of connections whose packets wait for room in the journal; not read meanwhile.
     pub(super) stalled: bool,
+    /// The peer will send nothing more: it is read until the end of the stream shows, however short a read is.
+    pub(super) read_closed: bool,
     /// The router has more retained messages for it, when it has taken what it got.
     pub(super) wants_more: bool,
 }
@@ -56,6 +58,7 @@ impl Connection {
             ready: false,
             dirty: false,
             stalled: false,
+            read_closed: false,
             wants_more: false,
         }
     }
@@ -82,6 +85,15 @@ impl Connection {
             _ => 0,
         };
         self.out.len() + waiting
+    }
+
+    /// Buffers shrink to what they hold.
+    pub(super) fn give_back_room(&mut self) {
+        self.out.shrink_to_fit();
+        self.partial.shrink_to_fit();
+        if let State::Open(session) = &mut self.state {
+            session.give_back_room();
+        }
     }
 
     pub(super) fn read(&mut self, buffer: &mut [u8]) -> ReadOutcome {

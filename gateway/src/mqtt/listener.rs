@@ -132,6 +132,7 @@ impl ShardThread {
                         slot: (token - FIRST_SLOT) as u32,
                         readable: event.is_readable() || event.is_read_closed() || event.is_error(),
                         writable: event.is_writable(),
+                        read_closed: event.is_read_closed() || event.is_error(),
                     }),
                 }
             }

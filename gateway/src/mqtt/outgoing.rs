@@ -6,6 +6,7 @@ use codecs::mqtt::{Delivery as EncodedDelivery, PacketId, ProtocolVersion, Publi
 use hashbrown::HashSet;
 
 use super::delivery::Delivery;
+use super::session::DeliveryQueue;
 
 /// The part of a session that sends PUBLISH packets.
 #[derive(Debug)]
@@ -26,6 +27,8 @@ pub(super) struct Outgoing {
 struct Waiting {
     packet: Box<[u8]>,
     packet_id_offset: usize,
+    /// When Message Expiry Interval ends; it is the first property of the packet.
+    expires_us: Option<u64>,
 }
 
 /// What became of a delivery.
@@ -57,13 +60,14 @@ impl Outgoing {
         self.waiting_bytes
     }
 
-    pub(super) fn deliver(
-        &mut self,
-        publish: &Publish<'_>,
-        delivery: &Delivery,
-        out: &mut Vec<u8>,
-        queue_bytes_max: usize,
-    ) -> Sent {
+    /// Room that is not needed now.
+    pub(super) fn give_back_room(&mut self) {
+        self.open.shrink_to_fit();
+        self.waiting.shrink_to_fit();
+    }
+
+    pub(super) fn deliver(&mut self, publish: &Publish<'_>, delivery: &Delivery, queue: DeliveryQueue<'_>) -> Sent {
+        let DeliveryQueue { out, queue_bytes_max, now_us } = queue;
         let queued_bytes = out.len() + self.waiting_bytes;
         if publish.qos == QoS::AtMostOnce && queued_bytes > queue_bytes_max / 2 {
             return Sent::Dropped;
@@ -96,18 +100,31 @@ impl Outgoing {
             if self.open.len() < self.window && self.waiting.is_empty() {
                 self.open.insert(id.get());
             } else {
-                self.wait(out, start, publish.topic.len());
+                let expires_us = (self.version == ProtocolVersion::V5)
+                    .then_some(delivery.message_expiry_interval_s)
+                    .flatten()
+                    .map(|interval_s| now_us + u64::from(interval_s) * 1_000_000);
+                self.wait(out, start, publish.topic.len(), expires_us);
             }
         }
         Sent::Taken
     }
 
-    /// The subscriber acknowledged; what waited moves up. False: no such message is open.
-    pub(super) fn acknowledged(&mut self, packet_id: PacketId, out: &mut Vec<u8>) -> bool {
-        let known = self.open.remove(&packet_id.get());
+    /// The subscriber acknowledged; what waited moves up. Returns how many messages had expired and were dropped.
+    pub(super) fn acknowledged(&mut self, packet_id: PacketId, now_us: u64, out: &mut Vec<u8>) -> u64 {
+        self.open.remove(&packet_id.get());
+        let mut expired = 0;
         while self.open.len() < self.window
             && let Some(mut next) = self.waiting.pop_front()
         {
+            if let Some(expires_us) = next.expires_us {
+                if expires_us <= now_us {
+                    self.waiting_bytes -= next.packet.len();
+                    expired += 1;
+                    continue;
+                }
+                set_message_expiry(&mut next, expires_us - now_us);
+            }
             let id = self.free_packet_id();
             let at = next.packet_id_offset;
             next.packet[at..at + 2].copy_from_slice(&id.get().to_be_bytes());
@@ -115,17 +132,17 @@ impl Outgoing {
             self.waiting_bytes -= next.packet.len();
             self.open.insert(id.get());
         }
-        known
+        expired
     }
 
     /// Takes the packet that was just encoded at `start` out of the output again.
-    fn wait(&mut self, out: &mut Vec<u8>, start: usize, topic_len: usize) {
+    fn wait(&mut self, out: &mut Vec<u8>, start: usize, topic_len: usize, expires_us: Option<u64>) {
         let packet: Box<[u8]> = out[start..].into();
         out.truncate(start);
         // The topic follows the fixed header (first byte and the length's one to four bytes), the identifier the topic.
-        let length_bytes = 1 + packet[1..].iter().take_while(|byte| **byte & 0x80 != 0).count();
+        let length_bytes = variable_byte_integer_len(&packet[1..]);
         self.waiting_bytes += packet.len();
-        self.waiting.push_back(Waiting { packet, packet_id_offset: 1 + length_bytes + 2 + topic_len });
+        self.waiting.push_back(Waiting { packet, packet_id_offset: 1 + length_bytes + 2 + topic_len, expires_us });
     }
 
     /// The window is far smaller than the number of identifiers, so one is free.
@@ -140,4 +157,16 @@ impl Outgoing {
             }
         }
     }
+}
+
+/// What is left of its life when a message leaves [MQTT-3.3.2-6].
+fn set_message_expiry(waiting: &mut Waiting, left_us: u64) {
+    let properties = waiting.packet_id_offset + 2;
+    let at = properties + variable_byte_integer_len(&waiting.packet[properties..]) + 1;
+    let left_s = u32::try_from(left_us.div_ceil(1_000_000)).unwrap_or(u32::MAX);
+    waiting.packet[at..at + 4].copy_from_slice(&left_s.to_be_bytes());
+}
+
+fn variable_byte_integer_len(bytes: &[u8]) -> usize {
+    1 + bytes.iter().take_while(|byte| **byte & 0x80 != 0).count()
 }

@@ -31,6 +31,7 @@ pub struct Context<'a> {
     pub requests: &'a mut Vec<RouterRequest>,
     pub limits: &'a MqttLimits,
     pub counts: &'a mut Counts,
+    pub now_us: u64,
     pub mapping_version: u32,
 }
 
@@ -51,6 +52,15 @@ pub enum Flow {
     JournalFull,
     /// The client said goodbye.
     Finished,
+}
+
+/// Where a delivery goes.
+#[derive(Debug)]
+pub struct DeliveryQueue<'a> {
+    pub out: &'a mut Vec<u8>,
+    /// What may wait, sent and unsent bytes together.
+    pub queue_bytes_max: usize,
+    pub now_us: u64,
 }
 
 /// Why a connection ends by our side.
@@ -162,6 +172,13 @@ impl Session {
         self.outgoing.waiting_bytes()
     }
 
+    /// Queues shrink to what they hold.
+    pub fn give_back_room(&mut self) {
+        self.acks.shrink_to_fit();
+        self.incoming_qos2.shrink_to_fit();
+        self.outgoing.give_back_room();
+    }
+
     pub fn will(&self) -> Option<&Will> {
         self.parameters.will.as_ref()
     }
@@ -176,7 +193,7 @@ impl Session {
         match packet {
             Packet::Publish(publish) => return self.handle_publish(publish, context),
             Packet::PubAck(ack) => {
-                self.outgoing.acknowledged(ack.packet_id, out);
+                context.counts.dropped += self.outgoing.acknowledged(ack.packet_id, context.now_us, out);
             }
             Packet::PubRec(ack) => self.handle_pubrec(ack, out)?,
             Packet::PubRel(ack) => self.handle_pubrel(ack, out)?,
@@ -228,14 +245,25 @@ impl Session {
                 ProtocolVersion::V3_1_1 if code.0 >= 0x80 => ReasonCode::UNSPECIFIED_ERROR,
                 _ => *code,
             });
+            let start = out.len();
             let _ = encode_suback(out, self.parameters.version, packet_id, codes, Properties::EMPTY);
+            self.drop_if_too_large(start, out);
         }
     }
 
     pub fn handle_unsubscribed(&mut self, packet_id: u16, codes: &[ReasonCode], out: &mut Vec<u8>) {
         self.router_requests_open -= 1;
         if let Some(packet_id) = PacketId::new(packet_id) {
+            let start = out.len();
             let _ = encode_unsuback(out, self.parameters.version, packet_id, codes.iter().copied(), Properties::EMPTY);
+            self.drop_if_too_large(start, out);
+        }
+    }
+
+    /// What is larger than the client's Maximum Packet Size is not sent [5.0 MQTT-3.1.2-24, MQTT-3.1.2-25].
+    fn drop_if_too_large(&self, start: usize, out: &mut Vec<u8>) {
+        if out.len() - start > self.parameters.packet_bytes_max {
+            out.truncate(start);
         }
     }
 
@@ -244,11 +272,11 @@ impl Session {
         &mut self,
         publish: &Publish<'_>,
         delivery: &Delivery,
-        out: &mut Vec<u8>,
-        queue_bytes_max: usize,
+        queue: DeliveryQueue<'_>,
         counts: &mut Counts,
     ) -> Result<(), Close> {
-        match self.outgoing.deliver(publish, delivery, out, queue_bytes_max) {
+        let queue_bytes_max = queue.queue_bytes_max;
+        match self.outgoing.deliver(publish, delivery, queue) {
             Sent::Taken => counts.sent += 1,
             Sent::Dropped => counts.dropped += 1,
             Sent::QueueFull => {

@@ -4,6 +4,7 @@
 //! journal buffer, hands that over once, and writes what the journal and the router released. It never blocks.
 
 use std::collections::VecDeque;
+use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -16,7 +17,7 @@ use super::connection::{Connection, ReadOutcome, State};
 use super::delivery::{ConnectionId, DeliveryBatch, RouterRequest, ShardMessage};
 use super::limits::{LINGER_MS, MqttLimits};
 use super::log_limit::LogLimit;
-use super::session::{Close, Context, Counts, Flow, Session, Will};
+use super::session::{Close, Context, Counts, DeliveryQueue, Flow, Session, Will};
 use super::socket::Socket;
 use crate::journal::JournalPort;
 use crate::metrics::Metrics;
@@ -26,6 +27,10 @@ use crate::record::{Door, Message};
 const READ_TURN_BYTES: usize = 256 << 10;
 /// Connections looked at per timer tick, at least; so every connection has its turn within a second or so.
 const TIMER_SLOTS_MIN: usize = 8_192;
+/// Room that an incomplete packet may keep beyond twice its length.
+const PARTIAL_SPARE_BYTES: usize = 1 << 10;
+/// A connection that has been silent for so long gives back the room that its last burst needed.
+const IDLE_US: u64 = 2_000_000;
 /// Wills that wait for room in the journal; beyond, the oldest is dropped and counted.
 const WILLS_WAITING_MAX: usize = 10_000;
 
@@ -35,6 +40,8 @@ pub struct Readiness {
     pub slot: u32,
     pub readable: bool,
     pub writable: bool,
+    /// The peer sends nothing more; what it sent before is still to be read.
+    pub read_closed: bool,
 }
 
 /// What is the same for all shards.
@@ -159,6 +166,11 @@ impl Shard {
     /// One wake-up.
     pub fn step(&mut self, now_us: u64, readiness: &[Readiness]) {
         for event in readiness {
+            if event.read_closed
+                && let Some(connection) = self.slots.get_mut(event.slot as usize).and_then(Option::as_mut)
+            {
+                connection.read_closed = true;
+            }
             if event.readable {
                 self.mark_ready(event.slot);
             }
@@ -223,6 +235,8 @@ impl Shard {
                 self.end(slot, Some(&close), now_us);
             }
         }
+        // Their wills.
+        self.journal.hand_over();
         self.flush_dirty(now_us);
         self.add_counts();
     }
@@ -330,29 +344,44 @@ impl Shard {
             connection.partial.extend_from_slice(&buffer[..count]);
             self.partial_bytes += count;
             self.process_partial(slot, now_us);
+            self.check_partial_budget(slot, now_us);
         }
         if self.connection(slot).is_some_and(|connection| connection.stalled) {
             return Some(Turn::Stalled);
         }
-        // A short read means that the socket is empty: the next readiness is reported by the poll loop.
-        (count < buffer.len()).then_some(Turn::Drained)
+        // A short read means that the socket is empty, and the poll loop reports when that changes. The end of the stream
+        // was perhaps reported together with these bytes, and will not be reported again.
+        let end_follows = self.connection(slot).is_some_and(|connection| connection.read_closed);
+        (count < buffer.len() && !end_follows).then_some(Turn::Drained)
     }
 
     fn keep_rest(&mut self, slot: u32, rest: &[u8], now_us: u64) {
         if rest.is_empty() {
             return;
         }
-        let over_budget = self.partial_bytes + rest.len() > self.shared.limits.partial_bytes_max;
         let Some(connection) = self.connection(slot) else { return };
         if matches!(connection.state, State::Closing { .. }) {
             return;
         }
-        if over_budget {
-            let close = Close::new(ReasonCode::QUOTA_EXCEEDED, "", "too many incomplete packets are held (partial_bytes_max)");
-            return self.end(slot, Some(&close), now_us);
-        }
         connection.partial.extend_from_slice(rest);
         self.partial_bytes += rest.len();
+        self.check_partial_budget(slot, now_us);
+    }
+
+    /// The connection that goes over the budget of all incomplete packets is closed.
+    fn check_partial_budget(&mut self, slot: u32, now_us: u64) {
+        if self.partial_bytes <= self.shared.limits.partial_bytes_max {
+            return;
+        }
+        let sentence = "too many incomplete packets are held (mqtt.partial_bytes_max)";
+        match self.connection(slot) {
+            Some(Connection { partial, .. }) if partial.is_empty() => {}
+            Some(Connection { state: State::Open(_), .. }) => {
+                self.end(slot, Some(&Close::new(ReasonCode::QUOTA_EXCEEDED, "", sentence)), now_us);
+            }
+            Some(Connection { state: State::Connecting { .. }, .. }) => self.refuse(slot, now_us, None, sentence),
+            _ => {}
+        }
     }
 
     fn process_partial(&mut self, slot: u32, now_us: u64) {
@@ -370,6 +399,10 @@ impl Shard {
         }
         if used < partial.len() {
             partial.drain(..used);
+            // What is counted is what is held.
+            if partial.capacity() > 2 * partial.len() + PARTIAL_SPARE_BYTES {
+                partial.shrink_to_fit();
+            }
             connection.partial = partial;
         }
     }
@@ -423,6 +456,7 @@ impl Shard {
             requests: &mut self.output.requests,
             limits: &self.shared.limits,
             counts: &mut self.counts,
+            now_us,
             mapping_version: self.shared.mapping_version,
         };
         let had_output = connection.out.len();
@@ -482,12 +516,16 @@ impl Shard {
                 return FrameOutcome::Over;
             }
         };
-        let made = || {
+        let made = || loop {
             self.made_client_ids += 1;
-            format!("auto-{:x}-{}-{}", self.shared.client_id_seed, self.index, self.made_client_ids)
+            let client = format!("auto-{:x}-{}-{}", self.shared.client_id_seed, self.index, self.made_client_ids);
+            // One that this shard owns, so that the client finds its session under it when it connects again.
+            if owner_of(&self.client_hasher, self.shard_count, &client) == self.index {
+                return client;
+            }
         };
         let accepted = connect::client_id(&connect, &self.shared.limits, made).and_then(|client| {
-            let owner = if connect.client_id.is_empty() { self.index } else { self.owner_of(&client) };
+            let owner = owner_of(&self.client_hasher, self.shard_count, &client);
             if owner != self.index {
                 return Ok((owner, None));
             }
@@ -504,9 +542,15 @@ impl Shard {
                     self.end(older, Some(&close), now_us);
                 }
                 let id = self.connection_id(slot);
-                self.by_client.insert(parameters.client.clone(), slot);
                 let Some(connection) = self.slots[slot as usize].as_mut() else { return FrameOutcome::Over };
                 connect::write_connack(&connect, &parameters, &self.shared.limits, &mut connection.out);
+                if connection.out.len() > parameters.packet_bytes_max {
+                    connection.out.clear();
+                    let sentence = "its Maximum Packet Size has no room for CONNACK [MQTT-3.1.2-24]";
+                    self.refuse(slot, now_us, None, sentence);
+                    return FrameOutcome::Over;
+                }
+                self.by_client.insert(parameters.client.clone(), slot);
                 connection.state = State::Open(Box::new(Session::new(parameters, id)));
                 self.mark_dirty(slot);
                 FrameOutcome::Next
@@ -518,11 +562,6 @@ impl Shard {
                 FrameOutcome::Over
             }
         }
-    }
-
-    fn owner_of(&self, client: &str) -> usize {
-        use std::hash::BuildHasher;
-        (self.client_hasher.hash_one(client) % self.shard_count as u64) as usize
     }
 
     /// Gives a connection to the shard that owns its client id.
@@ -724,8 +763,8 @@ impl Shard {
             let Some(publish) = batch.source.publish(delivery) else { continue };
             let Some(connection) = self.slots[id.slot as usize].as_mut() else { continue };
             let State::Open(session) = &mut connection.state else { continue };
-            let result =
-                session.handle_delivery(&publish, delivery, &mut connection.out, queue_bytes_max, &mut self.counts);
+            let queue = DeliveryQueue { out: &mut connection.out, queue_bytes_max, now_us };
+            let result = session.handle_delivery(&publish, delivery, queue, &mut self.counts);
             match result {
                 Ok(()) => self.mark_dirty(id.slot),
                 Err(close) => {
@@ -783,6 +822,9 @@ impl Shard {
     fn check_timers(&mut self, slot: u32, now_us: u64) {
         let Some(connection) = self.slots.get_mut(slot as usize).and_then(Option::as_mut) else { return };
         let silent_us = now_us.saturating_sub(connection.last_received_us);
+        if silent_us >= IDLE_US {
+            connection.give_back_room();
+        }
         match &connection.state {
             State::Connecting { deadline_us } if *deadline_us <= now_us => {
                 self.refuse(slot, now_us, None, "no CONNECT within mqtt.connect_timeout_ms");
@@ -816,6 +858,10 @@ impl Shard {
         metrics.mqtt_messages_dropped.inc_by(counts.dropped);
         metrics.mqtt_connections.set(self.shared.connections.load(Ordering::Relaxed));
     }
+}
+
+fn owner_of(hasher: &foldhash::quality::FixedState, shard_count: usize, client: &str) -> usize {
+    (hasher.hash_one(client) % shard_count as u64) as usize
 }
 
 enum FrameOutcome {
