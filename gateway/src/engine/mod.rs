@@ -6,10 +6,12 @@
 //!     └── router ◀─┴─────────────────┘
 //! ```
 //!
+//! - [`budget`]: the memory that all parts together may take.
 //! - [`open`]: the directory's lock, catalogue, both logs, and everything that is rebuilt from them; no thread runs.
 //! - [`running`]: the threads round what was opened, and the stop.
 //! - [`view`]: what HTTP and command line may ask.
 
+mod budget;
 mod open;
 mod running;
 mod view;

@@ -45,13 +45,13 @@ const BALLAST_FILE: &str = "ballast";
 const BALLAST_BYTES: u64 = 16 << 20;
 
 /// Buffers of a shard: being filled, being written, and in flight behind the writer.
-const BUFFERS_PER_SHARD: usize = 16;
+pub(super) const BUFFERS_PER_SHARD: usize = 16;
 /// Observation frames that wait for the keeper, and for the router.
-const OBSERVATION_FRAMES_WAITING_MAX: usize = 32;
+pub(super) const OBSERVATION_FRAMES_WAITING_MAX: usize = 32;
 /// Messages of the keeper to the pipeline: one batch of outcomes and a few notes about commits.
 const STORE_MESSAGES_WAITING_MAX: usize = 16;
 /// Largest observation frame: what closes a frame (1 MiB) and one message of the largest size behind it.
-const OBSERVATION_FRAME_BYTES_MAX: u64 = 4 << 20;
+pub(super) const OBSERVATION_FRAME_BYTES_MAX: u64 = 4 << 20;
 const AGENCIES_MAX: u32 = 10_000;
 /// Different statuses and units of the whole gateway.
 const SYMBOLS_MAX: u32 = 65_536;

@@ -78,6 +78,7 @@ impl RunningEngine {
         let mqtt_addr = listener.local_addr().map_err(io("mqtt.listen"))?;
         let mut opened = Opened::open(config)?;
         opened.prepare_segments()?;
+        super::budget::log(config);
         let view = Arc::new(EngineView::new(&mut opened)?);
         let Opened { clock, lanes, metrics, health, registry, journal, stages, ballast, retained, last_values, router_frames, lock, .. } =
             opened;

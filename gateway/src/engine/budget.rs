@@ -1,0 +1,68 @@
+//! The memory budget: a sum of named parts, each with the setting that bounds it (P8). Printed at start.
+
+use crate::config::Config;
+use crate::feeds::LastValue;
+use crate::pipeline::hot::HotRow;
+use crate::sinks::PENDING_BYTES_MAX;
+
+use super::open::{BUFFERS_PER_SHARD, OBSERVATION_FRAME_BYTES_MAX, OBSERVATION_FRAMES_WAITING_MAX};
+
+/// One part of the budget.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Part {
+    pub(super) name: &'static str,
+    /// What bounds it.
+    pub(super) setting: &'static str,
+    pub(super) bytes: u64,
+}
+
+/// What a row takes in memory until it is flushed, and again while a flush sorts it.
+const ROW_BYTES: u64 = 2 * 72;
+/// A late row with its place in the buffer.
+const LATE_ROW_BYTES: u64 = 112;
+/// The catalogue's state of a datastream, and its names in the registry and the dictionary.
+const DATASTREAM_STATE_BYTES: u64 = 144;
+const DATASTREAM_NAME_BYTES: u64 = 300;
+/// A connection with its session, idle and without TLS (P8 allows 4 KiB).
+const CONNECTION_BYTES: u64 = 1 << 10;
+
+pub(super) fn parts(config: &Config) -> Vec<Part> {
+    let part = |name, setting, bytes| Part { name, setting, bytes };
+    let shards = config.mqtt.shard_count() as u64;
+    let datastream_bytes =
+        size_of::<HotRow>() as u64 + size_of::<LastValue>() as u64 + DATASTREAM_STATE_BYTES + DATASTREAM_NAME_BYTES;
+    vec![
+        part(
+            "journal buffers",
+            "journal.frame_bytes_max × 16 per shard",
+            shards * BUFFERS_PER_SHARD as u64 * config.journal.frame_bytes_max,
+        ),
+        part("connections", "mqtt.connections_max", config.mqtt.connections_max as u64 * CONNECTION_BYTES),
+        part("incomplete packets", "mqtt.partial_bytes_max per shard", shards * config.mqtt.partial_bytes_max as u64),
+        part("retained messages", "mqtt.retained_bytes_max", config.mqtt.retained_bytes_max as u64),
+        part(
+            "observation frames",
+            "32 frames of 4 MiB",
+            OBSERVATION_FRAMES_WAITING_MAX as u64 * OBSERVATION_FRAME_BYTES_MAX,
+        ),
+        part("datastreams", "pipeline.datastreams_max", u64::from(config.pipeline.datastreams_max) * datastream_bytes),
+        part("rows not flushed", "store.rows_in_memory_max", config.store.rows_in_memory_max as u64 * ROW_BYTES),
+        part("late rows", "store.late_rows_max", config.store.late_rows_max as u64 * LATE_ROW_BYTES),
+        part("quarantine not committed", "64 MiB", PENDING_BYTES_MAX),
+    ]
+}
+
+/// One line each, and the sum. What waits for subscribers comes on top: it exists only while they are slow.
+pub(super) fn log(config: &Config) {
+    const MIB: u64 = 1 << 20;
+    let parts = parts(config);
+    for part in &parts {
+        tracing::info!(mib = part.bytes.div_ceil(MIB), bound = part.setting, "memory: {}", part.name);
+    }
+    let sum: u64 = parts.iter().map(|part| part.bytes).sum();
+    tracing::info!(
+        mib = sum.div_ceil(MIB),
+        per_slow_subscriber_kib = config.mqtt.session_queue_bytes_max >> 10,
+        "memory budget: the most that all parts together can take"
+    );
+}
