@@ -4,20 +4,29 @@
 //!   subcommand.
 //! - [`RawMqtt`] speaks MQTT byte by byte, for packets that no decent client sends.
 //! - [`mosquitto_pub`], [`MosquittoSub`] and [`python`] are the clients from outside that `tests/setup.sh` installs.
+//! - [`Simulator`] is `firmware-sim` as load, and [`verify`] its verdict; [`JournalCount`] counts a journal without the
+//!   gateway's code; [`check_ack_order`] reads what strace saw.
 //! - [`wait_until`] is how every test waits: for a condition, with a deadline.
 //!
 //! All helpers panic with a sentence when something is not as it must be: they run in tests only.
 
 mod gateway;
 mod http;
+mod journal_count;
 mod mqtt;
 mod outside;
 mod paths;
+mod simulator;
+mod strace;
 mod wait;
+pub mod wire;
 
 pub use gateway::{Gateway, Row, RunOutput, parse_csv, sensor_gateway, sensor_gateway_command};
 pub use http::http_get;
+pub use journal_count::{Fate, JournalCount, JournalMessage, Sums, fate};
 pub use mqtt::{Frame, RawMqtt};
 pub use outside::{MosquittoSub, mosquitto_pub, python, python_file};
 pub use paths::{binary, new_data_dir, repository};
+pub use simulator::{Simulator, verify};
+pub use strace::{AckOrder, Call, check_ack_order, parse_strace};
 pub use wait::{DEADLINE, wait_until};
