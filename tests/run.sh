@@ -20,7 +20,7 @@ step "clippy"
 cargo clippy --profile e2e --workspace --all-targets --locked -- -D warnings
 
 step "documentation"
-RUSTDOCFLAGS="-D warnings" cargo doc --profile e2e --workspace --no-deps --document-private-items --locked --quiet
+RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links" cargo doc --profile e2e --workspace --no-deps --document-private-items --locked --quiet
 
 step "tests"
 selection=("$@")

@@ -1,5 +1,5 @@
 //! Questions to a gateway, and one way to answer them: HTTP, the control socket and the command line all parse the same
-//! parameters ([`Request::parse`]), ask the same [`GatewayView`] and write the same bytes ([`answer`]).
+//! parameters ([`Request::parse`]), ask the same [`GatewayView`] and write the same bytes ([`answer()`]).
 //!
 //! Rows of observations have the columns of the outside contract ([`COLUMNS`]). Times are RFC 3339 in UTC; numbers are the
 //! shortest text that reads back as the same `f64`; what is absent is empty in CSV and `null` in JSON.

@@ -1,6 +1,6 @@
 //! MQTT 3.1.1 and 5.0 packets: borrowed decoding, encoding into a reusable buffer.
 //!
-//! The way in is [`frame_len`] (how long is the packet at the start of this buffer?) and then [`decode`] on exactly
+//! The way in is [`frame_len`] (how long is the packet at the start of this buffer?) and then [`decode()`] on exactly
 //! that many bytes. Nothing is copied or allocated: every string, payload and property of a [`Packet`] points into
 //! the frame. The way out are the `encode_*` functions; each appends one packet to a `Vec<u8>` and leaves the buffer
 //! as it was when it returns an error.
