@@ -605,8 +605,12 @@ impl Shard {
             if let Some(close) = close {
                 session.write_disconnect(close.reason, &mut connection.out);
                 let client = session.client();
-                if self.log_limit.admits(peer, Some(client), now_us) {
-                    tracing::info!(%peer, %client, reason = %close.reason, statement = close.statement, "connection closed: {}", close.sentence);
+                // A stop says goodbye to everybody; one line for each would say nothing.
+                if close.reason != ReasonCode::SERVER_SHUTTING_DOWN
+                    && self.log_limit.admits(peer, Some(client), now_us)
+                {
+                    let statement = (!close.statement.is_empty()).then_some(close.statement);
+                    tracing::info!(%peer, %client, reason = %close.reason, statement, "connection closed: {}", close.sentence);
                 }
             }
             if session.subscribed() {
