@@ -40,9 +40,8 @@ impl Server {
     }
 
     fn start(&mut self, command: &str) -> Result<(), LoadError> {
-        if TcpStream::connect(self.mqtt_address).is_ok() {
-            return Err(LoadError::Start(format!("something listens on {} already", self.mqtt_address)));
-        }
+        // Somebody else's port says nothing about this server; its ready line may still name another one.
+        let occupied = TcpStream::connect(self.mqtt_address).is_ok();
         // `exec`: the shell becomes the server, so that its process id is the child's.
         let mut child = Command::new("sh")
             .args(["-c", &format!("exec {command}")])
@@ -63,15 +62,16 @@ impl Server {
             {
                 return Err(LoadError::Start(format!("`{command}` ended with {status}")));
             }
-            if TcpStream::connect(self.mqtt_address).is_ok() {
+            if !occupied && TcpStream::connect(self.mqtt_address).is_ok() {
                 let since = *listening_since.get_or_insert_with(Instant::now);
                 if since.elapsed() >= READY_LINE_TIMEOUT {
                     return Ok(());
                 }
             }
             if Instant::now() > deadline {
+                let occupied = if occupied { "; another process had its port before" } else { "" };
                 return Err(LoadError::Start(format!(
-                    "neither a ready line nor an open port after {} s",
+                    "neither a ready line nor an open port after {} s{occupied}",
                     START_TIMEOUT.as_secs()
                 )));
             }
