@@ -118,7 +118,7 @@ fn start_loads(directory: &Path, mqtt: &str, seed: u64) -> [Simulator; 2] {
     [
         start(
             "dated",
-            "--agency H24.05 --clients 4 --stations 30 --format mixed --rate 1500 --in-flight 50
+            "--agency H24.05 --clients 4 --stations 30 --format mixed --rate 4000 --in-flight 50
              --resend-after-reconnect --duplicates 0.1 --reorder 0.1 --corrections 0.05 --gaps 0.02 --garbage 0.03",
         ),
         start(
