@@ -242,6 +242,7 @@ impl Opened {
             let _ = buffer.push(frame.payload);
             let frame = JournalFrame::recovered(frame.meta, buffer);
             self.stages.pipeline.step(&frame, &mut pause)?;
+            self.stages.pipeline.close(&mut pause)?;
             self.stages.drain()?;
             self.drain_feeds();
         }

@@ -32,6 +32,9 @@ use crate::query::GatewayView;
 /// SUBSCRIBE, UNSUBSCRIBE and ends of connections that wait for the router.
 const ROUTER_REQUESTS_MAX: usize = 16_384;
 
+/// While little comes in, so many journal frames share one observation frame.
+const SYNCS_PER_OBSERVATION_FRAME: u64 = 4;
+
 type Handle<T> = JoinHandle<Option<T>>;
 
 /// A gateway whose threads run.
@@ -95,12 +98,14 @@ impl RunningEngine {
         }
 
         let (router_requests_sender, router_requests) = bounded(ROUTER_REQUESTS_MAX);
+        let frames_wanted = Arc::new(AtomicBool::new(false));
         let router = Router::new(
             RouterStart {
                 retained,
                 last_values,
                 registry,
                 subscriptions_per_client_max: config.mqtt.subscriptions_per_client_max,
+                frames_wanted: frames_wanted.clone(),
             },
             Box::new(Senders(shard_senders.clone())),
             shard_count,
@@ -111,7 +116,7 @@ impl RunningEngine {
         let (to_router, router_journal) = bounded(frames_max);
         let (to_pipeline, pipeline_journal) = bounded(frames_max);
         let consumers: Vec<Box<dyn FrameConsumer>> =
-            vec![Box::new(FrameSender(to_pipeline)), Box::new(FrameSender(to_router))];
+            vec![Box::new(FrameSender(to_pipeline)), Box::new(RouterSender { to_router, wanted: frames_wanted })];
         let writer = JournalWriter::new(journal, lanes.clone(), consumers, metrics.clone());
 
         let (stop_shards, stop_writer, stop_keeper) =
@@ -124,8 +129,9 @@ impl RunningEngine {
         let pipeline = {
             let (clock, messages) = (clock.clone(), store_messages.clone());
             let mut pipeline = pipeline;
+            let gap_us = config.journal.sync_gap_us * SYNCS_PER_OBSERVATION_FRAME;
             spawner.spawn("pipeline", move || {
-                run_pipeline(&mut pipeline, &*clock, &pipeline_journal, &messages)?;
+                run_pipeline(&mut pipeline, &*clock, gap_us, &pipeline_journal, &messages)?;
                 Ok(pipeline)
             })?
         };
@@ -301,6 +307,20 @@ impl FrameConsumer for FrameSender {
     fn accept(&mut self, frame: &Arc<JournalFrame>) {
         // A consumer that is gone has failed, and the gateway is being stopped for it; the frame is durable.
         let _ = self.0.send(frame.clone());
+    }
+}
+
+/// The router's share: nothing while nobody subscribes, but for messages that it has to keep.
+struct RouterSender {
+    to_router: Sender<Arc<JournalFrame>>,
+    wanted: Arc<AtomicBool>,
+}
+
+impl FrameConsumer for RouterSender {
+    fn accept(&mut self, frame: &Arc<JournalFrame>) {
+        if frame.retained || self.wanted.load(Ordering::Acquire) {
+            let _ = self.to_router.send(frame.clone());
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::PoisonError;
 
 use codecs::mqtt::{Properties, PropertyOwner, QoS};
@@ -38,6 +39,7 @@ pub trait ShardLink: Send {
 pub struct Router {
     subscriptions: Subscriptions,
     subscriptions_per_client_max: usize,
+    frames_wanted: Arc<AtomicBool>,
     retained: RetainedStore,
     last_values: LastValues,
     registry: SharedRegistry,
@@ -91,6 +93,8 @@ pub struct RouterStart {
     pub last_values: LastValues,
     pub registry: SharedRegistry,
     pub subscriptions_per_client_max: usize,
+    /// Set while there are subscriptions: journal frames without retained messages are of use to the router then only.
+    pub frames_wanted: Arc<AtomicBool>,
 }
 
 impl Router {
@@ -99,6 +103,7 @@ impl Router {
         Self {
             subscriptions: Subscriptions::default(),
             subscriptions_per_client_max: start.subscriptions_per_client_max,
+            frames_wanted: start.frames_wanted,
             retained: start.retained,
             last_values: start.last_values,
             registry: start.registry,
@@ -185,6 +190,8 @@ impl Router {
     pub fn step_request(&mut self, request: RouterRequest, now_us: i64) {
         match request {
             RouterRequest::Subscribe { connection, client, packet_id, filters } => {
+                // Before SUBACK: what is published after it must come by.
+                self.frames_wanted.store(true, Ordering::Release);
                 self.subscribe(connection, &client, packet_id, &filters, now_us);
             }
             RouterRequest::Unsubscribe { connection, packet_id, filters } => {
@@ -202,6 +209,7 @@ impl Router {
             RouterRequest::More { connection } => self.send_backlog(connection, now_us),
         }
         self.metrics.mqtt_subscriptions.set(self.subscriptions.len() as i64);
+        self.frames_wanted.store(self.subscriptions.len() > 0, Ordering::Release);
     }
 
     fn subscribe(

@@ -10,19 +10,31 @@ use crate::record::Message;
 #[derive(Debug)]
 pub struct JournalFrame {
     pub meta: FrameMeta,
+    /// At least one message has RETAIN set.
+    pub retained: bool,
     parts: Vec<(usize, AlignedBuf)>,
     /// `None` for a frame that was read back in recovery: its buffers belong to nobody.
     lanes: Option<Arc<Lanes>>,
 }
 
 impl JournalFrame {
-    pub(super) fn new(meta: FrameMeta, parts: Vec<(usize, AlignedBuf)>, lanes: Arc<Lanes>) -> Self {
-        Self { meta, parts, lanes: Some(lanes) }
+    pub(super) fn new(
+        meta: FrameMeta,
+        retained: bool,
+        parts: Vec<(usize, AlignedBuf)>,
+        lanes: Arc<Lanes>,
+    ) -> Self {
+        Self { meta, retained, parts, lanes: Some(lanes) }
     }
 
     /// A frame read back from the log.
     pub fn recovered(meta: FrameMeta, payload: AlignedBuf) -> Self {
-        Self { meta, parts: vec![(0, payload)], lanes: None }
+        Self { meta, retained: true, parts: vec![(0, payload)], lanes: None }
+    }
+
+    /// Bytes of all parts.
+    pub fn bytes(&self) -> usize {
+        self.parts.iter().map(|(_, buffer)| buffer.len()).sum()
     }
 
     /// The messages with the place by which [`message_at`](Self::message_at) finds them again.

@@ -37,6 +37,7 @@ impl JournalPort {
             if batch.buffer.push_record(KIND_MESSAGE, message.flags(), message.packet_id, &parts).is_ok() {
                 batch.record_count += 1;
                 batch.message_count += 1;
+                batch.retained |= message.retain;
                 return Ok(batch.batch_no);
             }
             self.hand_over();
@@ -77,7 +78,7 @@ impl JournalPort {
             return Err(JournalFull);
         };
         drop(slot);
-        self.current = Some(Batch { buffer, batch_no: self.next_batch_no, record_count: 0, message_count: 0 });
+        self.current = Some(Batch { buffer, batch_no: self.next_batch_no, record_count: 0, message_count: 0, retained: false });
         self.next_batch_no += 1;
         Ok(())
     }

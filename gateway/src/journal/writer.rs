@@ -43,6 +43,7 @@ struct Origin {
     batch_no: u64,
     record_count: u32,
     message_count: u32,
+    retained: bool,
 }
 
 impl std::fmt::Debug for JournalWriter {
@@ -109,11 +110,11 @@ impl JournalWriter {
                     frame_bytes + batch.buffer.len().next_multiple_of(crate::disk::BLOCK_BYTES) <= frame_bytes_max
                 })
             {
-                let Batch { buffer, batch_no, record_count, message_count } = batch;
+                let Batch { buffer, batch_no, record_count, message_count, retained } = batch;
                 bytes += buffer.len();
                 frame_bytes += buffer.len().next_multiple_of(crate::disk::BLOCK_BYTES);
                 self.parts.push(buffer);
-                self.origins.push(Origin { shard, batch_no, record_count, message_count });
+                self.origins.push(Origin { shard, batch_no, record_count, message_count, retained });
             }
         }
         self.next_lane = (self.next_lane + 1) % shards.max(1);
@@ -129,7 +130,8 @@ impl JournalWriter {
         // First the position, then the consumers, then the acks: whoever hears of an ack finds the message counted.
         self.lanes.positions.durable_messages.store(durable, Ordering::Release);
         let parts = self.origins.iter().map(|origin| origin.shard).zip(self.parts.drain(..)).collect();
-        let frame = Arc::new(JournalFrame::new(meta, parts, self.lanes.clone()));
+        let retained = self.origins.iter().any(|origin| origin.retained);
+        let frame = Arc::new(JournalFrame::new(meta, retained, parts, self.lanes.clone()));
         for consumer in &mut self.consumers {
             consumer.accept(&frame);
         }

@@ -91,8 +91,9 @@ impl Pipeline {
         }
     }
 
-    /// Decodes one durable journal frame; observation frames are written as they fill. Messages that a frame covers
-    /// already are passed over, so that recovery may hand in a frame again.
+    /// Decodes one durable journal frame; observation frames are written as they fill, the last one by
+    /// [`close`](Self::close). Messages that a frame covers already are passed over, so that recovery may hand in a frame
+    /// again.
     pub fn step(&mut self, journal: &JournalFrame, io: &mut dyn FnMut(Wait)) -> Result<(), LogError> {
         let first_message_no = journal.meta.first_message_no;
         for (index, (_, message)) in journal.messages().enumerate() {
@@ -124,16 +125,19 @@ impl Pipeline {
             }
         }
         self.next_record_no = journal.meta.first_record_no + u64::from(journal.meta.record_count);
-        if !self.frame.messages.is_empty() {
-            self.close_frame(io)?;
-        }
         Ok(())
+    }
+
+    /// Writes what was decoded and is not written yet.
+    pub fn close(&mut self, io: &mut dyn FnMut(Wait)) -> Result<(), LogError> {
+        if self.frame.messages.is_empty() { Ok(()) } else { self.close_frame(io) }
     }
 
     /// Takes what the keeper says. Outcomes become a frame of their own.
     pub fn step_store(&mut self, message: StoreMessage, io: &mut dyn FnMut(Wait)) -> Result<(), LogError> {
         match message {
             StoreMessage::Outcomes(outcomes) => {
+                self.close(io)?;
                 self.frame.outcomes = outcomes;
                 self.close_frame(io)
             }
@@ -243,10 +247,17 @@ pub enum StoreMessage {
 /// How long the pipeline sleeps at most before it looks for outcomes and whether it is to stop.
 const IDLE: Duration = Duration::from_millis(20);
 
+/// A journal frame of at least this much is processed at once.
+const SMALL_FRAME_BYTES: usize = 64 << 10;
+
 /// The pipeline's thread. Ends when the writer's end of the queue is gone and everything in it is processed.
+///
+/// While little comes in, `gap_us` lets several journal frames share one observation frame and its sync: with devices that
+/// send one message each at their own time, syncs are what a message costs.
 pub fn run_pipeline(
     pipeline: &mut Pipeline,
     clock: &dyn Clock,
+    gap_us: u64,
     frames: &Receiver<Arc<JournalFrame>>,
     store: &Receiver<StoreMessage>,
 ) -> Result<(), LogError> {
@@ -254,7 +265,18 @@ pub fn run_pipeline(
     let mut last_prepared_us = 0;
     loop {
         match frames.recv_timeout(IDLE) {
-            Ok(frame) => pipeline.step(&frame, &mut wait)?,
+            Ok(frame) => {
+                if frame.bytes() < SMALL_FRAME_BYTES && frames.is_empty() {
+                    std::thread::sleep(Duration::from_micros(gap_us));
+                }
+                pipeline.step(&frame, &mut wait)?;
+                // Not held while a frame is written: its buffers are the shards'.
+                drop(frame);
+                while let Ok(frame) = frames.try_recv() {
+                    pipeline.step(&frame, &mut wait)?;
+                }
+                pipeline.close(&mut wait)?;
+            }
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return Ok(()),
         }
