@@ -3,6 +3,7 @@
 //! Entry points, each usable from another program as well as from the command line:
 //! - [`sim::run`]: N stations with seeded signals over C MQTT clients, with duplicates, disorder, gaps, garbage, corrections;
 //! - [`replay::run`]: recorded series, as recorded or moved to now;
+//! - [`watch::run`]: a subscriber;
 //! - [`ledger::Writer`] and [`ledger::Reader`]: the truth ledger, what was sent and acknowledged;
 //! - [`verify::verify`]: the ledger against the rows of a store.
 //!
@@ -21,6 +22,7 @@ pub mod replay;
 pub mod sim;
 pub mod time;
 pub mod verify;
+pub mod watch;
 
 pub use client::{ClientOptions, RunError};
 pub use control::{Control, Summary};

@@ -115,7 +115,7 @@ pub(crate) struct Shared {
 }
 
 /// Splits `HOST:PORT`.
-fn host_and_port(broker: &str) -> Result<(String, u16), RunError> {
+pub(crate) fn host_and_port(broker: &str) -> Result<(String, u16), RunError> {
     let bad = || RunError::BadAddress(broker.to_owned());
     if let Ok(address) = broker.parse::<SocketAddr>() {
         return Ok((address.ip().to_string(), address.port()));

@@ -4,6 +4,7 @@
 //! becomes of missing values, flags and units, stands in `firmware-sim/data/README.md` and beside each reader.
 
 mod air;
+mod extract;
 mod layout;
 mod table;
 mod traffic;
@@ -23,6 +24,7 @@ use crate::payload::{Encoded, TimeStyle, encode};
 use crate::sim::FormatChoice;
 use crate::time::now_us;
 
+pub use extract::extract;
 pub use layout::Layout;
 pub use table::FormatError;
 
@@ -154,6 +156,11 @@ fn load_file(path: &Path) -> Result<Option<Series>, ReplayError> {
     }
     let bytes = std::fs::read(path).map_err(failed)?;
     let Ok(text) = std::str::from_utf8(&bytes) else { return Ok(None) };
+    series_of(path, text)
+}
+
+/// The series of a file's text; of its path only the name counts.
+fn series_of(path: &Path, text: &str) -> Result<Option<Series>, ReplayError> {
     let Some(layout) = Layout::detect(text) else { return Ok(None) };
     let messages =
         layout.read(path, text).map_err(|error| ReplayError::Format { path: path.to_owned(), error })?;

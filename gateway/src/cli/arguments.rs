@@ -45,6 +45,8 @@ pub struct CommonArguments {
 pub enum Command {
     /// Run the gateway until SIGTERM or Ctrl-C
     Run,
+    /// Start a gateway on this machine, send recorded and simulated readings into it, and prove that none was lost
+    Demo(DemoArguments),
     /// Print observations
     Query(QueryArguments),
     /// Print the books: what became of every message and every reading
@@ -53,6 +55,25 @@ pub enum Command {
     Quarantine(QuarantineArguments),
     /// The configuration
     Config(ConfigArguments),
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct DemoArguments {
+    /// Simulated stations
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub stations: u32,
+    /// Messages per second of all stations together [default: one for every two stations]
+    #[arg(long, value_name = "MESSAGES", value_parser = parse_rate)]
+    pub rate: Option<f64>,
+    /// End after so many seconds of simulated stations instead of on Ctrl-C
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..))]
+    pub duration_s: Option<u32>,
+}
+
+fn parse_rate(text: &str) -> Result<f64, String> {
+    let rate = text.strip_suffix("/s").unwrap_or(text).parse().ok();
+    rate.filter(|rate: &f64| rate.is_finite() && *rate > 0.0)
+        .ok_or_else(|| "expected a number above 0, for example 500".to_owned())
 }
 
 #[derive(Args, Clone, Debug, Default)]

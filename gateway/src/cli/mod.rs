@@ -11,6 +11,7 @@ mod ask;
 mod backend;
 mod config;
 pub mod control;
+mod demo;
 mod ledger;
 mod logging;
 mod quarantine;
@@ -59,6 +60,7 @@ pub fn dispatch(arguments: &Arguments, backend: &dyn Backend, out: &mut dyn Writ
     let common = &arguments.common;
     match &arguments.command {
         Command::Run => run::run(common, backend, out),
+        Command::Demo(demo) => demo::demo(common, demo, backend, out),
         Command::Query(query) => query::query(common, query, backend, out),
         Command::Ledger(ledger) => ledger::ledger(common, ledger, backend, out),
         Command::Quarantine(quarantine) => quarantine::quarantine(common, quarantine, backend, out),

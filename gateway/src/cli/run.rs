@@ -1,6 +1,7 @@
 //! `run`: the gateway until a signal ends it.
 
 use std::io::{self, Write};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,9 +10,10 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use super::control::ControlServer;
-use super::{Backend, CommonArguments, Failure};
+use super::{Backend, CommonArguments, Failure, Running};
 use crate::config::Config;
-use crate::http::HttpListener;
+use crate::http::{HttpListener, HttpServer};
+use crate::query::GatewayView;
 
 /// The gateway is asked to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,47 +57,81 @@ pub fn run_until(
     stop: &Receiver<Signal>,
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
-    let listener = HttpListener::bind(config.http.listen)
-        .map_err(|error| Failure::environment(format!("http.listen {}: {error}", config.http.listen)))?;
-    let http_addr = listener.addr();
-    let running = backend.start(config.clone())?;
-    // From here on the gateway runs, so whatever goes wrong it is stopped in order.
-    let served = listener
-        .serve(running.view())
-        .map_err(|error| Failure::environment(format!("the HTTP server can't start: {error}")))
-        .and_then(|http| Ok((http, ControlServer::start(&config.data_dir, running.view())?)));
-    let (mut http, mut control) = match served {
-        Ok(served) => served,
-        Err(failure) => {
-            if let Err(second) = running.stop() {
-                tracing::error!(%second, "stopping failed too");
-            }
-            return Err(failure);
-        }
-    };
-
+    let gateway = ServedGateway::start(&config, backend)?;
+    let (mqtt_addr, http_addr) = (gateway.mqtt_addr(), gateway.http_addr());
     // Nobody has to read the line.
-    if let Err(error) =
-        writeln!(out, "ready mqtt={} http={http_addr}", running.mqtt_addr()).and_then(|()| out.flush())
-    {
+    if let Err(error) = writeln!(out, "ready mqtt={mqtt_addr} http={http_addr}").and_then(|()| out.flush()) {
         tracing::warn!(%error, "stdout takes no line");
     }
-    tracing::info!(mqtt = %running.mqtt_addr(), http = %http_addr, data_dir = %config.data_dir.display(), "ready");
+    tracing::info!(mqtt = %mqtt_addr, http = %http_addr, data_dir = %config.data_dir.display(), "ready");
 
-    let failed = running.failed();
+    let failed = gateway.failed();
     let failure = select! {
         recv(stop) -> _ => None,
-        // A gateway that dropped its sender is stopping by itself, which nobody asked for.
-        recv(failed) -> failure => Some(failure.unwrap_or_else(|_| {
-            Failure::environment("the gateway ended by itself; its log says why")
-        })),
+        recv(failed) -> failure => Some(failure.unwrap_or_else(|_| ended_by_itself())),
     };
     tracing::info!("stopping");
-    control.stop();
-    http.stop();
-    let stopped = running.stop();
+    let stopped = gateway.stop();
     match failure {
         Some(failure) => Err(failure),
         None => stopped,
+    }
+}
+
+/// A gateway that dropped its sender of failures is stopping by itself, which nobody asked for.
+pub(super) fn ended_by_itself() -> Failure {
+    Failure::environment("the gateway ended by itself; its log says why")
+}
+
+/// A running gateway that answers over HTTP and its control socket.
+#[derive(Debug)]
+pub(super) struct ServedGateway {
+    running: Box<dyn Running>,
+    http: HttpServer,
+    control: ControlServer,
+}
+
+impl ServedGateway {
+    pub(super) fn start(config: &Arc<Config>, backend: &dyn Backend) -> Result<Self, Failure> {
+        let listener = HttpListener::bind(config.http.listen)
+            .map_err(|error| Failure::environment(format!("http.listen {}: {error}", config.http.listen)))?;
+        let running = backend.start(config.clone())?;
+        // From here on the gateway runs, so whatever goes wrong it is stopped in order.
+        let served = listener
+            .serve(running.view())
+            .map_err(|error| Failure::environment(format!("the HTTP server can't start: {error}")))
+            .and_then(|http| Ok((http, ControlServer::start(&config.data_dir, running.view())?)));
+        match served {
+            Ok((http, control)) => Ok(Self { running, http, control }),
+            Err(failure) => {
+                if let Err(second) = running.stop() {
+                    tracing::error!(%second, "stopping failed too");
+                }
+                Err(failure)
+            }
+        }
+    }
+
+    pub(super) fn mqtt_addr(&self) -> SocketAddr {
+        self.running.mqtt_addr()
+    }
+
+    pub(super) fn http_addr(&self) -> SocketAddr {
+        self.http.addr()
+    }
+
+    pub(super) fn view(&self) -> Arc<dyn GatewayView> {
+        self.running.view()
+    }
+
+    pub(super) fn failed(&self) -> Receiver<Failure> {
+        self.running.failed()
+    }
+
+    /// Answers nothing any more, takes nothing in, settles what was acknowledged.
+    pub(super) fn stop(mut self) -> Result<(), Failure> {
+        self.control.stop();
+        self.http.stop();
+        self.running.stop()
     }
 }
