@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use hashbrown::HashMap;
 
-/// Clients that are remembered; when there are more, the oldest memory goes first.
+/// Clients that are remembered; while there are so many within one period, others are only counted.
 const REMEMBERED_MAX: usize = 1_024;
 /// The same client is named again after this time.
 const PERIOD_US: u64 = 60_000_000;
@@ -33,5 +33,25 @@ impl LogLimit {
         }
         self.seen.insert(key, now_us);
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_line_per_client_and_period_and_a_bounded_memory() {
+        let peer = IpAddr::from([127, 0, 0, 1]);
+        let mut limit = LogLimit::default();
+        assert!(limit.admits(peer, None, 0));
+        assert!(limit.admits(peer, Some("a"), 0));
+        assert!(!limit.admits(peer, Some("a"), PERIOD_US - 1));
+        assert!(limit.admits(peer, Some("a"), PERIOD_US));
+        for i in 0..10_000 {
+            limit.admits(peer, Some(&format!("c{i}")), PERIOD_US);
+        }
+        assert!(limit.seen.len() <= REMEMBERED_MAX);
+        assert!(limit.admits(peer, Some("later"), 3 * PERIOD_US), "a flood silences others for one period only");
     }
 }

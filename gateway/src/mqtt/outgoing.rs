@@ -170,3 +170,130 @@ fn set_message_expiry(waiting: &mut Waiting, left_us: u64) {
 fn variable_byte_integer_len(bytes: &[u8]) -> usize {
     1 + bytes.iter().take_while(|byte| **byte & 0x80 != 0).count()
 }
+
+#[cfg(test)]
+mod tests {
+    use codecs::mqtt::{Packet, Properties, decode};
+
+    use super::*;
+    use crate::mqtt::{ConnectionId, DeliveryPlace};
+
+    const SECOND: u64 = 1_000_000;
+
+    struct Subscriber {
+        outgoing: Outgoing,
+        out: Vec<u8>,
+        version: ProtocolVersion,
+    }
+
+    impl Subscriber {
+        fn new(version: ProtocolVersion, window: u16, packet_bytes_max: usize) -> Self {
+            Self { outgoing: Outgoing::new(version, window, packet_bytes_max), out: Vec::new(), version }
+        }
+
+        fn deliver(&mut self, qos: QoS, payload: &[u8], expiry_s: Option<u32>, queue_bytes_max: usize) -> Sent {
+            let delivery = Delivery {
+                connection: ConnectionId { shard: 0, slot: 0, generation: 0 },
+                place: DeliveryPlace::Publication(0),
+                qos,
+                retain: false,
+                message_expiry_interval_s: expiry_s,
+                subscription_identifiers: vec![200],
+            };
+            let publish = Publish {
+                dup: false,
+                qos,
+                retain: false,
+                topic: "a/topic",
+                packet_id: None,
+                properties: Properties::EMPTY,
+                payload,
+            };
+            let queue = DeliveryQueue { out: &mut self.out, queue_bytes_max, now_us: SECOND };
+            self.outgoing.deliver(&publish, &delivery, queue)
+        }
+
+        /// Packet identifier, payload and expiry of what is in the output; empties it.
+        fn sent(&mut self) -> Vec<(u16, Vec<u8>, Option<u32>)> {
+            let mut rest = &self.out[..];
+            let mut all = Vec::new();
+            while let Some(len) = codecs::mqtt::frame_len(rest, 1 << 20).expect("whole packets") {
+                let Ok(Packet::Publish(publish)) = decode(&rest[..len], self.version) else { panic!("a PUBLISH") };
+                let id = publish.packet_id.map_or(0, PacketId::get);
+                all.push((id, publish.payload.to_vec(), publish.properties.message_expiry_interval_s()));
+                rest = &rest[len..];
+            }
+            self.out.clear();
+            all
+        }
+
+        fn acknowledge(&mut self, id: u16, now_us: u64) -> u64 {
+            self.outgoing.acknowledged(PacketId::new(id).expect("not 0"), now_us, &mut self.out)
+        }
+    }
+
+    /// Long payloads make the length of the packet two and three bytes long: the identifier is set in the right place.
+    #[test]
+    fn what_waits_leaves_in_order_with_its_own_identifier() {
+        for version in [ProtocolVersion::V3_1_1, ProtocolVersion::V5] {
+            let mut subscriber = Subscriber::new(version, 2, 1 << 20);
+            let payloads: Vec<Vec<u8>> = [1, 50, 127, 128, 5_000, 20_000].iter().map(|len| vec![7; *len]).collect();
+            for payload in &payloads {
+                assert_eq!(subscriber.deliver(QoS::AtLeastOnce, payload, None, 1 << 20), Sent::Taken);
+            }
+            let mut got = subscriber.sent();
+            assert_eq!(got.iter().map(|sent| sent.0).collect::<Vec<_>>(), [1, 2]);
+            assert_eq!(subscriber.acknowledge(99, SECOND), 0);
+            assert!(subscriber.sent().is_empty(), "an ack of nothing opens no window");
+            for id in 1..=4 {
+                subscriber.acknowledge(id, SECOND);
+                let next = subscriber.sent();
+                assert_eq!(next.len(), 1);
+                got.extend(next);
+            }
+            assert_eq!(got.iter().map(|sent| sent.0).collect::<Vec<_>>(), [1, 2, 3, 4, 5, 6]);
+            assert!(got.iter().map(|sent| &sent.1).eq(&payloads));
+            assert_eq!(subscriber.outgoing.waiting_bytes(), 0);
+        }
+    }
+
+    #[test]
+    fn what_waits_may_expire() {
+        let mut subscriber = Subscriber::new(ProtocolVersion::V5, 1, 1 << 20);
+        for (payload, expiry_s) in [("open", None), ("soon", Some(5)), ("late", Some(60)), ("never", None)] {
+            subscriber.deliver(QoS::AtLeastOnce, payload.as_bytes(), expiry_s, 1 << 20);
+        }
+        subscriber.sent();
+        assert_eq!(subscriber.acknowledge(1, 6 * SECOND), 1, "one has expired");
+        assert_eq!(subscriber.sent(), [(2, b"late".to_vec(), Some(55))]);
+        assert_eq!(subscriber.acknowledge(2, 7 * SECOND), 0);
+        assert_eq!(subscriber.sent(), [(3, b"never".to_vec(), None)]);
+        assert_eq!(subscriber.outgoing.waiting_bytes(), 0);
+    }
+
+    #[test]
+    fn queue_and_packet_size_are_bounded() {
+        let mut subscriber = Subscriber::new(ProtocolVersion::V5, 1, 100);
+        assert_eq!(subscriber.deliver(QoS::AtLeastOnce, &[0; 100], None, 1_000), Sent::Dropped, "above Maximum Packet Size");
+        assert!(subscriber.out.is_empty() && subscriber.outgoing.open.is_empty());
+        let mut taken = 0;
+        while subscriber.deliver(QoS::AtLeastOnce, &[0; 50], None, 1_000) == Sent::Taken {
+            taken += 1;
+            assert!(subscriber.out.len() + subscriber.outgoing.waiting_bytes() <= 1_000 + 100);
+        }
+        assert!(taken > 10);
+        assert_eq!(subscriber.deliver(QoS::AtMostOnce, b"x", None, 1_000), Sent::Dropped);
+    }
+
+    #[test]
+    fn identifiers_wrap_round_those_in_use() {
+        let mut subscriber = Subscriber::new(ProtocolVersion::V3_1_1, 2, 1 << 20);
+        subscriber.deliver(QoS::AtLeastOnce, b"x", None, 1 << 20);
+        subscriber.outgoing.next_packet_id = u16::MAX;
+        subscriber.deliver(QoS::AtLeastOnce, b"x", None, 1 << 20);
+        subscriber.acknowledge(u16::MAX, 0);
+        subscriber.deliver(QoS::AtLeastOnce, b"x", None, 1 << 20);
+        let ids: Vec<u16> = subscriber.sent().into_iter().map(|sent| sent.0).collect();
+        assert_eq!(ids, [1, u16::MAX, 2], "neither 0 nor one that is open");
+    }
+}
