@@ -13,7 +13,8 @@ pub const V5: ProtocolVersion = ProtocolVersion::V5;
 pub const BOTH: [ProtocolVersion; 2] = [V3, V5];
 
 /// Small segments: a gateway starts in a moment.
-pub const QUICK: [&str; 4] = ["--set", "journal.segment_bytes_max=8388608", "--set", "journal.frame_bytes_max=1048576"];
+pub const QUICK: [&str; 4] =
+    ["--set", "journal.segment_bytes_max=8388608", "--set", "journal.frame_bytes_max=1048576"];
 
 /// A gateway of its own for one test.
 #[derive(Debug)]
@@ -101,7 +102,14 @@ impl Connect {
         Self { version, client: client.into(), flags: 2, keep_alive_s: 600, properties: vec![], rest: vec![] }
     }
 
-    pub fn will(mut self, topic: &str, payload: &[u8], qos: u8, retain: bool, will_properties: &[u8]) -> Self {
+    pub fn will(
+        mut self,
+        topic: &str,
+        payload: &[u8],
+        qos: u8,
+        retain: bool,
+        will_properties: &[u8],
+    ) -> Self {
         self.flags |= 4 | qos << 3 | u8::from(retain) << 5;
         self.rest.extend(properties(self.version, will_properties));
         self.rest.extend(text(topic));
@@ -139,7 +147,13 @@ pub fn connect(gateway: &Gateway, version: ProtocolVersion, client: &str) -> Raw
 }
 
 /// PUBLISH; `flags` holds DUP, QoS and RETAIN. `id` is left out at QoS 0.
-pub fn publish(version: ProtocolVersion, flags: u8, topic: impl AsRef<[u8]>, id: u16, payload: &[u8]) -> Vec<u8> {
+pub fn publish(
+    version: ProtocolVersion,
+    flags: u8,
+    topic: impl AsRef<[u8]>,
+    id: u16,
+    payload: &[u8],
+) -> Vec<u8> {
     publish_with(version, flags, topic, id, &[], payload)
 }
 
@@ -160,8 +174,14 @@ pub fn subscribe(version: ProtocolVersion, id: u16, filters: &[(&str, u8)]) -> V
     subscribe_with(version, id, &[], filters)
 }
 
-pub fn subscribe_with(version: ProtocolVersion, id: u16, property_bytes: &[u8], filters: &[(&str, u8)]) -> Vec<u8> {
-    let filters: Vec<u8> = filters.iter().flat_map(|(filter, options)| [&text(filter)[..], &[*options]].concat()).collect();
+pub fn subscribe_with(
+    version: ProtocolVersion,
+    id: u16,
+    property_bytes: &[u8],
+    filters: &[(&str, u8)],
+) -> Vec<u8> {
+    let filters: Vec<u8> =
+        filters.iter().flat_map(|(filter, options)| [&text(filter)[..], &[*options]].concat()).collect();
     packet(0x82, &[&id.to_be_bytes(), &properties(version, property_bytes), &filters])
 }
 

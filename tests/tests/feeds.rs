@@ -3,14 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use e2e_tests::wire::{
-    BOTH, Connect, Pair, Received, V3, V5, connect, publish, received, shared, start, subscribed, take, unsubscribe,
+    BOTH, Connect, Pair, Received, V3, V5, connect, publish, received, shared, start, subscribed, take,
+    unsubscribe,
 };
 use e2e_tests::{Gateway, RawMqtt};
 use serde_json::{Value, json};
 
 /// One feed message without the parts that differ from run to run.
 fn observation(message: &Received) -> Value {
-    let mut value: Value = serde_json::from_str(message.payload()).unwrap_or_else(|error| panic!("{error}: {message:?}"));
+    let mut value: Value =
+        serde_json::from_str(message.payload()).unwrap_or_else(|error| panic!("{error}: {message:?}"));
     let strip = |value: &mut Value| {
         let object = value.as_object_mut().expect("an observation is an object");
         let result_time = object.remove("resultTime").expect("every observation has its resultTime");
@@ -67,7 +69,10 @@ fn every_kind_of_result_on_its_feeds() {
         (
             "water",
             "water_level",
-            at("water_level", json!({"result": 1.27, "unit": "m", "status": "00", "phenomenonTime": "2025-11-21T01:04:30Z"})),
+            at(
+                "water_level",
+                json!({"result": 1.27, "unit": "m", "status": "00", "phenomenonTime": "2025-11-21T01:04:30Z"}),
+            ),
         ),
         ("water", "rainfall", at("rainfall", json!({"result": 3, "unit": "mm", "period_s": 3600}))),
         ("other", "door", at("door", json!({"result": true}))),
@@ -116,7 +121,8 @@ fn late_values_are_marked_and_not_retained() {
     let topic = "feed/v1/environment/LATE/ST1/pm2_5";
     let mut live = watch(&own.gateway, "late-watch", topic);
     let mut publisher = connect(&own.gateway, V3, "late");
-    let reading = |time: &str, value: f64| json!({"time": time, "readings": [{"property": "pm2_5", "value": value}]});
+    let reading =
+        |time: &str, value: f64| json!({"time": time, "readings": [{"property": "pm2_5", "value": value}]});
     publish_json(&mut publisher, "obs/LATE/ST1", &reading("2025-11-21T10:00:00Z", 10.0));
     publish_json(&mut publisher, "obs/LATE/ST1", &reading("2025-11-21T10:00:00Z", 10.0));
     publish_json(&mut publisher, "obs/LATE/ST1", &reading("2025-11-21T09:00:00Z", 9.0));
@@ -159,7 +165,11 @@ fn retained_values_outlive_restarts_and_come_without_cut_off() {
                 })
                 .collect();
             let time = format!("2025-11-21T0{round}:00:00Z");
-            publish_json(&mut publisher, &format!("obs/MANY/S{station}"), &json!({"time": time, "readings": readings}));
+            publish_json(
+                &mut publisher,
+                &format!("obs/MANY/S{station}"),
+                &json!({"time": time, "readings": readings}),
+            );
         }
     }
     publisher.send(&publish(V3, 3, "ordinary/kept", 6, b"kept"));
@@ -195,7 +205,8 @@ fn check_retained(gateway: &Gateway, expected: &BTreeMap<String, f64>) {
     // At QoS 0, where nothing paces the subscriber but its socket.
     let mut late = connect(gateway, V3, "values-late-0");
     assert_eq!(subscribed(&mut late, V3, &[("feed/v1/other/MANY/+/+", 0), ("ordinary/#", 0)]), [0, 0]);
-    let topics: BTreeSet<String> = (0..=expected.len()).map(|_| take(&mut late, V3).topic().to_owned()).collect();
+    let topics: BTreeSet<String> =
+        (0..=expected.len()).map(|_| take(&mut late, V3).topic().to_owned()).collect();
     assert_eq!(topics.len(), expected.len() + 1);
     assert!(topics.contains("ordinary/kept"));
     nothing_more(&mut late, V3);
@@ -208,11 +219,16 @@ fn unsubscribing_ends_the_retained_values_too() {
     let mut publisher = connect(&own.gateway, V3, "stop-values");
     let readings: Vec<Value> = (0..1_000).map(|i| json!({"property": format!("p{i}"), "value": i})).collect();
     for part in readings.chunks(100) {
-        publish_json(&mut publisher, "obs/STOP/S", &json!({"time": "2025-11-21T01:00:00Z", "readings": part}));
+        publish_json(
+            &mut publisher,
+            "obs/STOP/S",
+            &json!({"time": "2025-11-21T01:00:00Z", "readings": part}),
+        );
     }
     own.gateway.wait_until_flushed(10);
     // A window of one: the rest waits for acks.
-    let (mut slow, _) = Connect { properties: vec![0x21, 0, 1], ..Connect::new(V5, "stop-values-slow") }.open(&own.gateway);
+    let (mut slow, _) =
+        Connect { properties: vec![0x21, 0, 1], ..Connect::new(V5, "stop-values-slow") }.open(&own.gateway);
     assert_eq!(subscribed(&mut slow, V5, &[("feed/#", 1)]), [1]);
     let mut open = received(&mut slow, V5);
     slow.send(&unsubscribe(V5, 9, &["feed/#"]));
@@ -257,7 +273,10 @@ fn reserved_topics_are_refused() {
             let mut client = RawMqtt::open(own.gateway.mqtt, version);
             client.send(&Connect::new(version, "reserved-will").will(topic, b"x", 0, false, &[]).bytes());
             let answer = client.expect_close();
-            assert!(answer.iter().all(|frame| frame.bytes[0] == 0x20 && frame.bytes[3] != 0), "{topic}: {answer:02x?}");
+            assert!(
+                answer.iter().all(|frame| frame.bytes[0] == 0x20 && frame.bytes[3] != 0),
+                "{topic}: {answer:02x?}"
+            );
         }
     }
     // None of it went anywhere.
@@ -284,7 +303,10 @@ fn ordinary_topics_are_routed_and_ignored_in_the_books() {
     pair.publish(0, "obs/A/S/p", "1.5");
     assert_eq!(pair.take().payload(), "1.5");
     let ledger = own.gateway.wait_until_flushed(11);
-    assert_eq!(ledger["messages"], json!({"received": 11, "decoded": 1, "partial": 0, "quarantined": 0, "ignored": 10, "pending": 0}));
+    assert_eq!(
+        ledger["messages"],
+        json!({"received": 11, "decoded": 1, "partial": 0, "quarantined": 0, "ignored": 10, "pending": 0})
+    );
     let dir = own.dir;
     own.gateway.kill9();
     let gateway = Gateway::start(dir.path(), &e2e_tests::wire::arguments(&[]));

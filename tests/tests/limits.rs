@@ -7,7 +7,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use e2e_tests::wire::{
-    BOTH, Connect, Pair, V3, V5, arguments, connect, packet, publish, start, subscribe, subscribed, take, text, unsubscribe,
+    BOTH, Connect, Pair, V3, V5, arguments, connect, packet, publish, start, subscribe, subscribed, take,
+    text, unsubscribe,
 };
 use e2e_tests::{DEADLINE, Gateway, RawMqtt, new_data_dir, wait_until};
 
@@ -121,7 +122,9 @@ fn connections_and_connect_time_are_limited() {
     }
     // Room again when some leave.
     clients.truncate(10);
-    wait_until("connections to be counted out", || (metric(&own.gateway, "mqtt_connections") == 10).then_some(()));
+    wait_until("connections to be counted out", || {
+        (metric(&own.gateway, "mqtt_connections") == 10).then_some(())
+    });
     // No CONNECT, half a CONNECT: closed in silence, and not before the time.
     for start in [&b""[..], &Connect::new(V3, "half").bytes()[..9]] {
         let mut silent = TcpStream::connect(own.gateway.mqtt).expect("the port is open");
@@ -197,7 +200,10 @@ fn subscriptions_of_a_client_are_limited() {
         assert_eq!(subscribed(&mut client, version, &[("subscriptions/3", 1)]), [1], "one that it has");
         client.send(&unsubscribe(version, 4, &["subscriptions/3"]));
         assert_eq!(client.read_packet().bytes[0], 0xB0);
-        assert_eq!(subscribed(&mut client, version, &[("subscriptions/11", 0), ("subscriptions/3", 0)]), [0, refusal]);
+        assert_eq!(
+            subscribed(&mut client, version, &[("subscriptions/11", 0), ("subscriptions/3", 0)]),
+            [0, refusal]
+        );
     }
     wait_until("the subscriptions to leave with their clients", || {
         (metric(&own.gateway, "mqtt_subscriptions") == 0).then_some(())
@@ -315,7 +321,9 @@ fn an_idle_connection_costs_at_most_4_kib() {
     let own = start(&[]);
     // Warm: journal buffers, pipeline and shards have had the same load before; what that set up is not the connections'.
     let mut warm: Vec<RawMqtt> = (0..50).map(|i| connect(&own.gateway, V5, &format!("warm-{i}"))).collect();
-    let burst = |version| (1..=100).flat_map(|id| publish(version, 2, "idle/t", id, &[b'x'; 100])).collect::<Vec<u8>>();
+    let burst = |version| {
+        (1..=100).flat_map(|id| publish(version, 2, "idle/t", id, &[b'x'; 100])).collect::<Vec<u8>>()
+    };
     for _ in 0..CONNECTIONS / 50 {
         for client in &mut warm {
             client.send(&burst(V5));

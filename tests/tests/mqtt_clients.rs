@@ -17,7 +17,8 @@ fn mosquitto_clients_of_both_versions() {
         let all = format!("mosquitto/{version}/#");
         let level = format!("mosquitto/{version}/+");
         let by_hash = MosquittoSub::start(mqtt, &["-V", version, "-q", "1", "-t", &all]);
-        let by_plus = MosquittoSub::start(mqtt, &["-V", version, "-q", "0", "-t", &level, "-t", "mosquitto/other"]);
+        let by_plus =
+            MosquittoSub::start(mqtt, &["-V", version, "-q", "0", "-t", &level, "-t", "mosquitto/other"]);
         let qualities = if version == "5" { &["0", "1"][..] } else { &["0", "1", "2"] };
         for qos in qualities {
             mosquitto_pub(mqtt, &["-V", version, "-q", qos, "-t", &topic, "-m", qos], b"");
@@ -46,7 +47,18 @@ fn mosquitto_clients_of_both_versions() {
         let will = format!("mosquitto/{version}/will");
         drop(MosquittoSub::start(
             mqtt,
-            &["-V", version, "-t", "none", "--will-topic", &will, "--will-payload", "gone", "--will-qos", "1"],
+            &[
+                "-V",
+                version,
+                "-t",
+                "none",
+                "--will-topic",
+                &will,
+                "--will-payload",
+                "gone",
+                "--will-qos",
+                "1",
+            ],
         ));
         assert_eq!(late.next_message(), (false, will, "gone".to_owned()));
     }
@@ -57,7 +69,8 @@ fn paho() {
     let own = shared();
     let (host, port) = (own.gateway.mqtt.ip().to_string(), own.gateway.mqtt.port().to_string());
     for version in ["3", "5"] {
-        let output = python_file(&repository().join("tests/scripts/paho_round_trip.py"), &[&host, &port, version]);
+        let output =
+            python_file(&repository().join("tests/scripts/paho_round_trip.py"), &[&host, &port, version]);
         assert_eq!(output.trim(), "fine");
     }
 }
@@ -155,7 +168,10 @@ fn five_hundred_connections_at_once() {
         .map(|i| {
             let version = [V3, V5][i % 2];
             let mut client = connect(&own.gateway, version, &format!("many-{i}"));
-            assert_eq!(subscribed(&mut client, version, &[("many/all", 1), (&format!("many/{i}"), 1)]), [1, 1]);
+            assert_eq!(
+                subscribed(&mut client, version, &[("many/all", 1), (&format!("many/{i}"), 1)]),
+                [1, 1]
+            );
             (client, version)
         })
         .collect();

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use codecs::mqtt::ProtocolVersion;
 use e2e_tests::wire::{
-    BOTH, Connect, Pair, V3, V5, ack, codes, connect, packet, properties, publish, publish_with, received, shared, start,
-    subscribe, subscribe_with, subscribed, take, text, unsubscribe,
+    BOTH, Connect, Pair, V3, V5, ack, codes, connect, packet, properties, publish, publish_with, received,
+    shared, start, subscribe, subscribe_with, subscribed, take, text, unsubscribe,
 };
 use e2e_tests::{RawMqtt, wait_until};
 
@@ -66,10 +66,22 @@ const BREACHES: &[Breach] = &[
     ("3.14.1-1", |_| vec![0xE1, 0], &[MALFORMED]),
     ("3.1.1 4.8.0-1, 5.0 4.13.1-1: type 0", |_| vec![0, 0], &[MALFORMED]),
     ("3.1.1 4.8.0-1: type 15; 5.0 4.12.0-7: AUTH", |_| vec![0xF0, 0], &[PROTOCOL_ERROR]),
-    ("3.1.1 4.8.0-1, 5.0 4.13.1-1: SUBACK", |v| packet(0x90, &[&[0, 1], &properties(v, &[]), &[0]]), &[PROTOCOL_ERROR]),
-    ("3.1.1 4.8.0-1, 5.0 4.13.1-1: CONNACK", |v| packet(0x20, &[&[0, 0], &properties(v, &[])]), &[PROTOCOL_ERROR]),
+    (
+        "3.1.1 4.8.0-1, 5.0 4.13.1-1: SUBACK",
+        |v| packet(0x90, &[&[0, 1], &properties(v, &[]), &[0]]),
+        &[PROTOCOL_ERROR],
+    ),
+    (
+        "3.1.1 4.8.0-1, 5.0 4.13.1-1: CONNACK",
+        |v| packet(0x20, &[&[0, 0], &properties(v, &[])]),
+        &[PROTOCOL_ERROR],
+    ),
     ("3.1.1 4.8.0-1, 5.0 4.13.1-1: PINGRESP", |_| vec![0xD0, 0], &[PROTOCOL_ERROR]),
-    ("3.1.1 §2.2.3, 5.0 §1.5.5: a length of five bytes", |_| vec![0xC0, 0x80, 0x80, 0x80, 0x80, 1], &[MALFORMED]),
+    (
+        "3.1.1 §2.2.3, 5.0 §1.5.5: a length of five bytes",
+        |_| vec![0xC0, 0x80, 0x80, 0x80, 0x80, 1],
+        &[MALFORMED],
+    ),
     ("PINGREQ with a body", |_| vec![0xC0, 1, 0], &[MALFORMED]),
     ("PUBACK cut short", |_| vec![0x40, 1, 0], &[MALFORMED]),
     ("a packet larger than mqtt.packet_bytes_max", |v| publish(v, 0, "a", 0, &vec![0; 300 << 10]), &[0x95]),
@@ -82,7 +94,11 @@ const BREACHES_V5: &[Breach] = &[
     ("3.3.2-8", |v| publish_with(v, 0, "a", 0, &[0x23, 0, 0], b""), &[0x94]),
     ("3.3.2-7", |v| publish_with(v, 0, "", 0, &[0x23, 0, 1], b""), &[PROTOCOL_ERROR, 0x94]),
     ("3.3.4-6", |v| publish_with(v, 0, "a", 0, &[0x0B, 1], b""), &[PROTOCOL_ERROR]),
-    ("2.2.2.2: a property of CONNECT", |v| publish_with(v, 0, "a", 0, &[0x21, 0, 1], b""), &[MALFORMED, PROTOCOL_ERROR]),
+    (
+        "2.2.2.2: a property of CONNECT",
+        |v| publish_with(v, 0, "a", 0, &[0x21, 0, 1], b""),
+        &[MALFORMED, PROTOCOL_ERROR],
+    ),
     ("2.2.2.2: no such property", |v| publish_with(v, 0, "a", 0, &[0x7F, 1], b""), &[MALFORMED]),
     ("2.2.2.2: twice", |v| publish_with(v, 0, "a", 0, &[1, 1, 1, 1], b""), &[PROTOCOL_ERROR]),
     ("2.2.2-1: no Property Length", |_| packet(0x82, &[&[0, 1]]), &[MALFORMED]),
@@ -95,7 +111,11 @@ const BREACHES_V5: &[Breach] = &[
     ("§3.8.2.1.2: twice", |v| subscribe_with(v, 1, &[0x0B, 1, 0x0B, 2], &[("a", 0)]), &[PROTOCOL_ERROR]),
     ("§3.8.3.1: Retain Handling 3", |v| subscribe(v, 1, &[("a", 0x30)]), &[PROTOCOL_ERROR, MALFORMED]),
     ("§3.14.2.2.2", |_| packet(0xE0, &[&[0, 5, 0x11, 0, 0, 0, 9]]), &[PROTOCOL_ERROR]),
-    ("§3.14.2.2: a property twice", |_| packet(0xE0, &[&[0, 8, 0x1F, 0, 1, b'a', 0x1F, 0, 1, b'b']]), &[PROTOCOL_ERROR]),
+    (
+        "§3.14.2.2: a property twice",
+        |_| packet(0xE0, &[&[0, 8, 0x1F, 0, 1, b'a', 0x1F, 0, 1, b'b']]),
+        &[PROTOCOL_ERROR],
+    ),
 ];
 
 #[test]
@@ -145,9 +165,17 @@ const REFUSED: &[Refused] = &[
     ("3.1.1 3.1.2-20, 5.0 3.1.2-18", |v| with_flags(v, 0x82, &[text("user"), text("extra")].concat()), 0),
     ("3.1.1 3.1.2-21, 5.0 3.1.2-19", |v| with_flags(v, 0xC2, &text("user")), 0),
     ("3.1.3-3", |v| packet(0x10, &[&text("MQTT"), &[level(v), 2, 0, 9], &properties(v, &[])]), 0),
-    ("3.1.3-4", |v| packet(0x10, &[&text("MQTT"), &[level(v), 2, 0, 9], &properties(v, &[]), &text(b"\xC3\x28")]), 0),
+    (
+        "3.1.3-4",
+        |v| packet(0x10, &[&text("MQTT"), &[level(v), 2, 0, 9], &properties(v, &[]), &text(b"\xC3\x28")]),
+        0,
+    ),
     ("3.1.1 3.1.3-9, 5.0 3.1.3-8", |v| Connect::new(v, "c".repeat(300)).bytes(), 2),
-    ("3.1.1 3.1.3-10, 5.0 3.1.3-11", |v| with_flags(v, 6, &[properties(v, &[]), text(b"\xC3\x28"), text("")].concat()), 0),
+    (
+        "3.1.1 3.1.3-10, 5.0 3.1.3-11",
+        |v| with_flags(v, 6, &[properties(v, &[]), text(b"\xC3\x28"), text("")].concat()),
+        0,
+    ),
     ("3.1.1 3.1.3-11, 5.0 3.1.3-12", |v| with_flags(v, 0x82, &text(b"\xC3\x28")), 0),
     ("2.2.2-2: flags of CONNECT", |v| [&[0x11][..], &Connect::new(v, "c").bytes()[1..]].concat(), 0),
     ("a length of five bytes", |_| vec![0x10, 0x80, 0x80, 0x80, 0x80, 1], 0),
@@ -185,12 +213,16 @@ fn a_bad_connect_is_refused_and_nothing_behind_it_is_handled() {
         let _ = client.try_send(&[bytes, behind].concat());
         let answer: Vec<Vec<u8>> = client.expect_close().into_iter().map(|frame| frame.bytes).collect();
         match (version, code) {
-            (V3, 0) => assert!(answer.is_empty(), "{what}: 3.1.1 closes in silence [3.1.4-1], got {answer:02x?}"),
+            (V3, 0) => {
+                assert!(answer.is_empty(), "{what}: 3.1.1 closes in silence [3.1.4-1], got {answer:02x?}")
+            }
             (V3, _) => assert_eq!(answer, [[0x20, 2, 0, code]], "{what}"),
             (V5, _) => {
                 // 3.14.0-1: a CONNACK of 0x80 or above (3.2.2-6: Session Present 0) or nothing, never DISCONNECT. A version that
                 // is not known is refused in the form of 3.1.1.
-                let refused = |connack: &Vec<u8>| connack[0] == 0x20 && connack[2] == 0 && (connack[3] >= 0x80 || code == 1);
+                let refused = |connack: &Vec<u8>| {
+                    connack[0] == 0x20 && connack[2] == 0 && (connack[3] >= 0x80 || code == 1)
+                };
                 assert!(answer.len() <= 1 && answer.iter().all(refused), "{what}: got {answer:02x?}");
             }
         }
@@ -203,7 +235,8 @@ fn a_bad_connect_is_refused_and_nothing_behind_it_is_handled() {
 #[test]
 fn connack_says_what_there_is_and_sessions_are_never_present() {
     let own = shared();
-    for (flags, what) in [(2, "3.1.1 3.2.2-1"), (0, "3.1.1 3.2.2-3"), (0, "the session of before has ended")] {
+    for (flags, what) in [(2, "3.1.1 3.2.2-1"), (0, "3.1.1 3.2.2-3"), (0, "the session of before has ended")]
+    {
         let (client, connack) = Connect { flags, ..Connect::new(V3, "present") }.open(&own.gateway);
         assert_eq!(connack, [0x20, 2, 0, 0], "{what}");
         client.drop_connection();
@@ -219,7 +252,10 @@ fn connack_says_what_there_is_and_sessions_are_never_present() {
         assert!(has(&[0x24, 1]), "5.0 3.2.2-9: Maximum QoS 1 in {given:02x?}");
         assert!(has(&[0x2A, 0]), "Shared Subscription Available 0 in {given:02x?}");
         assert!(has(&[0x27, 0, 4, 0, 0]), "Maximum Packet Size 256 KiB in {given:02x?}");
-        assert!(has(&[0x11, 0, 0, 0, 0]), "Session Expiry Interval 0, since 60 was asked for, in {given:02x?}");
+        assert!(
+            has(&[0x11, 0, 0, 0, 0]),
+            "Session Expiry Interval 0, since 60 was asked for, in {given:02x?}"
+        );
         assert!(!has(&[0x22]), "no Topic Alias Maximum");
         client.drop_connection();
     }
@@ -346,7 +382,11 @@ fn delivery_qos_is_the_lower_one() {
             }
             for expected in expected {
                 let message = pair.take();
-                assert_eq!((message.payload().to_owned(), message.flags >> 1), expected, "DUP 0, granted {granted}");
+                assert_eq!(
+                    (message.payload().to_owned(), message.flags >> 1),
+                    expected,
+                    "DUP 0, granted {granted}"
+                );
             }
             pair.expect_nothing_else();
         }
@@ -440,10 +480,13 @@ fn retained_messages_are_kept_replaced_and_removed() {
         for _ in 0..2 {
             // Again at the second SUBSCRIBE of the same filter.
             pair.subscribe(&filter, 1);
-            let mut got: Vec<(String, String, u8)> =
-                (0..2).map(|_| pair.take()).map(|m| (m.topic().into(), m.payload().into(), m.flags)).collect();
+            let mut got: Vec<(String, String, u8)> = (0..2)
+                .map(|_| pair.take())
+                .map(|m| (m.topic().into(), m.payload().into(), m.flags))
+                .collect();
             got.sort();
-            let expected = [(topics[0].clone(), "new".into(), 3), (topics[1].clone(), "at most once".into(), 1)];
+            let expected =
+                [(topics[0].clone(), "new".into(), 3), (topics[1].clone(), "at most once".into(), 1)];
             assert_eq!(got, expected);
             pair.expect_nothing_else();
         }
@@ -596,7 +639,8 @@ fn messages_expire() {
 fn a_subscribers_receive_maximum_is_kept() {
     let own = shared();
     let mut pair = Pair::new(&own.gateway, V5, "window");
-    let (mut b, _) = Connect { properties: vec![0x21, 0, 2], ..Connect::new(V5, "window-two") }.open(&own.gateway);
+    let (mut b, _) =
+        Connect { properties: vec![0x21, 0, 2], ..Connect::new(V5, "window-two") }.open(&own.gateway);
     assert_eq!(subscribed(&mut b, V5, &[("window/t", 1)]), [1]);
     for i in 0..10 {
         pair.publish(0, "window/t", &i.to_string());
@@ -659,7 +703,9 @@ fn wills_are_published_when_the_client_does_not_say_goodbye() {
     for version in BOTH {
         let mut pair = Pair::new(&own.gateway, version, "will");
         pair.subscribe("will/#", 1);
-        let will = |topic: &str, qos, retain| Connect::new(version, "will-client").will(topic, b"gone", qos, retain, &[]);
+        let will = |topic: &str, qos, retain| {
+            Connect::new(version, "will-client").will(topic, b"gone", qos, retain, &[])
+        };
         let (cut, _) = will("will/cut", 1, false).open(&own.gateway);
         cut.drop_connection();
         let message = pair.take();
@@ -698,7 +744,8 @@ fn wills_are_published_when_the_client_does_not_say_goodbye() {
     // DISCONNECT 0x04 keeps the will; its properties and their order are kept, Will Delay ends with the session.
     let user = b"\x26\0\x01b\0\x011\x26\0\x01a\0\x012\x26\0\x01b\0\x013";
     let with_delay = [&[0x18, 0, 0, 0, 99][..], user].concat();
-    let (mut client, _) = Connect::new(V5, "will5").will("will5/t", b"x", 1, false, &with_delay).open(&own.gateway);
+    let (mut client, _) =
+        Connect::new(V5, "will5").will("will5/t", b"x", 1, false, &with_delay).open(&own.gateway);
     client.send(&[0xE0, 1, 4]);
     let message = pair.take();
     assert_eq!((message.topic(), &*message.properties), ("will5/t", &user[..]));
@@ -725,9 +772,15 @@ fn keep_alive_is_watched() {
     for version in BOTH {
         let mut pair = Pair::new(&own.gateway, version, "keepalive");
         pair.subscribe("keepalive/#", 1);
-        let quiet = Connect { keep_alive_s: 1, ..Connect::new(version, "keepalive-quiet") }
-            .will("keepalive/will", b"silent", 1, false, &[]);
-        let (mut lively, _) = Connect { keep_alive_s: 1, ..Connect::new(version, "keepalive-lively") }.open(&own.gateway);
+        let quiet = Connect { keep_alive_s: 1, ..Connect::new(version, "keepalive-quiet") }.will(
+            "keepalive/will",
+            b"silent",
+            1,
+            false,
+            &[],
+        );
+        let (mut lively, _) =
+            Connect { keep_alive_s: 1, ..Connect::new(version, "keepalive-lively") }.open(&own.gateway);
         let started = Instant::now();
         let (quiet, _) = quiet.open(&own.gateway);
         let pings = thread::spawn(move || {
@@ -738,12 +791,16 @@ fn keep_alive_is_watched() {
             lively.expect_alive();
         });
         assert_closed(quiet, version, "Keep Alive", &[0x8D]);
-        assert!(started.elapsed() >= Duration::from_millis(1_500), "not before one and a half times Keep Alive");
+        assert!(
+            started.elapsed() >= Duration::from_millis(1_500),
+            "not before one and a half times Keep Alive"
+        );
         assert_eq!(pair.take().payload(), "silent");
         pings.join().expect("a client that sends PINGREQ stays");
     }
     // Keep Alive 0 is none (5.0: no Server Keep Alive is announced by default).
-    let (mut forever, connack) = Connect { keep_alive_s: 0, ..Connect::new(V5, "forever") }.open(&own.gateway);
+    let (mut forever, connack) =
+        Connect { keep_alive_s: 0, ..Connect::new(V5, "forever") }.open(&own.gateway);
     assert!(!connack[5..].windows(1).any(|window| window == [0x13]), "{connack:02x?}");
     forever.expect_alive();
     let own = start(&["mqtt.keep_alive_s_max=30"]);

@@ -102,7 +102,9 @@ impl Subscriptions {
     }
 
     pub(super) fn unsubscribe(&mut self, connection: ConnectionId, filter: &str) -> ReasonCode {
-        let Some(filters) = self.filters.get_mut(&connection) else { return ReasonCode::NO_SUBSCRIPTION_EXISTED };
+        let Some(filters) = self.filters.get_mut(&connection) else {
+            return ReasonCode::NO_SUBSCRIPTION_EXISTED;
+        };
         let Some(at) = filters.iter().position(|held| **held == *filter) else {
             return ReasonCode::NO_SUBSCRIPTION_EXISTED;
         };

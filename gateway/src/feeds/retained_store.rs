@@ -66,9 +66,14 @@ impl RetainedStore {
             .and_then(|properties| properties.message_expiry_interval_s());
         let topic: Arc<str> = topic.into();
         let retained = Retained {
-            publication: Publication { topic: topic.clone(), properties: properties.into(), payload: payload.into() },
+            publication: Publication {
+                topic: topic.clone(),
+                properties: properties.into(),
+                payload: payload.into(),
+            },
             qos: QoS::from_bits(qos).unwrap_or(QoS::AtMostOnce),
-            expires_us: expiry_s.map(|expiry_s| receive_time_us.saturating_add(i64::from(expiry_s) * 1_000_000)),
+            expires_us: expiry_s
+                .map(|expiry_s| receive_time_us.saturating_add(i64::from(expiry_s) * 1_000_000)),
         };
         self.messages.insert(topic, retained);
     }

@@ -2,11 +2,11 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::PoisonError;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use codecs::mqtt::{Properties, PropertyOwner, QoS};
 use codecs::mqtt::topic::filter_matches;
+use codecs::mqtt::{Properties, PropertyOwner, QoS};
 use crossbeam::channel::{Receiver, select};
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
@@ -19,8 +19,8 @@ use crate::clock::Clock;
 use crate::journal::JournalFrame;
 use crate::metrics::Metrics;
 use crate::mqtt::{
-    ConnectionId, Delivery, DeliveryBatch, DeliveryPlace, DeliverySource, FilterRequest, Publication, RouterRequest,
-    ShardMessage,
+    ConnectionId, Delivery, DeliveryBatch, DeliveryPlace, DeliverySource, FilterRequest, Publication,
+    RouterRequest, ShardMessage,
 };
 use crate::observation::{Classification, ObservationFrame};
 use crate::registry::SharedRegistry;
@@ -98,7 +98,12 @@ pub struct RouterStart {
 }
 
 impl Router {
-    pub fn new(start: RouterStart, shards: Box<dyn ShardLink>, shard_count: usize, metrics: Arc<Metrics>) -> Self {
+    pub fn new(
+        start: RouterStart,
+        shards: Box<dyn ShardLink>,
+        shard_count: usize,
+        metrics: Arc<Metrics>,
+    ) -> Self {
         metrics.retained_messages.set(start.retained.len() as i64);
         Self {
             subscriptions: Subscriptions::default(),
@@ -164,7 +169,13 @@ impl Router {
                 let late = row.classified() == Classification::Unresolved;
                 let mut json = String::with_capacity(256);
                 let datastream = registry.datastream(row.datastream);
-                form::write_observation(&mut json, &registry, datastream, &LastValue::of_row(frame, row), late);
+                form::write_observation(
+                    &mut json,
+                    &registry,
+                    datastream,
+                    &LastValue::of_row(frame, row),
+                    late,
+                );
                 if !topics.station.is_empty() {
                     match stations.iter_mut().find(|(held, _)| held.station_topic == topics.station_topic) {
                         Some((_, all)) => {
@@ -195,12 +206,14 @@ impl Router {
                 self.subscribe(connection, &client, packet_id, &filters, now_us);
             }
             RouterRequest::Unsubscribe { connection, packet_id, filters } => {
-                let codes = filters.iter().map(|filter| self.subscriptions.unsubscribe(connection, filter)).collect();
+                let codes =
+                    filters.iter().map(|filter| self.subscriptions.unsubscribe(connection, filter)).collect();
                 // What was not sent yet is not sent any more [MQTT-3.10.4-2].
                 if let Some(backlogs) = self.backlogs.get_mut(&connection) {
                     backlogs.retain(|backlog| !filters.iter().any(|filter| **filter == *backlog.filter));
                 }
-                self.shards.send(connection.shard, ShardMessage::Unsubscribed { connection, packet_id, codes });
+                self.shards
+                    .send(connection.shard, ShardMessage::Unsubscribed { connection, packet_id, codes });
             }
             RouterRequest::Left { connection } => {
                 self.subscriptions.left(connection);
@@ -314,7 +327,9 @@ impl Router {
 
     fn feed_topics(&mut self, registry: &crate::registry::Registry, datastream: u32) -> FeedTopics {
         let feed_matches = &mut self.feed_matches;
-        if feed_matches.version != self.subscriptions.version || feed_matches.held > REMEMBERED_SUBSCRIPTIONS_MAX {
+        if feed_matches.version != self.subscriptions.version
+            || feed_matches.held > REMEMBERED_SUBSCRIPTIONS_MAX
+        {
             *feed_matches = FeedMatches { version: self.subscriptions.version, ..FeedMatches::default() };
         }
         let held = &mut feed_matches.held;
@@ -350,8 +365,13 @@ impl Router {
         retain: bool,
     ) {
         let place = DeliveryPlace::Publication(publications.len() as u32);
-        let outgoing =
-            Outgoing { place, qos: QoS::AtLeastOnce, retain, message_expiry_interval_s: None, publisher: None };
+        let outgoing = Outgoing {
+            place,
+            qos: QoS::AtLeastOnce,
+            retain,
+            message_expiry_interval_s: None,
+            publisher: None,
+        };
         deliver(&mut self.deliveries, matches, &outgoing);
         publications.push(publication(topic, json));
     }

@@ -44,7 +44,11 @@ impl<T> TopicTree<T> {
     pub(super) fn insert(&mut self, filter: &str, entry: T) {
         let (node, rest) = self.make_path(filter);
         let node = &mut self.nodes[node as usize];
-        if rest { node.rest_entries.push(entry) } else { node.entries.push(entry) }
+        if rest {
+            node.rest_entries.push(entry)
+        } else {
+            node.entries.push(entry)
+        }
         self.entries += 1;
     }
 
@@ -153,7 +157,10 @@ impl<T> TopicTree<T> {
 
 impl<T> Node<T> {
     fn leads_nowhere(&self) -> bool {
-        self.levels.is_empty() && self.any_level.is_none() && self.entries.is_empty() && self.rest_entries.is_empty()
+        self.levels.is_empty()
+            && self.any_level.is_none()
+            && self.entries.is_empty()
+            && self.rest_entries.is_empty()
     }
 }
 

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use codecs::mqtt::{
-    Connect, PropertiesBuffer, Property, PropertyOwner, ProtocolVersion, QoS, ReasonCode, Will as ConnectWill,
-    encode_connack,
+    Connect, PropertiesBuffer, Property, PropertyOwner, ProtocolVersion, QoS, ReasonCode,
+    Will as ConnectWill, encode_connack,
 };
 
 use super::limits::{MqttLimits, SEND_WINDOW_MAX, SEND_WINDOW_V3};
@@ -18,7 +18,11 @@ pub struct Refusal {
 }
 
 /// The id of the session that a CONNECT asks for: the client's own, or one made here where it left it empty.
-pub fn client_id(connect: &Connect<'_>, limits: &MqttLimits, made: impl FnOnce() -> String) -> Result<Arc<str>, Refusal> {
+pub fn client_id(
+    connect: &Connect<'_>,
+    limits: &MqttLimits,
+    made: impl FnOnce() -> String,
+) -> Result<Arc<str>, Refusal> {
     let refuse = |sentence| Err(Refusal { reason: ReasonCode::CLIENT_IDENTIFIER_NOT_VALID, sentence });
     if connect.client_id.is_empty() {
         if connect.version == ProtocolVersion::V3_1_1 && !connect.clean_start {
@@ -33,7 +37,11 @@ pub fn client_id(connect: &Connect<'_>, limits: &MqttLimits, made: impl FnOnce()
 }
 
 /// What the session will be like. Credentials are not looked at: this build listens on loopback only.
-pub fn accept(connect: &Connect<'_>, client: Arc<str>, limits: &MqttLimits) -> Result<SessionParameters, Refusal> {
+pub fn accept(
+    connect: &Connect<'_>,
+    client: Arc<str>,
+    limits: &MqttLimits,
+) -> Result<SessionParameters, Refusal> {
     if connect.properties.authentication_method().is_some() {
         return Err(Refusal {
             reason: ReasonCode::BAD_AUTHENTICATION_METHOD,
@@ -52,7 +60,9 @@ pub fn accept(connect: &Connect<'_>, client: Arc<str>, limits: &MqttLimits) -> R
         keep_alive_s,
         send_window: match connect.version {
             ProtocolVersion::V3_1_1 => SEND_WINDOW_V3,
-            ProtocolVersion::V5 => connect.properties.receive_maximum().unwrap_or(u16::MAX).min(SEND_WINDOW_MAX),
+            ProtocolVersion::V5 => {
+                connect.properties.receive_maximum().unwrap_or(u16::MAX).min(SEND_WINDOW_MAX)
+            }
         },
         packet_bytes_max: connect
             .properties
@@ -63,9 +73,16 @@ pub fn accept(connect: &Connect<'_>, client: Arc<str>, limits: &MqttLimits) -> R
     })
 }
 
-fn accept_will(will: &ConnectWill<'_>, version: ProtocolVersion, limits: &MqttLimits) -> Result<Will, Refusal> {
+fn accept_will(
+    will: &ConnectWill<'_>,
+    version: ProtocolVersion,
+    limits: &MqttLimits,
+) -> Result<Will, Refusal> {
     if version == ProtocolVersion::V5 && will.qos == QoS::ExactlyOnce {
-        return Err(Refusal { reason: ReasonCode::QOS_NOT_SUPPORTED, sentence: "Maximum QoS is 1, also for the will" });
+        return Err(Refusal {
+            reason: ReasonCode::QOS_NOT_SUPPORTED,
+            sentence: "Maximum QoS is 1, also for the will",
+        });
     }
     if is_reserved_topic(will.topic) {
         return Err(Refusal {
@@ -97,7 +114,12 @@ fn accept_will(will: &ConnectWill<'_>, version: ProtocolVersion, limits: &MqttLi
 }
 
 /// CONNACK for an accepted session. Session Present is 0: sessions end with their connection.
-pub fn write_connack(connect: &Connect<'_>, parameters: &SessionParameters, limits: &MqttLimits, out: &mut Vec<u8>) {
+pub fn write_connack(
+    connect: &Connect<'_>,
+    parameters: &SessionParameters,
+    limits: &MqttLimits,
+    out: &mut Vec<u8>,
+) {
     let mut properties = PropertiesBuffer::new(PropertyOwner::ConnAck);
     if parameters.version == ProtocolVersion::V5 {
         let packet_bytes_max = u32::try_from(limits.packet_bytes_max).unwrap_or(u32::MAX);

@@ -31,10 +31,14 @@ pub(super) struct Connection {
 
 pub(super) enum State {
     /// Waits for CONNECT until the deadline.
-    Connecting { deadline_us: u64 },
+    Connecting {
+        deadline_us: u64,
+    },
     Open(Box<Session>),
     /// Everything is said; the last bytes go out and what still comes in is thrown away.
-    Closing { deadline_us: u64 },
+    Closing {
+        deadline_us: u64,
+    },
 }
 
 /// What a read brought.

@@ -18,11 +18,24 @@ pub struct ConnectionId {
 /// Shard to router.
 #[derive(Debug)]
 pub enum RouterRequest {
-    Left { connection: ConnectionId },
+    Left {
+        connection: ConnectionId,
+    },
     /// The connection has taken what a batch with [`DeliveryBatch::more`] brought.
-    More { connection: ConnectionId },
-    Subscribe { connection: ConnectionId, client: Arc<str>, packet_id: u16, filters: Vec<FilterRequest> },
-    Unsubscribe { connection: ConnectionId, packet_id: u16, filters: Vec<String> },
+    More {
+        connection: ConnectionId,
+    },
+    Subscribe {
+        connection: ConnectionId,
+        client: Arc<str>,
+        packet_id: u16,
+        filters: Vec<FilterRequest>,
+    },
+    Unsubscribe {
+        connection: ConnectionId,
+        packet_id: u16,
+        filters: Vec<String>,
+    },
 }
 
 /// One filter of a SUBSCRIBE.
@@ -38,10 +51,21 @@ pub struct FilterRequest {
 /// To a shard.
 pub enum ShardMessage {
     /// A connection whose CONNECT another shard has read; `bytes` starts with it.
-    Adopt { socket: Box<dyn Socket>, bytes: Vec<u8> },
+    Adopt {
+        socket: Box<dyn Socket>,
+        bytes: Vec<u8>,
+    },
     Deliver(DeliveryBatch),
-    Subscribed { connection: ConnectionId, packet_id: u16, codes: Vec<ReasonCode> },
-    Unsubscribed { connection: ConnectionId, packet_id: u16, codes: Vec<ReasonCode> },
+    Subscribed {
+        connection: ConnectionId,
+        packet_id: u16,
+        codes: Vec<ReasonCode>,
+    },
+    Unsubscribed {
+        connection: ConnectionId,
+        packet_id: u16,
+        codes: Vec<ReasonCode>,
+    },
 }
 
 impl std::fmt::Debug for ShardMessage {

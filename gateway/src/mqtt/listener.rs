@@ -116,7 +116,13 @@ impl ShardThread {
         let mut requests = Vec::new();
         loop {
             let now_us = self.clock.monotonic_us();
-            let wait_us = if self.shard.has_work() { 0 } else if !requests.is_empty() { 1_000 } else { next_tick_us.saturating_sub(now_us) };
+            let wait_us = if self.shard.has_work() {
+                0
+            } else if !requests.is_empty() {
+                1_000
+            } else {
+                next_tick_us.saturating_sub(now_us)
+            };
             if let Err(error) = self.shard_loop.poll.poll(&mut events, Some(Duration::from_micros(wait_us)))
                 && error.kind() != io::ErrorKind::Interrupted
             {
@@ -189,8 +195,11 @@ impl ShardThread {
     fn register(&mut self, slot: u32) {
         let token = Token(slot as usize + FIRST_SLOT);
         if let Some(stream) = self.shard.socket(slot).and_then(|socket| socket.tcp_stream())
-            && let Err(error) =
-                self.shard_loop.poll.registry().register(stream, token, Interest::READABLE | Interest::WRITABLE)
+            && let Err(error) = self.shard_loop.poll.registry().register(
+                stream,
+                token,
+                Interest::READABLE | Interest::WRITABLE,
+            )
         {
             tracing::warn!(%error, "a connection could not be watched");
         }

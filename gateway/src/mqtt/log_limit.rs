@@ -52,6 +52,9 @@ mod tests {
             limit.admits(peer, Some(&format!("c{i}")), PERIOD_US);
         }
         assert!(limit.seen.len() <= REMEMBERED_MAX);
-        assert!(limit.admits(peer, Some("later"), 3 * PERIOD_US), "a flood silences others for one period only");
+        assert!(
+            limit.admits(peer, Some("later"), 3 * PERIOD_US),
+            "a flood silences others for one period only"
+        );
     }
 }

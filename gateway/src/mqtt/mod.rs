@@ -23,8 +23,8 @@ pub mod shard;
 mod socket;
 
 pub use delivery::{
-    ConnectionId, Delivery, DeliveryBatch, DeliveryPlace, DeliverySource, FilterRequest, Publication, RouterRequest,
-    ShardMessage,
+    ConnectionId, Delivery, DeliveryBatch, DeliveryPlace, DeliverySource, FilterRequest, Publication,
+    RouterRequest, ShardMessage,
 };
 pub use limits::MqttLimits;
 pub use shard::{Readiness, Shard};

@@ -66,7 +66,12 @@ impl Outgoing {
         self.waiting.shrink_to_fit();
     }
 
-    pub(super) fn deliver(&mut self, publish: &Publish<'_>, delivery: &Delivery, queue: DeliveryQueue<'_>) -> Sent {
+    pub(super) fn deliver(
+        &mut self,
+        publish: &Publish<'_>,
+        delivery: &Delivery,
+        queue: DeliveryQueue<'_>,
+    ) -> Sent {
         let DeliveryQueue { out, queue_bytes_max, now_us } = queue;
         let queued_bytes = out.len() + self.waiting_bytes;
         if publish.qos == QoS::AtMostOnce && queued_bytes > queue_bytes_max / 2 {
@@ -142,7 +147,11 @@ impl Outgoing {
         // The topic follows the fixed header (first byte and the length's one to four bytes), the identifier the topic.
         let length_bytes = variable_byte_integer_len(&packet[1..]);
         self.waiting_bytes += packet.len();
-        self.waiting.push_back(Waiting { packet, packet_id_offset: 1 + length_bytes + 2 + topic_len, expires_us });
+        self.waiting.push_back(Waiting {
+            packet,
+            packet_id_offset: 1 + length_bytes + 2 + topic_len,
+            expires_us,
+        });
     }
 
     /// The window is far smaller than the number of identifiers, so one is free.
@@ -191,7 +200,13 @@ mod tests {
             Self { outgoing: Outgoing::new(version, window, packet_bytes_max), out: Vec::new(), version }
         }
 
-        fn deliver(&mut self, qos: QoS, payload: &[u8], expiry_s: Option<u32>, queue_bytes_max: usize) -> Sent {
+        fn deliver(
+            &mut self,
+            qos: QoS,
+            payload: &[u8],
+            expiry_s: Option<u32>,
+            queue_bytes_max: usize,
+        ) -> Sent {
             let delivery = Delivery {
                 connection: ConnectionId { shard: 0, slot: 0, generation: 0 },
                 place: DeliveryPlace::Publication(0),
@@ -218,7 +233,9 @@ mod tests {
             let mut rest = &self.out[..];
             let mut all = Vec::new();
             while let Some(len) = codecs::mqtt::frame_len(rest, 1 << 20).expect("whole packets") {
-                let Ok(Packet::Publish(publish)) = decode(&rest[..len], self.version) else { panic!("a PUBLISH") };
+                let Ok(Packet::Publish(publish)) = decode(&rest[..len], self.version) else {
+                    panic!("a PUBLISH")
+                };
                 let id = publish.packet_id.map_or(0, PacketId::get);
                 all.push((id, publish.payload.to_vec(), publish.properties.message_expiry_interval_s()));
                 rest = &rest[len..];
@@ -237,7 +254,8 @@ mod tests {
     fn what_waits_leaves_in_order_with_its_own_identifier() {
         for version in [ProtocolVersion::V3_1_1, ProtocolVersion::V5] {
             let mut subscriber = Subscriber::new(version, 2, 1 << 20);
-            let payloads: Vec<Vec<u8>> = [1, 50, 127, 128, 5_000, 20_000].iter().map(|len| vec![7; *len]).collect();
+            let payloads: Vec<Vec<u8>> =
+                [1, 50, 127, 128, 5_000, 20_000].iter().map(|len| vec![7; *len]).collect();
             for payload in &payloads {
                 assert_eq!(subscriber.deliver(QoS::AtLeastOnce, payload, None, 1 << 20), Sent::Taken);
             }
@@ -274,7 +292,11 @@ mod tests {
     #[test]
     fn queue_and_packet_size_are_bounded() {
         let mut subscriber = Subscriber::new(ProtocolVersion::V5, 1, 100);
-        assert_eq!(subscriber.deliver(QoS::AtLeastOnce, &[0; 100], None, 1_000), Sent::Dropped, "above Maximum Packet Size");
+        assert_eq!(
+            subscriber.deliver(QoS::AtLeastOnce, &[0; 100], None, 1_000),
+            Sent::Dropped,
+            "above Maximum Packet Size"
+        );
         assert!(subscriber.out.is_empty() && subscriber.outgoing.open.is_empty());
         let mut taken = 0;
         while subscriber.deliver(QoS::AtLeastOnce, &[0; 50], None, 1_000) == Sent::Taken {

@@ -12,9 +12,9 @@ use std::sync::Arc;
 
 use codecs::mqtt::topic::SharedFilter;
 use codecs::mqtt::{
-    Ack, Disconnect, Packet, PacketId, Properties, ProtocolVersion, Publish, QoS, ReasonCode, Subscribe, Unsubscribe,
-    encode_disconnect, encode_pingresp, encode_puback, encode_pubcomp, encode_pubrec, encode_pubrel, encode_suback,
-    encode_unsuback,
+    Ack, Disconnect, Packet, PacketId, Properties, ProtocolVersion, Publish, QoS, ReasonCode, Subscribe,
+    Unsubscribe, encode_disconnect, encode_pingresp, encode_puback, encode_pubcomp, encode_pubrec,
+    encode_pubrel, encode_suback, encode_unsuback,
 };
 use hashbrown::HashMap;
 
@@ -204,7 +204,8 @@ impl Session {
             Packet::PingReq => encode_pingresp(out),
             Packet::Disconnect(disconnect) => return self.handle_disconnect(disconnect),
             Packet::Connect(_) => {
-                return Err(self.protocol_error(["MQTT-3.1.0-2", "MQTT-3.1.0-2"], "a second CONNECT on one connection"));
+                return Err(self
+                    .protocol_error(["MQTT-3.1.0-2", "MQTT-3.1.0-2"], "a second CONNECT on one connection"));
             }
             Packet::Auth(_) => {
                 return Err(self.protocol_error(
@@ -255,7 +256,13 @@ impl Session {
         self.router_requests_open -= 1;
         if let Some(packet_id) = PacketId::new(packet_id) {
             let start = out.len();
-            let _ = encode_unsuback(out, self.parameters.version, packet_id, codes.iter().copied(), Properties::EMPTY);
+            let _ = encode_unsuback(
+                out,
+                self.parameters.version,
+                packet_id,
+                codes.iter().copied(),
+                Properties::EMPTY,
+            );
             self.drop_if_too_large(start, out);
         }
     }
@@ -284,7 +291,9 @@ impl Session {
                 return Err(Close::new(
                     ReasonCode::QUOTA_EXCEEDED,
                     "",
-                    format!("the subscriber is too slow: {queue_bytes_max} bytes wait for it (mqtt.session_queue_bytes_max)"),
+                    format!(
+                        "the subscriber is too slow: {queue_bytes_max} bytes wait for it (mqtt.session_queue_bytes_max)"
+                    ),
                 ));
             }
         }
@@ -309,7 +318,12 @@ impl Session {
             if let Some(packet_id) = publish.packet_id {
                 // Behind the acks that wait already.
                 let batch_no = self.acks.back().map_or(0, |ack| ack.batch_no);
-                self.acks.push_back(PendingAck { batch_no, packet_id, kind: AckKind::PubAck, reason: refusal });
+                self.acks.push_back(PendingAck {
+                    batch_no,
+                    packet_id,
+                    kind: AckKind::PubAck,
+                    reason: refusal,
+                });
             }
             return Ok(Flow::Next);
         }
@@ -370,7 +384,11 @@ impl Session {
         }
         if !publish.properties.is_empty() {
             if publish.properties.topic_alias().is_some() {
-                return Err(Close::new(ReasonCode::TOPIC_ALIAS_INVALID, "MQTT-3.2.2-18", "Topic Alias Maximum is 0"));
+                return Err(Close::new(
+                    ReasonCode::TOPIC_ALIAS_INVALID,
+                    "MQTT-3.2.2-18",
+                    "Topic Alias Maximum is 0",
+                ));
             }
             if publish.properties.subscription_identifier().is_some() {
                 return Err(Close::new(
@@ -435,7 +453,11 @@ impl Session {
         Ok(())
     }
 
-    fn handle_subscribe(&mut self, subscribe: &Subscribe<'_>, context: &mut Context<'_>) -> Result<(), Close> {
+    fn handle_subscribe(
+        &mut self,
+        subscribe: &Subscribe<'_>,
+        context: &mut Context<'_>,
+    ) -> Result<(), Close> {
         self.open_router_request()?;
         let mut filters = Vec::new();
         for subscription in subscribe.subscriptions() {
@@ -464,7 +486,11 @@ impl Session {
         Ok(())
     }
 
-    fn handle_unsubscribe(&mut self, unsubscribe: &Unsubscribe<'_>, context: &mut Context<'_>) -> Result<(), Close> {
+    fn handle_unsubscribe(
+        &mut self,
+        unsubscribe: &Unsubscribe<'_>,
+        context: &mut Context<'_>,
+    ) -> Result<(), Close> {
         self.open_router_request()?;
         context.requests.push(RouterRequest::Unsubscribe {
             connection: self.connection,

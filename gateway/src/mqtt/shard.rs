@@ -97,7 +97,10 @@ pub struct Shard {
 
 impl std::fmt::Debug for Shard {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Shard").field("index", &self.index).field("slots", &self.slots.len()).finish_non_exhaustive()
+        f.debug_struct("Shard")
+            .field("index", &self.index)
+            .field("slots", &self.slots.len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -269,7 +272,8 @@ impl Shard {
     }
 
     fn current(&self, id: ConnectionId) -> bool {
-        self.generations.get(id.slot as usize) == Some(&id.generation) && self.slots[id.slot as usize].is_some()
+        self.generations.get(id.slot as usize) == Some(&id.generation)
+            && self.slots[id.slot as usize].is_some()
     }
 
     fn mark_ready(&mut self, slot: u32) {
@@ -381,7 +385,9 @@ impl Shard {
             Some(Connection { state: State::Open(_), .. }) => {
                 self.end(slot, Some(&Close::new(ReasonCode::QUOTA_EXCEEDED, "", sentence)), now_us);
             }
-            Some(Connection { state: State::Connecting { .. }, .. }) => self.refuse(slot, now_us, None, sentence),
+            Some(Connection { state: State::Connecting { .. }, .. }) => {
+                self.refuse(slot, now_us, None, sentence)
+            }
             _ => {}
         }
     }
@@ -472,7 +478,8 @@ impl Shard {
                     if self.slots[slot as usize].as_ref().is_some_and(|connection| {
                         connection.out.len() > self.shared.limits.session_queue_bytes_max
                     }) {
-                        let sentence = "it sends requests and does not read the answers (mqtt.session_queue_bytes_max)";
+                        let sentence =
+                            "it sends requests and does not read the answers (mqtt.session_queue_bytes_max)";
                         let close = Close::new(ReasonCode::QUOTA_EXCEEDED, "", sentence);
                         self.end(slot, Some(&close), now_us);
                         return FrameOutcome::Over;
@@ -520,7 +527,8 @@ impl Shard {
         };
         let made = || loop {
             self.made_client_ids += 1;
-            let client = format!("auto-{:x}-{}-{}", self.shared.client_id_seed, self.index, self.made_client_ids);
+            let client =
+                format!("auto-{:x}-{}-{}", self.shared.client_id_seed, self.index, self.made_client_ids);
             // One that this shard owns, so that the client finds its session under it when it connects again.
             if owner_of(&self.client_hasher, self.shard_count, &client) == self.index {
                 return client;
@@ -593,7 +601,8 @@ impl Shard {
         if self.connection(slot).is_some_and(|connection| connection.session().is_none()) {
             return self.refuse(slot, now_us, None, &error.to_string());
         }
-        let close = Close { reason: error.reason_code(), statement: error.statement(), sentence: error.to_string() };
+        let close =
+            Close { reason: error.reason_code(), statement: error.statement(), sentence: error.to_string() };
         self.end(slot, Some(&close), now_us);
     }
 
@@ -724,7 +733,8 @@ impl Shard {
             }
             State::Closing { deadline_us } if *deadline_us <= now_us => self.drop_connection(slot),
             State::Open(session)
-                if !connection.stalled && session.silence_max_us().is_some_and(|most_us| silent_us > most_us) =>
+                if !connection.stalled
+                    && session.silence_max_us().is_some_and(|most_us| silent_us > most_us) =>
             {
                 let statement = match session.version() {
                     ProtocolVersion::V3_1_1 => "MQTT-3.1.2-24",

@@ -7,7 +7,9 @@ use super::Shard;
 
 impl Shard {
     pub(super) fn ack_batch(&mut self, slot: u32) -> bool {
-        self.connection(slot).and_then(Connection::session).is_some_and(|session| session.oldest_pending_batch().is_some())
+        self.connection(slot)
+            .and_then(Connection::session)
+            .is_some_and(|session| session.oldest_pending_batch().is_some())
     }
 
     /// After packets were handled: a connection whose first ack began to wait gets its place in the list.
@@ -16,7 +18,10 @@ impl Shard {
             return;
         }
         let id = self.connection_id(slot);
-        let Some(batch) = self.connection(slot).and_then(Connection::session).and_then(|session| session.oldest_pending_batch())
+        let Some(batch) = self
+            .connection(slot)
+            .and_then(Connection::session)
+            .and_then(|session| session.oldest_pending_batch())
         else {
             return;
         };
@@ -98,7 +103,9 @@ impl Shard {
         // Connections that end meanwhile are marked anew: for the next step.
         let mut dirty = std::mem::replace(&mut self.dirty, std::mem::take(&mut self.dirty_now));
         for slot in dirty.drain(..) {
-            let Some(connection) = self.slots.get_mut(slot as usize).and_then(Option::as_mut) else { continue };
+            let Some(connection) = self.slots.get_mut(slot as usize).and_then(Option::as_mut) else {
+                continue;
+            };
             connection.dirty = false;
             if !connection.flush() {
                 // The peer is gone; with a session that is an end without DISCONNECT.
@@ -111,7 +118,9 @@ impl Shard {
             if matches!(connection.state, State::Closing { .. }) && connection.out.is_empty() {
                 connection.socket().shutdown_write();
             }
-            if connection.wants_more && connection.queued_bytes() <= self.shared.limits.session_queue_bytes_max / 4 {
+            if connection.wants_more
+                && connection.queued_bytes() <= self.shared.limits.session_queue_bytes_max / 4
+            {
                 connection.wants_more = false;
                 self.output.requests.push(RouterRequest::More { connection: self.connection_id(slot) });
             }

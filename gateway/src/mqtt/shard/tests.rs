@@ -104,7 +104,8 @@ impl Bench {
     }
 
     fn of_shards(limits: MqttLimits, shard_count: usize) -> Self {
-        let lanes = Lanes::new(LanesConfig { shards: shard_count, buffer_bytes: 64 << 10, buffers_per_shard: 2 });
+        let lanes =
+            Lanes::new(LanesConfig { shards: shard_count, buffer_bytes: 64 << 10, buffers_per_shard: 2 });
         let metrics = Arc::new(Metrics::default());
         let shared = Arc::new(ShardShared {
             limits,
@@ -133,7 +134,8 @@ impl Bench {
     }
 
     fn read(&mut self, slot: u32) {
-        self.shard.step(self.now_us, &[Readiness { slot, readable: true, writable: false, read_closed: false }]);
+        self.shard
+            .step(self.now_us, &[Readiness { slot, readable: true, writable: false, read_closed: false }]);
     }
 
     fn step(&mut self) {
@@ -295,7 +297,9 @@ fn the_rest_of_the_retained_messages_is_asked_for_when_there_is_room() {
     bench.deliver(id, &[0; 30_000], 10, true);
     assert!(bench.requests().is_empty());
     peer.wire().window = usize::MAX;
-    bench.shard.step(bench.now_us, &[Readiness { slot, readable: false, writable: true, read_closed: false }]);
+    bench
+        .shard
+        .step(bench.now_us, &[Readiness { slot, readable: false, writable: true, read_closed: false }]);
     assert!(matches!(bench.requests()[..], [RouterRequest::More { connection }] if connection == id));
     bench.step();
     assert!(bench.requests().is_empty(), "once");
@@ -413,7 +417,8 @@ fn a_connection_moves_with_its_bytes_to_the_shard_that_owns_its_client() {
     peer.send(&connect_bytes("", 2, b""));
     bench.read(slot);
     assert_eq!(peer.take(), [0x20, 2, 0, 0]);
-    let made = bench.shard.by_client.keys().find(|client| client.starts_with("auto-")).expect("a made id").clone();
+    let made =
+        bench.shard.by_client.keys().find(|client| client.starts_with("auto-")).expect("a made id").clone();
     assert_eq!(owner_of(&bench.shard.client_hasher, 4, &made), 0);
 }
 
@@ -431,7 +436,11 @@ fn a_stopping_shard_reads_no_more_and_publishes_wills() {
     bench.durable();
     assert!(bench.shard.is_quiet());
     bench.shard.shut_down(bench.now_us);
-    assert_eq!(peer.take(), [0x20, 2, 0, 0, 0x40, 2, 0, 1], "the second PUBLISH was not taken, so not acknowledged");
+    assert_eq!(
+        peer.take(),
+        [0x20, 2, 0, 0, 0x40, 2, 0, 1],
+        "the second PUBLISH was not taken, so not acknowledged"
+    );
     assert!(peer.wire().write_closed);
     assert_eq!(bench.metrics.mqtt_messages_received.get(), 2, "one PUBLISH and the will");
     assert!(bench.lanes.waiting_for_writer(), "the will was handed over");
