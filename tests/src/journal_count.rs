@@ -108,6 +108,19 @@ impl JournalCount {
     }
 }
 
+/// Where the valid frames of a segment of either log lie: offset and length, in order.
+pub fn frame_places(segment: &Path) -> Vec<(usize, usize)> {
+    let bytes = fs::read(segment).expect("a segment can be read");
+    let (log_id, epoch) = (&bytes[16..32], u64_at(&bytes, 40));
+    let mut places = Vec::new();
+    let mut at = BLOCK;
+    while let Some(frame) = frame_at(&bytes, at, log_id, epoch) {
+        places.push((at, frame.len()));
+        at += frame.len();
+    }
+    places
+}
+
 /// The messages of a journal in order; several segments may hold the same frame (docs/format/log.md, "Recovery").
 fn read_journal(dir: &Path) -> BTreeMap<u64, JournalMessage> {
     let mut messages = BTreeMap::new();

@@ -1,5 +1,6 @@
 //! `firmware-sim` as a process: load that goes on over kills of the gateway, and `verify`.
 
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -18,12 +19,15 @@ pub struct Simulator {
 impl Simulator {
     /// Starts `firmware-sim` with these arguments and a truth ledger at `truth`.
     pub fn start(truth: &Path, args: &[&str]) -> Self {
+        // What it says of itself is told where it fails.
+        let stderr = File::create(stderr_path(truth)).expect("the truth ledger's directory is writable");
         let child = Command::new(binary("firmware-sim"))
             .args(args)
             .arg("--ledger")
             .arg(truth)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
+            .stderr(stderr)
             .spawn()
             .expect("firmware-sim can be run");
         Self { child, truth: truth.to_owned() }
@@ -51,8 +55,13 @@ impl Simulator {
     fn wait(&mut self) {
         let status =
             wait_until("firmware-sim to end", || self.child.try_wait().expect("the child can be waited for"));
-        assert!(status.success(), "firmware-sim: {status}");
+        let stderr = fs::read_to_string(stderr_path(&self.truth)).unwrap_or_default();
+        assert!(status.success(), "firmware-sim: {status}\n{stderr}");
     }
+}
+
+fn stderr_path(truth: &Path) -> PathBuf {
+    truth.with_extension("stderr")
 }
 
 impl Drop for Simulator {

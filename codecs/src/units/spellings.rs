@@ -1,7 +1,7 @@
 //! How senders write units: UCUM, SenML, UN/CEFACT, QUDT, loggers' displays. After folding to ASCII (see the parent).
 
 /// Spelling → canonical code, sorted by bytes. Every canonical code is among the spellings.
-pub(super) static SPELLINGS: [(&str, &str); 334] = [
+pub(super) static SPELLINGS: [(&str, &str); 335] = [
     ("%", "%"),
     ("%EL", "%"),
     ("%RH", "%"),
@@ -103,6 +103,7 @@ pub(super) static SPELLINGS: [(&str, &str); 334] = [
     ("SEC", "s"),
     ("TCU", "{Pt-Co}"),
     ("Torr", "mm[Hg]"),
+    ("UG/M3", "ug/m3"),
     ("US/cm", "uS/cm"),
     ("V", "V"),
     ("VLT", "V"),

@@ -46,6 +46,8 @@ pub enum EngineError {
     JournalBehind { journal: u64, observed: u64 },
     #[error("{0}")]
     Observation(#[from] ParseError),
+    #[error("the observation log ends at frame {ends_at}, but the catalogue reflects frames up to {reflected}: part of the observation log is missing")]
+    ObservationsBehind { ends_at: u64, reflected: u64 },
     #[error("the observation log begins at record {first}, but record {needed} is needed to go on from the catalogue's checkpoint")]
     ObservationsMissing { first: u64, needed: u64 },
     #[error("{0}")]
@@ -63,9 +65,11 @@ impl EngineError {
                 }
                 _ => Exit::Journal,
             },
-            Self::JournalBehind { .. } | Self::Observation(_) | Self::ObservationsMissing { .. } | Self::Thread(_) => {
-                Exit::Journal
-            }
+            Self::JournalBehind { .. }
+            | Self::Observation(_)
+            | Self::ObservationsBehind { .. }
+            | Self::ObservationsMissing { .. }
+            | Self::Thread(_) => Exit::Journal,
             Self::Catalogue(_) | Self::Io { .. } | Self::Keeper(_) | Self::Locked { .. } | Self::Store(_) => {
                 Exit::Environment
             }

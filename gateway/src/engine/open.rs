@@ -189,12 +189,12 @@ impl Opened {
         );
         let journal_config = log_config(config, LogKind::Journal, config.journal.frame_bytes_max)?;
         let (recovered, journal) = recover(disk.clone(), JOURNAL_DIR, journal_config)?;
-        if recovered.torn_tail {
-            tracing::info!("the journal ended in an unfinished frame, which was never acknowledged; it is gone");
-        }
         let durable_messages = journal.next_message_no() - 1;
         if durable_messages + 1 < next_message_no {
             return Err(EngineError::JournalBehind { journal: durable_messages, observed: next_message_no - 1 });
+        }
+        if recovered.torn_tail {
+            tracing::info!("the journal ended in an unfinished frame, which was never acknowledged; it is gone");
         }
         lanes.positions.durable_messages.store(durable_messages, Ordering::Release);
         lanes.positions.processed_messages.store(next_message_no - 1, Ordering::Release);
@@ -387,6 +387,12 @@ fn open_observations(
 ) -> Result<(LogWriter, LogReader), EngineError> {
     let log_config = log_config(config, LogKind::Observations, OBSERVATION_FRAME_BYTES_MAX)?;
     let (recovered, writer) = recover(disk.clone(), OBSERVATIONS_DIR, log_config)?;
+    // Frames that the catalogue reflects are not folded again, so their numbers must not be given to others.
+    let ends_at = recovered.last.map_or(0, |last| last.frame_no);
+    let reflected = snapshot.checkpoint.observation_frame_no;
+    if ends_at < reflected {
+        return Err(EngineError::ObservationsBehind { ends_at, reflected });
+    }
     let needed = KeeperCursor::of_checkpoint(&snapshot.checkpoint).map_or(1, |cursor| cursor.refold_from_record_no);
     if recovered.last.is_some() && needed < recovered.first_available_record_no {
         return Err(EngineError::ObservationsMissing { first: recovered.first_available_record_no, needed });
