@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crossbeam::channel::{Receiver, RecvTimeoutError, Sender};
+use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, TrySendError};
 use foldhash::fast::RandomState;
 use hashbrown::HashSet;
 use serde::{Deserialize, Serialize};
@@ -26,9 +26,11 @@ use crate::disk::{Ballast, Disk};
 use crate::feeds::LastValue;
 use crate::health::{Health, Trouble};
 use crate::metrics::Metrics;
-use crate::observation::{Classification, Definition, ObservationFrame, ResultKind, RetainedChange, Row};
+use crate::observation::{
+    Classification, Definition, ObservationFrame, Outcome, ResultKind, RetainedChange, Row,
+};
 use crate::pipeline::resend::ResendWindow;
-use crate::pipeline::stage::StoreMessage;
+use crate::pipeline::KeeperProgress;
 use crate::registry::SharedRegistry;
 use crate::sinks::Quarantine;
 use crate::store::{Flush, Store, StoreCursor, StoreError};
@@ -45,6 +47,8 @@ pub fn lock<T>(shared: &Shared<T>) -> MutexGuard<'_, T> {
 pub enum KeeperError {
     #[error(transparent)]
     Catalogue(#[from] CatalogueError),
+    #[error("the catalogue's checkpoint holds a store cursor that this build cannot read ({text}); use the build that wrote it")]
+    Cursor { text: String },
     #[error("{0}")]
     Store(#[from] StoreError),
 }
@@ -54,13 +58,14 @@ impl KeeperError {
     pub fn is_backpressure(&self) -> bool {
         match self {
             Self::Catalogue(error) => error.is_backpressure(),
+            Self::Cursor { .. } => false,
             Self::Store(error) => error.is_no_space(),
         }
     }
 }
 
 /// What the keeper puts into [`Checkpoint::store`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeeperCursor {
     pub store: StoreCursor,
     /// First record of the first frame that a restart has to read.
@@ -68,9 +73,12 @@ pub struct KeeperCursor {
 }
 
 impl KeeperCursor {
-    /// Of a checkpoint; `None` where nothing was committed yet or the text is not ours.
-    pub fn of_checkpoint(checkpoint: &Checkpoint) -> Option<Self> {
-        serde_json::from_str(&checkpoint.store).ok()
+    /// Of a checkpoint; the start of everything where nothing was committed yet.
+    pub fn of_checkpoint(checkpoint: &Checkpoint) -> Result<Self, KeeperError> {
+        if checkpoint.store.is_empty() {
+            return Ok(Self { store: StoreCursor::default(), refold_from_record_no: 1 });
+        }
+        serde_json::from_str(&checkpoint.store).map_err(|_| KeeperError::Cursor { text: checkpoint.store.clone() })
     }
 }
 
@@ -85,6 +93,8 @@ pub struct KeeperParts {
     pub states: Vec<(u32, DatastreamState)>,
     pub resend: ResendWindow,
     pub checkpoint: Checkpoint,
+    /// Where the observation log is read from, see [`KeeperCursor`].
+    pub refold_from_record_no: u64,
     pub commit_interval_ms: u64,
 }
 
@@ -102,6 +112,7 @@ pub struct Keeper {
     resend_changed: bool,
     definitions: Vec<Definition>,
     retained: Vec<RetainedChange>,
+    retained_bytes: usize,
     checkpoint: Checkpoint,
     /// First records of the frames that a restart may have to read, by frame number.
     frames: VecDeque<(u64, u64)>,
@@ -110,7 +121,10 @@ pub struct Keeper {
     /// Receive time of the oldest frame that is not committed.
     uncommitted_since_us: Option<i64>,
     commit_interval_us: i64,
-    to_pipeline: Sender<StoreMessage>,
+    /// Classified, and not yet taken by the pipeline.
+    outcomes: Option<Vec<Outcome>>,
+    to_pipeline: Sender<Vec<Outcome>>,
+    progress: Arc<KeeperProgress>,
 }
 
 impl std::fmt::Debug for Keeper {
@@ -120,9 +134,13 @@ impl std::fmt::Debug for Keeper {
 }
 
 impl Keeper {
-    pub fn new(parts: KeeperParts, catalogue: Box<dyn Catalogue>, to_pipeline: Sender<StoreMessage>) -> Self {
-        let end_record_no =
-            KeeperCursor::of_checkpoint(&parts.checkpoint).map_or(1, |cursor| cursor.refold_from_record_no);
+    pub fn new(
+        parts: KeeperParts,
+        catalogue: Box<dyn Catalogue>,
+        to_pipeline: Sender<Vec<Outcome>>,
+        progress: Arc<KeeperProgress>,
+    ) -> Self {
+        let end_record_no = parts.refold_from_record_no;
         let keeper = Self {
             store: parts.store,
             books: parts.books,
@@ -136,12 +154,15 @@ impl Keeper {
             resend_changed: false,
             definitions: Vec::new(),
             retained: Vec::new(),
+            retained_bytes: 0,
             checkpoint: parts.checkpoint,
             frames: VecDeque::new(),
             end_record_no,
             uncommitted_since_us: None,
             commit_interval_us: parts.commit_interval_ms as i64 * 1_000,
+            outcomes: None,
             to_pipeline,
+            progress,
         };
         {
             let mut states = lock(&keeper.states);
@@ -174,7 +195,10 @@ impl Keeper {
             }
         }
         self.definitions.extend_from_slice(&frame.definitions);
-        self.retained.extend_from_slice(&frame.retained);
+        for change in &frame.retained {
+            self.retained_bytes += change.topic.len() + change.properties.len() + change.payload.len();
+            self.retained.push(change.clone());
+        }
         for mark in &frame.resend_marks {
             self.resend.insert(*mark);
             self.resend_changed = true;
@@ -187,21 +211,34 @@ impl Keeper {
         Ok(())
     }
 
-    /// Classifies and commits what is due. True where the bounds of memory are reached and frames should wait.
-    pub fn step(&mut self, now_us: i64) -> Result<bool, KeeperError> {
+    /// Classifies and commits what is due, and tells the pipeline to hold while the bounds of memory are reached.
+    pub fn step(&mut self, now_us: i64) -> Result<(), KeeperError> {
         let pressure = self.store.pressure();
-        if let Some(outcomes) = self.store.classify_due(now_us, pressure.must_classify)? {
-            // One batch is out at a time, so there is room for it; without a pipeline there is nobody to tell.
-            let _ = self.to_pipeline.send(StoreMessage::Outcomes(outcomes));
-        }
-        self.commit_due(now_us, pressure.must_flush)?;
-        Ok(pressure.must_flush || pressure.must_classify)
+        self.classify(now_us, pressure.must_classify)?;
+        self.commit_due(now_us, pressure.must_flush || self.retained_bytes >= RETAINED_PENDING_BYTES_MAX)?;
+        let pressure = self.store.pressure();
+        self.progress.set_hold(pressure.must_flush || pressure.must_classify);
+        Ok(())
     }
 
     /// Classifies whatever waits; false when nothing does. The outcomes come back as a frame.
     pub fn classify_all(&mut self, now_us: i64) -> Result<bool, KeeperError> {
-        let Some(outcomes) = self.store.classify_due(now_us, true)? else { return Ok(false) };
-        let _ = self.to_pipeline.send(StoreMessage::Outcomes(outcomes));
+        self.classify(now_us, true)
+    }
+
+    /// Memory is what it is until space comes back: nothing further is to be decoded.
+    pub fn hold(&self) {
+        self.progress.set_hold(true);
+    }
+
+    fn classify(&mut self, now_us: i64, force: bool) -> Result<bool, KeeperError> {
+        if self.outcomes.is_none() {
+            self.outcomes = self.store.classify_due(now_us, force)?;
+        }
+        let Some(outcomes) = self.outcomes.take() else { return Ok(false) };
+        if let Err(TrySendError::Full(outcomes)) = self.to_pipeline.try_send(outcomes) {
+            self.outcomes = Some(outcomes);
+        }
         Ok(true)
     }
 
@@ -265,14 +302,14 @@ impl Keeper {
         self.checkpoint = commit.checkpoint;
         self.definitions.clear();
         self.retained.clear();
+        self.retained_bytes = 0;
         self.changed_states.clear();
         self.resend_changed = false;
         self.uncommitted_since_us = None;
         while self.frames.front().is_some_and(|(frame_no, _)| *frame_no < needed_from_frame) {
             self.frames.pop_front();
         }
-        // The next commit tells it again, so a full queue only delays it.
-        let _ = self.to_pipeline.try_send(StoreMessage::Committed { needed_from_record_no: refold_from_record_no });
+        self.progress.set_needed_from(refold_from_record_no);
         Ok(())
     }
 
@@ -359,7 +396,8 @@ impl KeeperBallast {
         Self { disk, ballast, next_restore_us: 0 }
     }
 
-    fn release(&mut self) {
+    fn release(&mut self, now_us: u64) {
+        self.next_restore_us = now_us + RESTORE_PAUSE_US;
         if let Err(error) = self.ballast.release(&*self.disk) {
             tracing::warn!("the ballast file could not be removed: {error}");
         }
@@ -378,8 +416,12 @@ impl KeeperBallast {
 
 /// How long the keeper sleeps at most before it looks what is due.
 const IDLE: Duration = Duration::from_millis(50);
+/// After a flush or commit that found no space.
+const RETRY_PAUSE_US: u64 = 1_000_000;
+/// Changes of retained messages that wait for a commit; more do not wait for its time.
+const RETAINED_PENDING_BYTES_MAX: usize = 16 << 20;
 
-/// The keeper's thread. Ends when `stop` is set and everything in the queue is folded.
+/// The keeper's thread. Ends when the pipeline's end of the queue is gone, or when `stop` is set and the queue is empty.
 pub fn run_keeper(
     keeper: &mut Keeper,
     ballast: &mut KeeperBallast,
@@ -388,31 +430,53 @@ pub fn run_keeper(
     health: &Health,
     stop: &AtomicBool,
 ) -> Result<(), KeeperError> {
-    let mut warned = false;
+    let mut time = FrameTime { frame_us: i64::MIN, applied_us: clock.monotonic_us() };
+    let mut retry_at_us = 0;
+    let mut failing = false;
     loop {
         match frames.recv_timeout(IDLE) {
-            Ok(frame) => keeper.apply(&frame)?,
+            Ok(frame) => {
+                keeper.apply(&frame)?;
+                time = FrameTime { frame_us: frame.info.time_us, applied_us: clock.monotonic_us() };
+            }
             Err(RecvTimeoutError::Timeout) if stop.load(Ordering::Acquire) => return Ok(()),
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return Ok(()),
         }
-        match keeper.step(clock.receive_time_us()) {
-            Ok(_) => {
-                warned = false;
-                ballast.restore(clock.monotonic_us());
-                health.set(Trouble::StoreSpace, false);
+        let now_us = clock.monotonic_us();
+        if now_us < retry_at_us {
+            continue;
+        }
+        match keeper.step(time.now_us(clock)) {
+            Ok(()) => {
+                failing = false;
+                ballast.restore(now_us);
             }
-            // Not fetching further frames is the backpressure: the queue fills, the pipeline waits, the journal's
-            // buffers run out, nobody is acknowledged.
+            // The pipeline holds, its queue fills, the journal's buffers run out, nobody is acknowledged.
             Err(error) if error.is_backpressure() => {
-                if !std::mem::replace(&mut warned, true) {
+                keeper.hold();
+                if !std::mem::replace(&mut failing, true) {
                     tracing::warn!("no flush is possible: {error}");
-                    ballast.release();
+                    ballast.release(now_us);
                 }
-                health.set(Trouble::StoreSpace, true);
-                std::thread::sleep(IDLE);
+                retry_at_us = now_us + RETRY_PAUSE_US;
             }
             Err(error) => return Err(error),
         }
+        health.set(Trouble::StoreSpace, failing);
+    }
+}
+
+/// Ages are measured from frame times, which never go back; a clock that is set back must not make everything young.
+#[derive(Clone, Copy, Debug)]
+struct FrameTime {
+    frame_us: i64,
+    applied_us: u64,
+}
+
+impl FrameTime {
+    fn now_us(self, clock: &dyn Clock) -> i64 {
+        let since_us = clock.monotonic_us().saturating_sub(self.applied_us) as i64;
+        clock.receive_time_us().max(self.frame_us.saturating_add(since_us))
     }
 }

@@ -18,9 +18,9 @@ impl RetainedBudget {
         Self { sizes: HashMap::default(), bytes: 0, messages_max, bytes_max }
     }
 
-    /// May the topic's retained message be set to a payload of this length (0 = removed)? If so it is counted. A message
+    /// May the topic's retained message be set to one of these lengths (payload 0 = removed)? If so it is counted. A message
     /// over the budget is routed like any other, but not kept; what was kept for the topic stays.
-    pub fn admit(&mut self, topic: &[u8], payload_len: usize) -> bool {
+    pub fn admit(&mut self, topic: &[u8], properties_len: usize, payload_len: usize) -> bool {
         let old = self.sizes.get(topic).copied();
         if payload_len == 0 {
             if let Some(old) = old {
@@ -29,7 +29,7 @@ impl RetainedBudget {
             }
             return old.is_some();
         }
-        let size = topic.len() + payload_len;
+        let size = topic.len() + properties_len + payload_len;
         let bytes = self.bytes - old.unwrap_or(0) + size;
         if bytes > self.bytes_max || (old.is_none() && self.sizes.len() >= self.messages_max) {
             return false;
@@ -47,12 +47,12 @@ mod tests {
     #[test]
     fn counts_what_it_admits() {
         let mut budget = RetainedBudget::new(2, 20);
-        assert!(budget.admit(b"a", 5));
-        assert!(budget.admit(b"b", 5));
-        assert!(!budget.admit(b"c", 1), "two at most");
-        assert!(!budget.admit(b"a", 15), "20 bytes at most");
-        assert!(budget.admit(b"a", 0));
-        assert!(!budget.admit(b"a", 0), "nothing to remove");
-        assert!(budget.admit(b"c", 12));
+        assert!(budget.admit(b"a", 0, 5));
+        assert!(budget.admit(b"b", 0, 5));
+        assert!(!budget.admit(b"c", 0, 1), "two at most");
+        assert!(!budget.admit(b"a", 0, 15), "20 bytes at most");
+        assert!(budget.admit(b"a", 0, 0));
+        assert!(!budget.admit(b"a", 0, 0), "nothing to remove");
+        assert!(budget.admit(b"c", 0, 12));
     }
 }

@@ -5,7 +5,7 @@ use crate::feeds::LastValue;
 use crate::pipeline::hot::HotRow;
 use crate::sinks::PENDING_BYTES_MAX;
 
-use super::open::{BUFFERS_PER_SHARD, OBSERVATION_FRAME_BYTES_MAX, OBSERVATION_FRAMES_WAITING_MAX};
+use super::open::{BUFFERS_PER_SHARD, OBSERVATION_FRAMES_WAITING_MAX, observation_frame_bytes_max};
 
 /// One part of the budget.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,12 +42,13 @@ pub(super) fn parts(config: &Config) -> Vec<Part> {
         part("retained messages", "mqtt.retained_bytes_max", config.mqtt.retained_bytes_max as u64),
         part(
             "observation frames",
-            "32 frames of 4 MiB",
-            OBSERVATION_FRAMES_WAITING_MAX as u64 * OBSERVATION_FRAME_BYTES_MAX,
+            "two queues of 16 frames, mqtt.packet_bytes_max",
+            2 * OBSERVATION_FRAMES_WAITING_MAX as u64 * observation_frame_bytes_max(config),
         ),
         part("datastreams", "pipeline.datastreams_max", u64::from(config.pipeline.datastreams_max) * datastream_bytes),
         part("rows not flushed", "store.rows_in_memory_max", config.store.rows_in_memory_max as u64 * ROW_BYTES),
         part("late rows", "store.late_rows_max", config.store.late_rows_max as u64 * LATE_ROW_BYTES),
+        part("texts not flushed", "64 MiB, and as much for late rows", 128 << 20),
         part("quarantine not committed", "64 MiB", PENDING_BYTES_MAX),
     ]
 }

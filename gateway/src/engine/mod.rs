@@ -44,6 +44,8 @@ pub enum EngineError {
     Log(#[from] LogError),
     #[error("the journal ends at message {journal}, but the observation log covers messages up to {observed}: part of the journal is missing")]
     JournalBehind { journal: u64, observed: u64 },
+    #[error("there is no space for the two segments of {log}/ that must stand ready: free some space in the data directory, or raise journal.log_bytes_max")]
+    NoSegments { log: &'static str },
     #[error("{0}")]
     Observation(#[from] ParseError),
     #[error("the observation log ends at frame {ends_at}, but the catalogue reflects frames up to {reflected}: part of the observation log is missing")]
@@ -70,7 +72,12 @@ impl EngineError {
             | Self::ObservationsBehind { .. }
             | Self::ObservationsMissing { .. }
             | Self::Thread(_) => Exit::Journal,
-            Self::Catalogue(_) | Self::Io { .. } | Self::Keeper(_) | Self::Locked { .. } | Self::Store(_) => {
+            Self::Catalogue(_)
+            | Self::Io { .. }
+            | Self::Keeper(_)
+            | Self::Locked { .. }
+            | Self::NoSegments { .. }
+            | Self::Store(_) => {
                 Exit::Environment
             }
         };

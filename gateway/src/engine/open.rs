@@ -26,12 +26,12 @@ use crate::journal::{JournalFrame, Lanes, LanesConfig};
 use crate::keeper::{Keeper, KeeperBallast, KeeperCursor, KeeperParts, Shared};
 use crate::log::{AlignedBuf, LogConfig, LogId, LogKind, LogReader, LogWriter, Position, Prepared, recover};
 use crate::metrics::Metrics;
-use crate::observation::{ObservationFrame, ResultKind, parse_frame};
+use crate::observation::{ObservationFrame, Outcome, ResultKind, parse_frame};
 use crate::pipeline::dictionary::{Dictionary, DictionaryLimits};
 use crate::pipeline::hot::HotRow;
 use crate::pipeline::resend::ResendWindow;
-use crate::pipeline::stage::{PipelineStart, StoreMessage, Wait};
-use crate::pipeline::{MessageDecoder, ObservationConsumer, Pipeline, TimeBounds};
+use crate::pipeline::stage::{Go, PipelineStart};
+use crate::pipeline::{KeeperProgress, MessageDecoder, ObservationConsumer, Pipeline, TimeBounds};
 use crate::registry::{Registry, SharedRegistry};
 use crate::retained::RetainedBudget;
 use crate::sinks::Quarantine;
@@ -47,11 +47,9 @@ const BALLAST_BYTES: u64 = 16 << 20;
 /// Buffers of a shard: being filled, being written, and in flight behind the writer.
 pub(super) const BUFFERS_PER_SHARD: usize = 16;
 /// Observation frames that wait for the keeper, and for the router.
-pub(super) const OBSERVATION_FRAMES_WAITING_MAX: usize = 32;
-/// Messages of the keeper to the pipeline: one batch of outcomes and a few notes about commits.
-const STORE_MESSAGES_WAITING_MAX: usize = 16;
-/// Largest observation frame: what closes a frame (1 MiB) and one message of the largest size behind it.
-pub(super) const OBSERVATION_FRAME_BYTES_MAX: u64 = 4 << 20;
+pub(super) const OBSERVATION_FRAMES_WAITING_MAX: usize = 16;
+/// Batches of outcomes that wait for the pipeline; the store has one out at a time.
+const OUTCOMES_WAITING_MAX: usize = 1;
 const AGENCIES_MAX: u32 = 10_000;
 /// Different statuses and units of the whole gateway.
 const SYMBOLS_MAX: u32 = 65_536;
@@ -84,7 +82,7 @@ pub(super) struct Stages {
     pub(super) pipeline: Pipeline,
     pub(super) keeper: Keeper,
     pub(super) keeper_frames: Receiver<Arc<ObservationFrame>>,
-    pub(super) store_messages: Receiver<StoreMessage>,
+    pub(super) outcomes: Receiver<Vec<Outcome>>,
 }
 
 impl std::fmt::Debug for Opened {
@@ -109,7 +107,7 @@ impl Opened {
 
         let (observations, mut tail) = open_observations(&disk, config, &snapshot)?;
         let mut rebuilt = Rebuilt::new(config, &snapshot);
-        let cursor = KeeperCursor::of_checkpoint(&snapshot.checkpoint).unwrap_or_default();
+        let cursor = KeeperCursor::of_checkpoint(&snapshot.checkpoint)?;
         let store = Store::open(
             disk.clone(),
             store_config(config),
@@ -125,7 +123,8 @@ impl Opened {
             &snapshot.books,
         )));
         let quarantine = Arc::new(Mutex::new(Quarantine::new(config.quarantine.bytes_max, &snapshot.checkpoint)));
-        let (to_pipeline, store_messages) = bounded(STORE_MESSAGES_WAITING_MAX);
+        let progress = Arc::new(KeeperProgress::new(cursor.refold_from_record_no));
+        let (to_pipeline, outcomes) = bounded(OUTCOMES_WAITING_MAX);
         let mut keeper = Keeper::new(
             KeeperParts {
                 store,
@@ -136,10 +135,12 @@ impl Opened {
                 states: snapshot.datastream_states.clone(),
                 resend: resend_of(config, &snapshot),
                 checkpoint: snapshot.checkpoint.clone(),
+                refold_from_record_no: cursor.refold_from_record_no,
                 commit_interval_ms: config.store.flush_interval_ms,
             },
             Box::new(catalogue),
             to_pipeline,
+            progress.clone(),
         );
 
         let mut hot = hot_rows(&registry, &snapshot.datastream_states);
@@ -185,7 +186,8 @@ impl Opened {
             lanes.clone(),
             metrics.clone(),
             health.clone(),
-            OBSERVATION_FRAME_BYTES_MAX as usize,
+            progress,
+            observation_frame_bytes_max(config) as usize,
         );
         let journal_config = log_config(config, LogKind::Journal, config.journal.frame_bytes_max)?;
         let (recovered, journal) = recover(disk.clone(), JOURNAL_DIR, journal_config)?;
@@ -198,6 +200,9 @@ impl Opened {
         }
         lanes.positions.durable_messages.store(durable_messages, Ordering::Release);
         lanes.positions.processed_messages.store(next_message_no - 1, Ordering::Release);
+        metrics.durable_messages.set(durable_messages as i64);
+        metrics.processed_messages.set(next_message_no as i64 - 1);
+        metrics.datastreams.set(registry.read().unwrap_or_else(PoisonError::into_inner).datastreams().len() as i64);
         let ballast = Ballast::open(&*disk, BALLAST_FILE, BALLAST_BYTES)
             .map_err(|source| EngineError::Io { what: BALLAST_FILE.to_owned(), source })?;
         let mut opened = Self {
@@ -212,7 +217,7 @@ impl Opened {
             store: store_reader,
             journal,
             ballast: KeeperBallast::new(disk.clone(), ballast),
-            stages: Stages { pipeline, keeper, keeper_frames, store_messages },
+            stages: Stages { pipeline, keeper, keeper_frames, outcomes },
             retained: rebuilt.retained,
             last_values: rebuilt.last_values,
             router_frames,
@@ -241,8 +246,8 @@ impl Opened {
             // The capacity was asked for with the length.
             let _ = buffer.push(frame.payload);
             let frame = JournalFrame::recovered(frame.meta, buffer);
-            self.stages.pipeline.step(&frame, &mut pause)?;
-            self.stages.pipeline.close(&mut pause)?;
+            self.stages.pipeline.step(&frame, &mut no_waiting)?;
+            self.stages.pipeline.close(&mut no_waiting)?;
             self.stages.drain()?;
             self.drain_feeds();
         }
@@ -269,8 +274,26 @@ impl Opened {
 
     /// Two segments of each log stand ready before anybody may connect.
     pub(super) fn prepare_segments(&mut self) -> Result<(), EngineError> {
-        while self.journal.needs_preparation() && self.journal.prepare_step()? == Prepared::Progress {}
-        while self.stages.pipeline.prepare_step()? == Prepared::Progress {}
+        let journal = loop {
+            match self.journal.needs_preparation() {
+                true => match self.journal.prepare_step()? {
+                    Prepared::Progress => {}
+                    other => break other,
+                },
+                false => break Prepared::Ready,
+            }
+        };
+        let observations = loop {
+            match self.stages.pipeline.prepare_step()? {
+                Prepared::Progress => {}
+                other => break other,
+            }
+        };
+        for (log, prepared) in [(JOURNAL_DIR, journal), (OBSERVATIONS_DIR, observations)] {
+            if prepared != Prepared::Ready {
+                return Err(EngineError::NoSegments { log });
+            }
+        }
         Ok(())
     }
 }
@@ -288,12 +311,18 @@ impl Stages {
     /// it. `between` is called after each step, for others who wait for frames.
     pub(super) fn settle(&mut self, now_us: i64, between: &mut dyn FnMut()) -> Result<(), EngineError> {
         loop {
-            while let Ok(message) = self.store_messages.try_recv() {
-                self.pipeline.step_store(message, &mut pause)?;
+            while let Ok(outcomes) = self.outcomes.try_recv() {
+                match self.pipeline.step_outcomes(outcomes, &mut no_waiting) {
+                    Err(error) if error.is_backpressure() => {
+                        tracing::warn!("late rows have to wait for the next start: {error}");
+                        return Ok(());
+                    }
+                    other => other?,
+                }
             }
             self.drain()?;
             between();
-            if !self.keeper.classify_all(now_us)? && self.store_messages.is_empty() {
+            if !self.keeper.classify_all(now_us)? && self.outcomes.is_empty() {
                 break;
             }
         }
@@ -324,7 +353,7 @@ impl Rebuilt {
         };
         for change in &snapshot.retained {
             rebuilt.retained.restore(change);
-            rebuilt.pipeline_retained.admit(&change.topic, change.payload.len());
+            rebuilt.pipeline_retained.admit(&change.topic, change.properties.len(), change.payload.len());
         }
         for (datastream, state) in &snapshot.datastream_states {
             if let Some(value) = last_value(state) {
@@ -337,7 +366,7 @@ impl Rebuilt {
     fn fold(&mut self, frame: &ObservationFrame) {
         fold_feeds(frame, &mut self.retained, &mut self.last_values);
         for change in &frame.retained {
-            self.pipeline_retained.admit(&change.topic, change.payload.len());
+            self.pipeline_retained.admit(&change.topic, change.properties.len(), change.payload.len());
         }
     }
 }
@@ -347,9 +376,9 @@ fn fold_feeds(frame: &ObservationFrame, retained: &mut RetainedStore, last_value
     frame.rows.iter().for_each(|row| last_values.fold(frame, row));
 }
 
-/// While no thread runs nobody can make space, so waiting is all there is.
-pub(super) fn pause(_: Wait) {
-    std::thread::sleep(std::time::Duration::from_millis(50));
+/// While no thread runs nobody makes space, so waiting for it is no use.
+fn no_waiting() -> Go {
+    Go::Stop
 }
 
 struct FrameSender(Sender<Arc<ObservationFrame>>);
@@ -385,7 +414,7 @@ fn open_observations(
     config: &Config,
     snapshot: &Snapshot,
 ) -> Result<(LogWriter, LogReader), EngineError> {
-    let log_config = log_config(config, LogKind::Observations, OBSERVATION_FRAME_BYTES_MAX)?;
+    let log_config = log_config(config, LogKind::Observations, observation_frame_bytes_max(config))?;
     let (recovered, writer) = recover(disk.clone(), OBSERVATIONS_DIR, log_config)?;
     // Frames that the catalogue reflects are not folded again, so their numbers must not be given to others.
     let ends_at = recovered.last.map_or(0, |last| last.frame_no);
@@ -393,13 +422,19 @@ fn open_observations(
     if ends_at < reflected {
         return Err(EngineError::ObservationsBehind { ends_at, reflected });
     }
-    let needed = KeeperCursor::of_checkpoint(&snapshot.checkpoint).map_or(1, |cursor| cursor.refold_from_record_no);
+    let needed = KeeperCursor::of_checkpoint(&snapshot.checkpoint)?.refold_from_record_no;
     if recovered.last.is_some() && needed < recovered.first_available_record_no {
         return Err(EngineError::ObservationsMissing { first: recovered.first_available_record_no, needed });
     }
     let reader =
         LogReader::open(disk.clone(), OBSERVATIONS_DIR, LogKind::Observations, Position::Record(needed))?;
     Ok((writer, reader))
+}
+
+/// Largest observation frame: what closes a frame (1 MiB), one message of the largest size behind it, quarantined and
+/// retained at once, and its rows and definitions.
+pub(super) fn observation_frame_bytes_max(config: &Config) -> u64 {
+    (2 * (1 << 20) + 3 * config.mqtt.packet_bytes_max as u64).next_multiple_of(crate::disk::BLOCK_BYTES as u64)
 }
 
 fn log_config(config: &Config, kind: LogKind, frame_bytes_max: u64) -> Result<LogConfig, EngineError> {

@@ -26,6 +26,8 @@ use crate::mqtt::listener::{ShardLoop, ShardSender, ShardThread, bind};
 use crate::mqtt::shard::{Shard, ShardShared};
 use crate::mqtt::{MqttLimits, ShardMessage};
 use crate::pipeline::mapping::MAPPING_VERSION;
+use crate::observation::{ObservationFrame, Outcome};
+use crate::pipeline::stage::PipelineInputs;
 use crate::pipeline::{Pipeline, run_pipeline};
 use crate::query::GatewayView;
 
@@ -50,18 +52,11 @@ pub(super) struct RunningEngine {
     shard_senders: Vec<ShardSender>,
     shards: Vec<Handle<()>>,
     writer: Handle<()>,
-    pipeline: Handle<Pipeline>,
-    keeper: Handle<Keeper>,
+    pipeline: Handle<(Pipeline, Receiver<Vec<Outcome>>)>,
+    keeper: Handle<(Keeper, Receiver<Arc<ObservationFrame>>)>,
     router: Handle<()>,
-    queues: Queues,
     /// The data directory is ours until this is dropped.
     _lock: File,
-}
-
-/// The receiving ends that are needed again when pipeline and keeper are settled.
-struct Queues {
-    keeper_frames: Receiver<Arc<crate::observation::ObservationFrame>>,
-    store_messages: Receiver<crate::pipeline::stage::StoreMessage>,
 }
 
 impl std::fmt::Debug for RunningEngine {
@@ -85,7 +80,7 @@ impl RunningEngine {
         let view = Arc::new(EngineView::new(&mut opened)?);
         let Opened { clock, lanes, metrics, health, registry, journal, stages, ballast, retained, last_values, router_frames, lock, .. } =
             opened;
-        let Stages { pipeline, keeper, keeper_frames, store_messages } = stages;
+        let Stages { pipeline, keeper, keeper_frames, outcomes } = stages;
         let spawner = Spawner::new();
         let failed = spawner.failed.clone();
 
@@ -126,21 +121,23 @@ impl RunningEngine {
             let sync_gap_us = config.journal.sync_gap_us;
             spawner.spawn("journal", move || Ok(run_writer(writer, &*clock, sync_gap_us, &health, &stop)?))?
         };
+        // The queues' receiving ends go with their threads: when one fails, its sender notices.
         let pipeline = {
-            let (clock, messages) = (clock.clone(), store_messages.clone());
-            let mut pipeline = pipeline;
+            let clock = clock.clone();
             let gap_us = config.journal.sync_gap_us * SYNCS_PER_OBSERVATION_FRAME;
+            let inputs = PipelineInputs { frames: pipeline_journal, outcomes, gap_us, stop: stop_writer.clone() };
+            let mut pipeline = pipeline;
             spawner.spawn("pipeline", move || {
-                run_pipeline(&mut pipeline, &*clock, gap_us, &pipeline_journal, &messages)?;
-                Ok(pipeline)
+                run_pipeline(&mut pipeline, &*clock, &inputs)?;
+                Ok((pipeline, inputs.outcomes))
             })?
         };
         let keeper = {
-            let (clock, frames, stop) = (clock.clone(), keeper_frames.clone(), stop_keeper.clone());
+            let (clock, stop) = (clock.clone(), stop_keeper.clone());
             let (mut keeper, mut ballast) = (keeper, ballast);
             spawner.spawn("keeper", move || {
-                run_keeper(&mut keeper, &mut ballast, &*clock, &frames, &health, &stop)?;
-                Ok(keeper)
+                run_keeper(&mut keeper, &mut ballast, &*clock, &keeper_frames, &health, &stop)?;
+                Ok((keeper, keeper_frames))
             })?
         };
         let router = {
@@ -189,7 +186,6 @@ impl RunningEngine {
             pipeline,
             keeper,
             router,
-            queues: Queues { keeper_frames, store_messages },
             _lock: lock,
         })
     }
@@ -203,11 +199,10 @@ impl RunningEngine {
         self.stop_writer.store(true, Ordering::Release);
         self.lanes.wake_writer();
         join("journal", self.writer)?;
-        let pipeline = join("pipeline", self.pipeline)?;
+        let (pipeline, outcomes) = join("pipeline", self.pipeline)?;
         self.stop_keeper.store(true, Ordering::Release);
-        let keeper = join("keeper", self.keeper)?;
-        let Queues { keeper_frames, store_messages } = self.queues;
-        let mut stages = Stages { pipeline, keeper, keeper_frames, store_messages };
+        let (keeper, keeper_frames) = join("keeper", self.keeper)?;
+        let mut stages = Stages { pipeline, keeper, keeper_frames, outcomes };
         let settled = stages.settle(self.clock.receive_time_us(), &mut || {});
         // With the pipeline goes the last sender to the router.
         drop(stages);

@@ -43,7 +43,7 @@ impl RetainedStore {
     /// A change that the pipeline logged (start-up).
     pub fn restore(&mut self, change: &RetainedChange) {
         let Ok(topic) = std::str::from_utf8(&change.topic) else { return };
-        if self.budget.admit(&change.topic, change.payload.len()) {
+        if self.budget.admit(&change.topic, change.properties.len(), change.payload.len()) {
             self.put(topic, change.qos, &change.properties, &change.payload, change.receive_time_us);
         }
     }
@@ -51,7 +51,7 @@ impl RetainedStore {
     /// A message with RETAIN 1, live.
     pub(super) fn set(&mut self, message: &Message<'_>, receive_time_us: i64) {
         let Ok(topic) = std::str::from_utf8(message.topic) else { return };
-        if self.budget.admit(message.topic, message.payload.len()) {
+        if self.budget.admit(message.topic, message.properties.len(), message.payload.len()) {
             self.put(topic, message.qos as u8, message.properties, message.payload, receive_time_us);
         }
     }

@@ -177,6 +177,8 @@ pub fn run_writer(
         let more_to_prepare = writer.prepare_step()?;
         match step {
             WriterStep::Wrote => {}
+            // What waits was never acknowledged.
+            WriterStep::Blocked if stop.load(Ordering::Acquire) => return Ok(()),
             WriterStep::Blocked if !more_to_prepare => {
                 writer.release_processed();
                 std::thread::park_timeout(PAUSE_MAX);

@@ -12,6 +12,7 @@
 //! - [`hot`]: one row per datastream: watermark, last value, unit conversion.
 //! - [`decode`]: one message to rows.
 //! - [`resend`]: recognises re-sends of undated messages.
+//! - [`KeeperProgress`]: how far the keeper is, and whether it can take more.
 //! - [`stage`]: frames, the observation log, the thread.
 //!
 //! The only clock is the receive time of the journal frame, so that a replay gives the same result.
@@ -20,10 +21,12 @@ mod decode;
 pub mod dictionary;
 pub mod hot;
 pub mod mapping;
+mod progress;
 pub mod resend;
 pub mod stage;
 #[cfg(test)]
 mod tests;
 
 pub use decode::{MessageDecoder, TimeBounds};
+pub use progress::KeeperProgress;
 pub use stage::{ObservationConsumer, Pipeline, run_pipeline};

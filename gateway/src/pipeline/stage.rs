@@ -1,19 +1,21 @@
 //! The pipeline as a stage: durable journal frames and the store's outcomes in, synced observation frames out.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crossbeam::channel::{Receiver, RecvTimeoutError};
 
 use super::decode::MessageDecoder;
+use super::progress::KeeperProgress;
 use crate::clock::Clock;
 use crate::health::{Health, Trouble};
 use crate::journal::{JournalFrame, Lanes};
 use crate::log::{AlignedBuf, FrameMeta, LogError, LogWriter, Position, Prepared};
 use crate::metrics::Metrics;
 use crate::observation::{
-    FrameInfo, MessageEntry, MessageOutcome, ObservationFrame, Outcome, RetainedChange, Row, write_frame,
+    FrameInfo, MessageEntry, MessageOutcome, ObservationFrame, Outcome, ResendMark, RetainedChange, Row,
+    write_frame,
 };
 use crate::pipeline::mapping::MAPPING_VERSION;
 use crate::retained::RetainedBudget;
@@ -34,6 +36,7 @@ pub struct Pipeline {
     lanes: Arc<Lanes>,
     metrics: Arc<Metrics>,
     health: Arc<Health>,
+    progress: Arc<KeeperProgress>,
     frame: ObservationFrame,
     payload_bytes: usize,
     buffer: AlignedBuf,
@@ -72,6 +75,7 @@ impl Pipeline {
         lanes: Arc<Lanes>,
         metrics: Arc<Metrics>,
         health: Arc<Health>,
+        progress: Arc<KeeperProgress>,
         frame_bytes_max: usize,
     ) -> Self {
         Self {
@@ -82,6 +86,7 @@ impl Pipeline {
             lanes,
             metrics,
             health,
+            progress,
             frame: ObservationFrame::default(),
             payload_bytes: 0,
             buffer: AlignedBuf::new(frame_bytes_max),
@@ -94,7 +99,7 @@ impl Pipeline {
     /// Decodes one durable journal frame; observation frames are written as they fill, the last one by
     /// [`close`](Self::close). Messages that a frame covers already are passed over, so that recovery may hand in a frame
     /// again.
-    pub fn step(&mut self, journal: &JournalFrame, io: &mut dyn FnMut(Wait)) -> Result<(), LogError> {
+    pub fn step(&mut self, journal: &JournalFrame, wait: &mut dyn FnMut() -> Go) -> Result<(), LogError> {
         let first_message_no = journal.meta.first_message_no;
         for (index, (_, message)) in journal.messages().enumerate() {
             let message_no = first_message_no + index as u64;
@@ -103,8 +108,8 @@ impl Pipeline {
             }
             self.frame.info.time_us = journal.meta.time_us;
             self.decoder.decode(&message, message_no, journal.meta.time_us, &mut self.frame);
-            if message.retain && self.retained.admit(message.topic, message.payload.len()) {
-                self.payload_bytes += message.payload.len() + message.topic.len();
+            if message.retain && self.retained.admit(message.topic, message.properties.len(), message.payload.len()) {
+                self.payload_bytes += message.payload.len() + message.properties.len() + message.topic.len();
                 self.frame.retained.push(RetainedChange {
                     message_no,
                     receive_time_us: journal.meta.time_us,
@@ -117,11 +122,11 @@ impl Pipeline {
             if self.frame.messages.last().is_some_and(|entry| {
                 matches!(entry.message_outcome(), MessageOutcome::Quarantined | MessageOutcome::Partial)
             }) {
-                self.payload_bytes += message.payload.len() + message.topic.len() + 256;
+                self.payload_bytes += message.payload.len() + message.topic.len() + message.client.len() + 1024;
             }
             self.next_message_no = message_no + 1;
             if self.frame_bytes() >= FRAME_BYTES_TARGET {
-                self.close_frame(io)?;
+                self.close_frame(wait)?;
             }
         }
         self.next_record_no = journal.meta.first_record_no + u64::from(journal.meta.record_count);
@@ -129,23 +134,15 @@ impl Pipeline {
     }
 
     /// Writes what was decoded and is not written yet.
-    pub fn close(&mut self, io: &mut dyn FnMut(Wait)) -> Result<(), LogError> {
-        if self.frame.messages.is_empty() { Ok(()) } else { self.close_frame(io) }
+    pub fn close(&mut self, wait: &mut dyn FnMut() -> Go) -> Result<(), LogError> {
+        if self.frame.messages.is_empty() { Ok(()) } else { self.close_frame(wait) }
     }
 
-    /// Takes what the keeper says. Outcomes become a frame of their own.
-    pub fn step_store(&mut self, message: StoreMessage, io: &mut dyn FnMut(Wait)) -> Result<(), LogError> {
-        match message {
-            StoreMessage::Outcomes(outcomes) => {
-                self.close(io)?;
-                self.frame.outcomes = outcomes;
-                self.close_frame(io)
-            }
-            StoreMessage::Committed { needed_from_record_no } => {
-                self.log.release_before(Position::Record(needed_from_record_no));
-                Ok(())
-            }
-        }
+    /// Appends the store's outcomes as a frame of their own.
+    pub fn step_outcomes(&mut self, outcomes: Vec<Outcome>, wait: &mut dyn FnMut() -> Go) -> Result<(), LogError> {
+        self.close(wait)?;
+        self.frame.outcomes = outcomes;
+        self.close_frame(wait)
     }
 
     /// One small step towards the next ready segment.
@@ -157,11 +154,12 @@ impl Pipeline {
         self.frame.rows.len() * size_of::<Row>()
             + self.frame.messages.len() * size_of::<MessageEntry>()
             + self.frame.texts.len()
+            + self.frame.resend_marks.len() * size_of::<ResendMark>()
             + self.frame.definitions.len() * 256
             + self.payload_bytes
     }
 
-    fn close_frame(&mut self, io: &mut dyn FnMut(Wait)) -> Result<(), LogError> {
+    fn close_frame(&mut self, wait: &mut dyn FnMut() -> Go) -> Result<(), LogError> {
         let first_message_no = self.frame.messages.first().map_or(self.next_message_no, |entry| entry.message_no);
         self.frame.info = FrameInfo {
             first_message_no,
@@ -180,26 +178,30 @@ impl Pipeline {
             parts_max: 1,
         })?;
         let row_count = self.frame.rows.len() as u32;
-        let meta = loop {
+        loop {
+            self.log.release_before(Position::Record(self.progress.needed_from()));
             let parts = std::slice::from_mut(&mut self.buffer);
             match self.log.append(parts, record_count, row_count, self.frame.info.time_us) {
-                Ok(meta) => break meta,
+                Ok(meta) => {
+                    self.health.set(Trouble::ObservationSpace, false);
+                    self.metrics.observation_frames.inc();
+                    self.metrics.observation_bytes.inc_by(self.buffer.len() as u64);
+                    self.publish(&meta);
+                    return Ok(());
+                }
                 // No space: nothing is lost, the journal holds the messages until there is.
                 Err(error) if error.is_backpressure() => match self.prepare_step()? {
                     Prepared::Progress | Prepared::Ready => {}
                     Prepared::NoSpace | Prepared::BudgetFull => {
                         self.health.set(Trouble::ObservationSpace, true);
-                        io(Wait::Space);
+                        if wait() == Go::Stop {
+                            return Err(error);
+                        }
                     }
                 },
                 Err(error) => return Err(error),
             }
-        };
-        self.health.set(Trouble::ObservationSpace, false);
-        self.metrics.observation_frames.inc();
-        self.metrics.observation_bytes.inc_by(self.buffer.len() as u64);
-        self.publish(&meta);
-        Ok(())
+        }
     }
 
     fn publish(&mut self, meta: &FrameMeta) {
@@ -229,59 +231,52 @@ impl Pipeline {
     }
 }
 
-/// Why a step wants its thread to wait a little.
+/// What a thread says that was asked to wait for space.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wait {
-    /// No space for the next segment.
-    Space,
-}
-
-/// What the keeper tells the pipeline.
-#[derive(Debug)]
-pub enum StoreMessage {
-    Outcomes(Vec<Outcome>),
-    /// A restart needs nothing of the observation log below this record.
-    Committed { needed_from_record_no: u64 },
+pub enum Go {
+    /// Try again.
+    On,
+    /// The gateway stops: what is decoded and not written is decoded again at the next start.
+    Stop,
 }
 
 /// How long the pipeline sleeps at most before it looks for outcomes and whether it is to stop.
 const IDLE: Duration = Duration::from_millis(20);
-
 /// A journal frame of at least this much is processed at once.
 const SMALL_FRAME_BYTES: usize = 64 << 10;
+/// The most time that journal frames may wait to share an observation frame.
+const GAP_US_MAX: u64 = 20_000;
+/// Journal frames that are processed before the keeper is heard again.
+const FRAMES_PER_TURN: usize = 16;
 
-/// The pipeline's thread. Ends when the writer's end of the queue is gone and everything in it is processed.
-///
-/// While little comes in, `gap_us` lets several journal frames share one observation frame and its sync: with devices that
-/// send one message each at their own time, syncs are what a message costs.
-pub fn run_pipeline(
-    pipeline: &mut Pipeline,
-    clock: &dyn Clock,
-    gap_us: u64,
-    frames: &Receiver<Arc<JournalFrame>>,
-    store: &Receiver<StoreMessage>,
-) -> Result<(), LogError> {
-    let mut wait = |_: Wait| std::thread::sleep(IDLE);
+/// What the pipeline's thread listens to.
+#[derive(Debug)]
+pub struct PipelineInputs {
+    pub frames: Receiver<Arc<JournalFrame>>,
+    pub outcomes: Receiver<Vec<Outcome>>,
+    /// While little comes in, so long journal frames may wait to share one observation frame and its sync: with devices
+    /// that send one message each at their own time, syncs are what a message costs.
+    pub gap_us: u64,
+    pub stop: Arc<AtomicBool>,
+}
+
+/// The pipeline's thread. Ends when the writer's end of the queue is gone and everything in it is processed, or when
+/// `stop` is set while there is no space for what is in it (the journal keeps that for the next start).
+pub fn run_pipeline(pipeline: &mut Pipeline, clock: &dyn Clock, inputs: &PipelineInputs) -> Result<(), LogError> {
+    let stopping = || inputs.stop.load(Ordering::Acquire);
+    let mut wait = || {
+        std::thread::sleep(IDLE);
+        if stopping() { Go::Stop } else { Go::On }
+    };
+    let gap = Duration::from_micros(inputs.gap_us.min(GAP_US_MAX));
     let mut last_prepared_us = 0;
     loop {
-        match frames.recv_timeout(IDLE) {
-            Ok(frame) => {
-                if frame.bytes() < SMALL_FRAME_BYTES && frames.is_empty() {
-                    std::thread::sleep(Duration::from_micros(gap_us));
-                }
-                pipeline.step(&frame, &mut wait)?;
-                // Not held while a frame is written: its buffers are the shards'.
-                drop(frame);
-                while let Ok(frame) = frames.try_recv() {
-                    pipeline.step(&frame, &mut wait)?;
-                }
-                pipeline.close(&mut wait)?;
-            }
-            Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => return Ok(()),
-        }
-        while let Ok(message) = store.try_recv() {
-            pipeline.step_store(message, &mut wait)?;
+        let result = run_turn(pipeline, inputs, gap, &mut wait);
+        match result {
+            Ok(Turn::Next) => {}
+            Ok(Turn::Ended) => return Ok(()),
+            Err(error) if error.is_backpressure() && stopping() => return Ok(()),
+            Err(error) => return Err(error),
         }
         // A prepared segment is worth a little time in between, but not the latency of every frame.
         let now_us = clock.monotonic_us();
@@ -289,5 +284,41 @@ pub fn run_pipeline(
             pipeline.prepare_step()?;
             last_prepared_us = now_us;
         }
+    }
+}
+
+enum Turn {
+    Next,
+    Ended,
+}
+
+fn run_turn(
+    pipeline: &mut Pipeline,
+    inputs: &PipelineInputs,
+    gap: Duration,
+    wait: &mut dyn FnMut() -> Go,
+) -> Result<Turn, LogError> {
+    if let Ok(outcomes) = inputs.outcomes.try_recv() {
+        pipeline.step_outcomes(outcomes, wait)?;
+    }
+    if pipeline.progress.hold() {
+        return Ok(if wait() == Go::Stop { Turn::Ended } else { Turn::Next });
+    }
+    match inputs.frames.recv_timeout(IDLE) {
+        Ok(frame) => {
+            if frame.bytes() < SMALL_FRAME_BYTES && inputs.frames.is_empty() {
+                std::thread::sleep(gap);
+            }
+            pipeline.step(&frame, wait)?;
+            // Not held while a frame is written: its buffers are the shards'.
+            drop(frame);
+            for frame in inputs.frames.try_iter().take(FRAMES_PER_TURN) {
+                pipeline.step(&frame, wait)?;
+            }
+            pipeline.close(wait)?;
+            Ok(Turn::Next)
+        }
+        Err(RecvTimeoutError::Timeout) => Ok(Turn::Next),
+        Err(RecvTimeoutError::Disconnected) => Ok(Turn::Ended),
     }
 }

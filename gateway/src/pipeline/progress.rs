@@ -1,0 +1,35 @@
+//! What keeper and pipeline tell each other beside frames and outcomes: two numbers that only matter in their newest form.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+/// Written by the keeper, read by the pipeline.
+#[derive(Debug)]
+pub struct KeeperProgress {
+    needed_from_record_no: AtomicU64,
+    hold: AtomicBool,
+}
+
+impl KeeperProgress {
+    pub fn new(needed_from_record_no: u64) -> Self {
+        Self { needed_from_record_no: AtomicU64::new(needed_from_record_no), hold: AtomicBool::new(false) }
+    }
+
+    /// A restart needs nothing of the observation log below this record.
+    pub fn set_needed_from(&self, record_no: u64) {
+        self.needed_from_record_no.store(record_no, Ordering::Release);
+    }
+
+    pub fn needed_from(&self) -> u64 {
+        self.needed_from_record_no.load(Ordering::Acquire)
+    }
+
+    /// The keeper's memory is full, or it cannot commit: no further messages are to be decoded. Outcomes still go through,
+    /// they are what makes room.
+    pub fn set_hold(&self, hold: bool) {
+        self.hold.store(hold, Ordering::Release);
+    }
+
+    pub fn hold(&self) -> bool {
+        self.hold.load(Ordering::Acquire)
+    }
+}
