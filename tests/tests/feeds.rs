@@ -315,8 +315,9 @@ fn ordinary_topics_are_routed_and_ignored_in_the_books() {
     let message = take(&mut late, V3);
     assert_eq!((message.payload(), message.flags), ("9", 3), "retained over kill -9");
     // Removed, and removed it stays.
-    late.send(&publish(V3, 3, "ordinary/t", 7, b""));
-    late.expect_puback(7);
+    let mut publisher = connect(&gateway, V3, "ordinary-remover");
+    publisher.send(&publish(V3, 3, "ordinary/t", 7, b""));
+    publisher.expect_puback(7);
     gateway.terminate();
     let gateway = Gateway::start(dir.path(), &e2e_tests::wire::arguments(&[]));
     let mut late = connect(&gateway, V3, "ordinary-late");

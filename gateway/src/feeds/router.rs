@@ -241,7 +241,10 @@ impl Router {
             if subscribed.send_retained {
                 let backlog = self.backlog(request);
                 if !backlog.topics.is_empty() || !backlog.datastreams.is_empty() {
-                    self.backlogs.entry(connection).or_default().push_back(backlog);
+                    let backlogs = self.backlogs.entry(connection).or_default();
+                    // The same filter again starts anew.
+                    backlogs.retain(|held| held.filter != backlog.filter);
+                    backlogs.push_back(backlog);
                 }
             }
         }
@@ -464,7 +467,12 @@ pub fn run_router(mut router: Router, clock: &dyn Clock, inputs: &RouterInputs) 
                 Err(_) => { observations_open = false; observations = crossbeam::channel::never(); }
             },
             recv(requests) -> request => match request {
-                Ok(request) => router.step_request(request, clock.receive_time_us()),
+                Ok(request) => {
+                    // What was durable before the request comes before it.
+                    frames.try_iter().for_each(|frame| router.step_journal(&frame));
+                    observations.try_iter().for_each(|frame| router.step_observations(&frame));
+                    router.step_request(request, clock.receive_time_us());
+                }
                 Err(_) => requests = crossbeam::channel::never(),
             },
         }
