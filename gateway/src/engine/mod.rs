@@ -62,7 +62,11 @@ impl EngineError {
     fn failure(&self) -> Failure {
         let exit = match self {
             Self::Log(error) => match error {
-                LogError::TooNew { .. } | LogError::Config(_) | LogError::NoSpace { .. } | LogError::Io { .. } => {
+                LogError::TooNew { .. }
+                | LogError::Config(_)
+                | LogError::NoSegmentReady
+                | LogError::NoSpace { .. }
+                | LogError::Io { .. } => {
                     Exit::Environment
                 }
                 _ => Exit::Journal,

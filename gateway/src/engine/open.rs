@@ -248,7 +248,7 @@ impl Opened {
             let frame = JournalFrame::recovered(frame.meta, buffer);
             self.stages.pipeline.step(&frame, &mut no_waiting)?;
             self.stages.pipeline.close(&mut no_waiting)?;
-            self.stages.drain()?;
+            self.stages.keep_up(self.clock.receive_time_us())?;
             self.drain_feeds();
         }
         Ok(())
@@ -303,6 +303,20 @@ impl Stages {
     fn drain(&mut self) -> Result<(), EngineError> {
         while let Ok(frame) = self.keeper_frames.try_recv() {
             self.keeper.apply(&frame)?;
+        }
+        Ok(())
+    }
+
+    /// What the keeper's thread would do meanwhile: the tail may be longer than memory is large.
+    fn keep_up(&mut self, now_us: i64) -> Result<(), EngineError> {
+        self.drain()?;
+        match self.keeper.step(now_us) {
+            Err(error) if error.is_backpressure() => tracing::warn!("no flush is possible: {error}"),
+            other => other?,
+        }
+        if let Ok(outcomes) = self.outcomes.try_recv() {
+            self.pipeline.step_outcomes(outcomes, &mut no_waiting)?;
+            self.drain()?;
         }
         Ok(())
     }

@@ -167,6 +167,7 @@ impl RunningEngine {
                 router: router_requests_sender.clone(),
                 clock: clock.clone(),
                 stop: stop_shards.clone(),
+                next_accept_warning_us: 0,
             };
             let run = move || thread.run().map_err(|source| EngineError::Io { what: "the poll loop".into(), source });
             shards.push(spawner.spawn("shard", run)?);

@@ -165,7 +165,8 @@ impl GatewayView for EngineView {
 
     fn datastreams(&self, filter: &DatastreamFilter) -> Result<Vec<DatastreamInfo>, QueryError> {
         let registry = self.registry.read().unwrap_or_else(PoisonError::into_inner);
-        let states = lock(&self.states);
+        // Copied, so that the keeper does not wait while names are written.
+        let watermarks: Vec<i64> = lock(&self.states).iter().map(|state| state.watermark_us).collect();
         let mut list: Vec<DatastreamInfo> = registry
             .datastreams()
             .iter()
@@ -183,7 +184,7 @@ impl GatewayView for EngineView {
                     period_s: (datastream.period_s != 0).then_some(datastream.period_s),
                     domain: datastream.domain.to_string(),
                     unit: (datastream.unit != 0).then(|| registry.symbol(datastream.unit).to_string()),
-                    phenomenon_time_us: states.get(id).map(|state| state.watermark_us).filter(|time_us| *time_us != i64::MIN),
+                    phenomenon_time_us: watermarks.get(id).copied().filter(|time_us| *time_us != i64::MIN),
                 })
             })
             .collect();

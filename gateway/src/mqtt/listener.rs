@@ -85,7 +85,11 @@ pub struct ShardThread {
     pub clock: Arc<dyn Clock>,
     /// First true: no new connections, no more reading. The thread ends when all acks of durable messages are out.
     pub stop: Arc<AtomicBool>,
+    pub next_accept_warning_us: u64,
 }
+
+/// Between two log lines about connections that cannot be accepted.
+const ACCEPT_WARNING_PAUSE_US: u64 = 10_000_000;
 
 impl std::fmt::Debug for ShardThread {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -185,7 +189,10 @@ impl ShardThread {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => {
                     // Out of descriptors, or the peer left already: the next tick tries again.
-                    tracing::warn!(%error, "a connection could not be accepted");
+                    if now_us >= self.next_accept_warning_us {
+                        self.next_accept_warning_us = now_us + ACCEPT_WARNING_PAUSE_US;
+                        tracing::warn!(%error, "connections cannot be accepted; they wait and are tried again");
+                    }
                     return false;
                 }
             }

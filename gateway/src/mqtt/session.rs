@@ -330,7 +330,10 @@ impl Session {
         if let (QoS::ExactlyOnce, Some(packet_id)) = (publish.qos, publish.packet_id) {
             if let Some(batch_no) = self.incoming_qos2.get(&packet_id.get()) {
                 let batch_no = *batch_no;
-                self.push_ack(batch_no, packet_id, AckKind::PubRec);
+                // A repetition needs its own PUBREC only if the first one has left.
+                if !self.acks.iter().any(|ack| ack.kind == AckKind::PubRec && ack.packet_id == packet_id) {
+                    self.push_ack(batch_no, packet_id, AckKind::PubRec);
+                }
                 return Ok(Flow::Next);
             }
             if self.incoming_qos2.len() >= usize::from(context.limits.receive_max) {

@@ -10,7 +10,7 @@ use codecs::units;
 use super::dictionary::{Dictionary, RegistryLimit, Route};
 use super::hot::{Conversion, HotRow};
 use super::mapping::is_observation_topic;
-use super::resend::{ResendWindow, packet_mark, sequence_mark};
+use super::resend::{ResendWindow, packet_key, packet_mark, sequence_mark};
 use crate::observation::{
     Classification, MessageEntry, MessageOutcome, ObservationFrame, Quality, Quarantined, ResultKind, Row, TextSpan,
 };
@@ -67,12 +67,14 @@ impl MessageDecoder {
             zero: [0; 6],
         };
         if !is_observation_topic(message.topic) {
+            self.take_packet_id(message, frame);
             frame.messages.push(entry);
             return;
         }
         let first_row = frame.rows.len();
         let first_text = frame.texts.len();
         let mut faults = Faults::default();
+        // Cheap: the names in a route are shared.
         match self.dictionary.route(message.topic, &mut frame.definitions).clone() {
             Route::Observations { agency, station, property } => {
                 entry.agency = agency;
@@ -81,7 +83,7 @@ impl MessageDecoder {
             }
             Route::Invalid { agency, sentence } => {
                 entry.agency = agency;
-                faults.add(0, "topic_invalid", 0, sentence.into());
+                faults.add(0, "topic_invalid", 0, sentence.to_string());
             }
             Route::Limit { agency, limit } => {
                 entry.agency = agency;
@@ -160,10 +162,27 @@ impl MessageDecoder {
                 if let Some(seq) = info.seq {
                     frame.rows[rows.clone()].iter_mut().for_each(|row| row.seq_plus_1 = seq.saturating_add(1));
                 }
-                let resent = undated > 0 && self.is_resend(message, info.seq, frame, entry);
+                let resent = if undated > 0 {
+                    self.is_resend(message, info.seq, frame, entry)
+                } else {
+                    self.take_packet_id(message, frame);
+                    false
+                };
                 self.classify(rows, entry.message_no, receive_time_us, resent, frame);
             }
             Err(error) => faults.decode_error(0, &error),
+        }
+    }
+
+    /// A dated message is now the last one with its packet identifier: a mark of an older one is void.
+    fn take_packet_id(&mut self, message: &Message<'_>, frame: &mut ObservationFrame) {
+        if message.packet_id == 0 || self.resend.is_empty() {
+            return;
+        }
+        if self.resend.knows(packet_key(message.client, message.packet_id)) {
+            let mark = packet_mark(message.client, message.packet_id, message.topic, message.payload);
+            self.resend.insert(mark);
+            frame.resend_marks.push(mark);
         }
     }
 
@@ -347,6 +366,11 @@ impl Sink<'_> {
             (None, Value::Number(number)) => (hot.datastream_unit, 0, number),
             (None, _) => (hot.datastream_unit, 0, 0.0),
         };
+        if !number.is_finite() {
+            let sentence = format!("{property}: the value is too large for its unit {}", reading.unit.unwrap_or(""));
+            self.faults.add(1, "bad_number", 0, sentence);
+            return Ok(());
+        }
         let (kind, value) = match reading.value {
             Value::Number(_) => (ResultKind::Number, number.to_bits()),
             Value::Boolean(value) => (ResultKind::Boolean, u64::from(value)),

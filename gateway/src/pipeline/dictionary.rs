@@ -1,6 +1,7 @@
 //! Names to numbers on the pipeline's side: look-ups without a lock, definitions at first sight, bounds on all of them.
 
 use std::hash::BuildHasher;
+use std::sync::Arc;
 
 use codecs::property_catalogue::{self, Domain};
 use codecs::units;
@@ -38,8 +39,8 @@ pub struct RegistryLimit {
 /// What a topic leads to, in numbers.
 #[derive(Clone, Debug)]
 pub enum Route {
-    Observations { agency: u32, station: u32, property: Option<Box<str>> },
-    Invalid { agency: u32, sentence: Box<str> },
+    Observations { agency: u32, station: u32, property: Option<Arc<str>> },
+    Invalid { agency: u32, sentence: Arc<str> },
     Limit { agency: u32, limit: RegistryLimit },
 }
 
@@ -285,7 +286,7 @@ impl Dictionary {
     }
 
     /// The text of a symbol.
-    pub fn symbol_text(&self, id: u32) -> std::sync::Arc<str> {
+    pub fn symbol_text(&self, id: u32) -> Arc<str> {
         self.registry.read().unwrap_or_else(std::sync::PoisonError::into_inner).symbol(id).clone()
     }
 

@@ -33,6 +33,15 @@ impl ResendWindow {
         Self { contents: HashMap::default(), order: VecDeque::new(), marks_max, next: 0 }
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.order.is_empty()
+    }
+
+    /// Is there a mark with this key, whatever its content?
+    pub fn knows(&self, key: u64) -> bool {
+        self.contents.contains_key(&key)
+    }
+
     pub fn contains(&self, mark: ResendMark) -> bool {
         self.contents.get(&mark.key).is_some_and(|entry| entry.content == mark.content)
     }
@@ -61,14 +70,19 @@ impl ResendWindow {
 
 /// "The last message of this client with this packet identifier."
 pub fn packet_mark(client: &[u8], packet_id: u16, topic: &[u8], payload: &[u8]) -> ResendMark {
-    let mut key = Xxh3::with_seed(1);
-    key.update(client);
-    key.update(&packet_id.to_le_bytes());
     let mut content = Xxh3::with_seed(2);
     content.update(&(topic.len() as u32).to_le_bytes());
     content.update(topic);
     content.update(payload);
-    ResendMark { key: key.digest(), content: content.digest() }
+    ResendMark { key: packet_key(client, packet_id), content: content.digest() }
+}
+
+/// The key of [`packet_mark`].
+pub fn packet_key(client: &[u8], packet_id: u16) -> u64 {
+    let mut key = Xxh3::with_seed(1);
+    key.update(client);
+    key.update(&packet_id.to_le_bytes());
+    key.digest()
 }
 
 /// "This sequence number on this topic." A station's bare values of different properties may share a number.
