@@ -44,7 +44,7 @@ pub struct CommonArguments {
 #[derive(Clone, Debug, Subcommand)]
 pub enum Command {
     /// Run the gateway until SIGTERM or Ctrl-C
-    Run,
+    Run(RunArguments),
     /// Start a gateway on this machine, send recorded and simulated readings into it, and prove that none was lost
     Demo(DemoArguments),
     /// Print observations
@@ -55,6 +55,13 @@ pub enum Command {
     Quarantine(QuarantineArguments),
     /// The configuration
     Config(ConfigArguments),
+}
+
+#[derive(Args, Clone, Copy, Debug)]
+pub struct RunArguments {
+    /// Start although a log has frames missing in its middle: what they held is lost, the log records which they were
+    #[arg(long)]
+    pub accept_gap: bool,
 }
 
 #[derive(Args, Clone, Debug)]

@@ -44,10 +44,19 @@ impl fmt::Display for Failure {
     }
 }
 
+/// What to do about a log with frames missing in its middle.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Damage {
+    #[default]
+    Refuse,
+    /// Go on without them; the log records what is missing.
+    AcceptGap,
+}
+
 /// Makes gateways out of configurations.
 pub trait Backend: Debug {
     /// Starts a gateway; when it returns, the MQTT listener accepts.
-    fn start(&self, config: Arc<Config>) -> Result<Box<dyn Running>, Failure>;
+    fn start(&self, config: Arc<Config>, damage: Damage) -> Result<Box<dyn Running>, Failure>;
 
     /// Opens the data directory of a gateway that does not run: takes its lock and reads the tails of the logs, without
     /// changing what they say. Fails if another process holds the lock.

@@ -28,7 +28,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 pub use arguments::{Arguments, Command, CommonArguments};
-pub use backend::{Backend, Exit, Failure, Running};
+pub use backend::{Backend, Damage, Exit, Failure, Running};
 pub use run::{Signal, run_until, signals};
 
 /// Runs the command that `arguments` name; the first one is the program's own name. Sets up logging for the whole process.
@@ -41,7 +41,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>, backend: &dyn Backend
             return ExitCode::from(if error.use_stderr() { Exit::Environment as u8 } else { 0 });
         }
     };
-    if let Err(failure) = logging::set_up(matches!(arguments.command, Command::Run)) {
+    if let Err(failure) = logging::set_up(matches!(arguments.command, Command::Run(_))) {
         return report(&failure);
     }
     let mut stdout = io::BufWriter::with_capacity(64 << 10, io::stdout().lock());
@@ -59,7 +59,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>, backend: &dyn Backend
 pub fn dispatch(arguments: &Arguments, backend: &dyn Backend, out: &mut dyn Write) -> Result<(), Failure> {
     let common = &arguments.common;
     match &arguments.command {
-        Command::Run => run::run(common, backend, out),
+        Command::Run(run) => run::run(common, run, backend, out),
         Command::Demo(demo) => demo::demo(common, demo, backend, out),
         Command::Query(query) => query::query(common, query, backend, out),
         Command::Ledger(ledger) => ledger::ledger(common, ledger, backend, out),

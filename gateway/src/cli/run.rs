@@ -9,8 +9,9 @@ use crossbeam::channel::{Receiver, bounded, select};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+use super::arguments::RunArguments;
 use super::control::ControlServer;
-use super::{Backend, CommonArguments, Failure, Running};
+use super::{Backend, CommonArguments, Damage, Failure, Running};
 use crate::config::Config;
 use crate::http::{HttpListener, HttpServer};
 use crate::query::GatewayView;
@@ -24,12 +25,14 @@ const STOP_MS_MAX: u64 = 9_500;
 
 pub(super) fn run(
     common: &CommonArguments,
+    arguments: &RunArguments,
     backend: &dyn Backend,
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
     let config = Arc::new(common.load()?);
     let stop = signals()?;
-    run_until(config, backend, &stop, out)
+    let damage = if arguments.accept_gap { Damage::AcceptGap } else { Damage::Refuse };
+    run_until(config, damage, backend, &stop, out)
 }
 
 /// SIGTERM and SIGINT from now on. After the first one the process ends within ten seconds, whatever happens.
@@ -53,11 +56,12 @@ pub fn signals() -> Result<Receiver<Signal>, Failure> {
 /// Runs a gateway until `stop` says something (or is dropped) or the gateway fails.
 pub fn run_until(
     config: Arc<Config>,
+    damage: Damage,
     backend: &dyn Backend,
     stop: &Receiver<Signal>,
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
-    let gateway = ServedGateway::start(&config, backend)?;
+    let gateway = ServedGateway::start(&config, damage, backend)?;
     let (mqtt_addr, http_addr) = (gateway.mqtt_addr(), gateway.http_addr());
     // Nobody has to read the line.
     if let Err(error) = writeln!(out, "ready mqtt={mqtt_addr} http={http_addr}").and_then(|()| out.flush()) {
@@ -92,10 +96,10 @@ pub(super) struct ServedGateway {
 }
 
 impl ServedGateway {
-    pub(super) fn start(config: &Arc<Config>, backend: &dyn Backend) -> Result<Self, Failure> {
+    pub(super) fn start(config: &Arc<Config>, damage: Damage, backend: &dyn Backend) -> Result<Self, Failure> {
         let listener = HttpListener::bind(config.http.listen)
             .map_err(|error| Failure::environment(format!("http.listen {}: {error}", config.http.listen)))?;
-        let running = backend.start(config.clone())?;
+        let running = backend.start(config.clone(), damage)?;
         // From here on the gateway runs, so whatever goes wrong it is stopped in order.
         let served = listener
             .serve(running.view())

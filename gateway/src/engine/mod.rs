@@ -21,7 +21,7 @@ use std::sync::Arc;
 use thiserror::Error;
 
 use crate::catalogue::CatalogueError;
-use crate::cli::{Backend, Exit, Failure, Running};
+use crate::cli::{Backend, Damage, Exit, Failure, Running};
 use crate::config::Config;
 use crate::keeper::KeeperError;
 use crate::log::LogError;
@@ -94,13 +94,13 @@ impl EngineError {
 pub struct Engine;
 
 impl Backend for Engine {
-    fn start(&self, config: Arc<Config>) -> Result<Box<dyn Running>, Failure> {
-        let running = running::RunningEngine::start(&config).map_err(|error| error.failure())?;
+    fn start(&self, config: Arc<Config>, damage: Damage) -> Result<Box<dyn Running>, Failure> {
+        let running = running::RunningEngine::start(&config, damage).map_err(|error| error.failure())?;
         Ok(Box::new(running))
     }
 
     fn open_offline(&self, config: Arc<Config>) -> Result<Arc<dyn GatewayView>, Failure> {
-        let opened = open::Opened::open(&config).map_err(|error| error.failure())?;
+        let opened = open::Opened::open(&config, Damage::Refuse).map_err(|error| error.failure())?;
         let view = view::offline(opened).map_err(|error| error.failure())?;
         Ok(Arc::new(view))
     }

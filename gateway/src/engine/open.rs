@@ -16,6 +16,7 @@ use crossbeam::channel::{Receiver, Sender, bounded};
 
 use super::EngineError;
 use crate::books::Books;
+use crate::cli::Damage;
 use crate::catalogue::{Catalogue, DatastreamState, Snapshot, SqliteCatalogue};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
@@ -24,7 +25,7 @@ use crate::feeds::{LastValue, LastValues, RetainedStore};
 use crate::health::Health;
 use crate::journal::{JournalFrame, Lanes, LanesConfig};
 use crate::keeper::{Keeper, KeeperBallast, KeeperCursor, KeeperParts, Shared};
-use crate::log::{AlignedBuf, LogConfig, LogId, LogKind, LogReader, LogWriter, Position, Prepared, recover};
+use crate::log::{AlignedBuf, LogConfig, LogId, LogKind, LogReader, LogWriter, Position, Prepared, Recovered, recover};
 use crate::metrics::Metrics;
 use crate::observation::{ObservationFrame, Outcome, ResultKind, parse_frame};
 use crate::pipeline::dictionary::{Dictionary, DictionaryLimits};
@@ -92,7 +93,7 @@ impl std::fmt::Debug for Opened {
 }
 
 impl Opened {
-    pub(super) fn open(config: &Arc<Config>) -> Result<Self, EngineError> {
+    pub(super) fn open(config: &Arc<Config>, damage: Damage) -> Result<Self, EngineError> {
         let lock = lock_data_dir(config)?;
         let disk: Arc<dyn Disk> = Arc::new(
             OsDisk::open(&config.data_dir)
@@ -105,7 +106,7 @@ impl Opened {
         let snapshot = catalogue.load()?;
         let registry = registry_of(&snapshot);
 
-        let (observations, mut tail) = open_observations(&disk, config, &snapshot)?;
+        let (observations, mut tail) = open_observations(&disk, config, damage, &snapshot)?;
         let mut rebuilt = Rebuilt::new(config, &snapshot);
         let cursor = KeeperCursor::of_checkpoint(&snapshot.checkpoint)?;
         let store = Store::open(
@@ -189,12 +190,13 @@ impl Opened {
             progress,
             observation_frame_bytes_max(config) as usize,
         );
-        let journal_config = log_config(config, LogKind::Journal, config.journal.frame_bytes_max)?;
+        let journal_config = log_config(config, LogKind::Journal, damage, config.journal.frame_bytes_max)?;
         let (recovered, journal) = recover(disk.clone(), JOURNAL_DIR, journal_config)?;
         let durable_messages = journal.next_message_no() - 1;
         if durable_messages + 1 < next_message_no {
             return Err(EngineError::JournalBehind { journal: durable_messages, observed: next_message_no - 1 });
         }
+        tell_gaps("journal", &recovered);
         if recovered.torn_tail {
             tracing::info!("the journal ended in an unfinished frame, which was never acknowledged; it is gone");
         }
@@ -426,10 +428,12 @@ fn registry_of(snapshot: &Snapshot) -> SharedRegistry {
 fn open_observations(
     disk: &Arc<dyn Disk>,
     config: &Config,
+    damage: Damage,
     snapshot: &Snapshot,
 ) -> Result<(LogWriter, LogReader), EngineError> {
-    let log_config = log_config(config, LogKind::Observations, observation_frame_bytes_max(config))?;
+    let log_config = log_config(config, LogKind::Observations, damage, observation_frame_bytes_max(config))?;
     let (recovered, writer) = recover(disk.clone(), OBSERVATIONS_DIR, log_config)?;
+    tell_gaps("observation log", &recovered);
     // Frames that the catalogue reflects are not folded again, so their numbers must not be given to others.
     let ends_at = recovered.last.map_or(0, |last| last.frame_no);
     let reflected = snapshot.checkpoint.observation_frame_no;
@@ -445,19 +449,38 @@ fn open_observations(
     Ok((writer, reader))
 }
 
+/// The log has recorded them; the operator is told once.
+fn tell_gaps(log: &str, recovered: &Recovered) {
+    for gap in &recovered.new_gaps {
+        tracing::warn!(
+            first_message_no = gap.first_message_no,
+            last_message_no = gap.last_message_no,
+            "the {log} goes on without frames {} to {}, as --accept-gap asked for",
+            gap.first_frame_no,
+            gap.last_frame_no
+        );
+    }
+}
+
 /// Largest observation frame: what closes a frame (1 MiB), one message of the largest size behind it, quarantined and
 /// retained at once, and its rows and definitions.
 pub(super) fn observation_frame_bytes_max(config: &Config) -> u64 {
     (2 * (1 << 20) + 3 * config.mqtt.packet_bytes_max as u64).next_multiple_of(crate::disk::BLOCK_BYTES as u64)
 }
 
-fn log_config(config: &Config, kind: LogKind, frame_bytes_max: u64) -> Result<LogConfig, EngineError> {
+fn log_config(
+    config: &Config,
+    kind: LogKind,
+    damage: Damage,
+    frame_bytes_max: u64,
+) -> Result<LogConfig, EngineError> {
     let new_log_id =
         LogId::random().map_err(|source| EngineError::Io { what: "the system's random numbers".to_owned(), source })?;
     Ok(LogConfig {
         segment_bytes: config.journal.segment_bytes_max.max(4 * frame_bytes_max),
         frame_bytes_max,
         log_bytes_max: config.journal.log_bytes_max,
+        accept_gap: damage == Damage::AcceptGap,
         ..LogConfig::new(kind, new_log_id)
     })
 }

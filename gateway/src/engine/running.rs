@@ -15,7 +15,7 @@ use crossbeam::channel::{Receiver, Sender, bounded};
 use super::EngineError;
 use super::open::{Opened, Stages};
 use super::view::EngineView;
-use crate::cli::{Failure, Running};
+use crate::cli::{Damage, Failure, Running};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::feeds::router::{RouterStart, ShardLink};
@@ -66,7 +66,7 @@ impl std::fmt::Debug for RunningEngine {
 }
 
 impl RunningEngine {
-    pub(super) fn start(config: &Arc<Config>) -> Result<Self, EngineError> {
+    pub(super) fn start(config: &Arc<Config>, damage: Damage) -> Result<Self, EngineError> {
         let io = |what: &str| {
             let what = what.to_owned();
             move |source| EngineError::Io { what, source }
@@ -74,7 +74,7 @@ impl RunningEngine {
         // Before the directory is touched: a port in use is the likelier mistake.
         let listener = bind(config.mqtt.listen).map_err(io(&format!("mqtt.listen {}", config.mqtt.listen)))?;
         let mqtt_addr = listener.local_addr().map_err(io("mqtt.listen"))?;
-        let mut opened = Opened::open(config)?;
+        let mut opened = Opened::open(config, damage)?;
         opened.prepare_segments()?;
         super::budget::log(config);
         let view = Arc::new(EngineView::new(&mut opened)?);

@@ -34,7 +34,7 @@ use self::place::Place;
 use self::screen::{Meter, Phase, Screen, grouped};
 use super::arguments::DemoArguments;
 use super::run::{ServedGateway, ended_by_itself};
-use super::{Backend, CommonArguments, Exit, Failure, Signal};
+use super::{Backend, CommonArguments, Damage, Exit, Failure, Signal};
 use crate::books::LedgerFilter;
 use crate::config::Config;
 
@@ -91,7 +91,7 @@ fn demo_until(
     let recorded_messages = recorded.iter().map(|series| series.messages.len() as u64).sum();
     let place = Place::open(&config.data_dir, recorded_messages)?;
 
-    let gateway = ServedGateway::start(&config, backend)?;
+    let gateway = ServedGateway::start(&config, Damage::Refuse, backend)?;
     let broker = reachable(gateway.mqtt_addr());
     let received = gateway
         .view()
