@@ -59,6 +59,7 @@ const SYMBOLS_MAX: u32 = 65_536;
 pub(super) struct Opened {
     pub(super) config: Arc<Config>,
     pub(super) clock: Arc<dyn Clock>,
+    pub(super) disk: Arc<dyn Disk>,
     pub(super) lanes: Arc<Lanes>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) health: Arc<Health>,
@@ -210,6 +211,7 @@ impl Opened {
         let mut opened = Self {
             config: config.clone(),
             clock,
+            disk: disk.clone(),
             lanes,
             metrics,
             health,

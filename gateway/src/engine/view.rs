@@ -4,6 +4,7 @@ use std::fs::File;
 use std::ops::ControlFlow;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use codecs::payload::Value;
 
@@ -12,6 +13,7 @@ use super::open::Opened;
 use crate::books::{Books, Ledger, LedgerFilter};
 use crate::catalogue::{DatastreamState, History, QuarantineEntry, QuarantineFilter, QuarantineItem};
 use crate::clock::synchronised;
+use crate::disk::Disk;
 use crate::health::Health;
 use crate::journal::Lanes;
 use crate::keeper::{Shared, lock};
@@ -34,6 +36,7 @@ pub(super) struct EngineView {
     lanes: Arc<Lanes>,
     health: Arc<Health>,
     states: Shared<Vec<DatastreamState>>,
+    growth: Growth,
     history: Mutex<Box<dyn History>>,
     /// Of a directory that was opened for questions only.
     _lock: Option<File>,
@@ -42,6 +45,30 @@ pub(super) struct EngineView {
 impl std::fmt::Debug for EngineView {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("EngineView").finish_non_exhaustive()
+    }
+}
+
+/// How fast the store grows: the logs are recycled and do not.
+struct Growth {
+    disk: Arc<dyn Disk>,
+    since: Instant,
+    bytes_before: u64,
+}
+
+/// Before this a rate says nothing.
+const GROWTH_SECONDS_MIN: f64 = 60.0;
+
+impl Growth {
+    /// Hours until the disk is full at the mean rate since the start.
+    fn hours_left(&self, store: &StoreReader) -> Option<f64> {
+        let seconds = self.since.elapsed().as_secs_f64();
+        let grown = store.counts().bytes_in_files.saturating_sub(self.bytes_before);
+        if seconds < GROWTH_SECONDS_MIN || grown == 0 {
+            return None;
+        }
+        let free = self.disk.free_space().ok()?;
+        let hours = free as f64 / (grown as f64 / seconds) / 3_600.0;
+        Some((hours * 10.0).round() / 10.0)
     }
 }
 
@@ -64,6 +91,11 @@ impl EngineView {
             lanes: opened.lanes.clone(),
             health: opened.health.clone(),
             states: opened.stages.keeper.states(),
+            growth: Growth {
+                disk: opened.disk.clone(),
+                since: Instant::now(),
+                bytes_before: opened.store.counts().bytes_in_files,
+            },
             history: Mutex::new(opened.stages.keeper.history()?),
             _lock: None,
         })
@@ -209,7 +241,7 @@ impl GatewayView for EngineView {
             None => ClockState::Unknown,
         };
         let reasons = self.health.reasons();
-        Readiness { ready: reasons.is_empty(), reasons, clock, disk_hours_left: None }
+        Readiness { ready: reasons.is_empty(), reasons, clock, disk_hours_left: self.growth.hours_left(&self.store) }
     }
 
     fn metrics(&self) -> &Metrics {

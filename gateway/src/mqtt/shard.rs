@@ -82,7 +82,7 @@ pub struct Shard {
     stalled: Vec<u32>,
     dirty: Vec<u32>,
     dirty_now: Vec<u32>,
-    /// Connections whose oldest waiting ack needs this batch, oldest batch first; at most one entry per buffer in flight.
+    /// Connections whose oldest waiting ack needs this batch, oldest batch first; one entry for each batch in flight.
     ack_waiting: VecDeque<(u64, Vec<ConnectionId>)>,
     /// The gateway stops: nothing is read any more.
     stopping: bool,
