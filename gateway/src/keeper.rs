@@ -29,8 +29,8 @@ use crate::metrics::Metrics;
 use crate::observation::{
     Classification, Definition, ObservationFrame, Outcome, ResultKind, RetainedChange, Row,
 };
-use crate::pipeline::resend::ResendWindow;
 use crate::pipeline::KeeperProgress;
+use crate::pipeline::resend::ResendWindow;
 use crate::registry::SharedRegistry;
 use crate::sinks::Quarantine;
 use crate::store::{Flush, Store, StoreCursor, StoreError};
@@ -47,7 +47,9 @@ pub fn lock<T>(shared: &Shared<T>) -> MutexGuard<'_, T> {
 pub enum KeeperError {
     #[error(transparent)]
     Catalogue(#[from] CatalogueError),
-    #[error("the catalogue's checkpoint holds a store cursor that this build cannot read ({text}); use the build that wrote it")]
+    #[error(
+        "the catalogue's checkpoint holds a store cursor that this build cannot read ({text}); use the build that wrote it"
+    )]
     Cursor { text: String },
     #[error("{0}")]
     Store(#[from] StoreError),
@@ -78,7 +80,8 @@ impl KeeperCursor {
         if checkpoint.store.is_empty() {
             return Ok(Self { store: StoreCursor::default(), refold_from_record_no: 1 });
         }
-        serde_json::from_str(&checkpoint.store).map_err(|_| KeeperError::Cursor { text: checkpoint.store.clone() })
+        serde_json::from_str(&checkpoint.store)
+            .map_err(|_| KeeperError::Cursor { text: checkpoint.store.clone() })
     }
 }
 
@@ -246,8 +249,9 @@ impl Keeper {
     pub fn commit_due(&mut self, now_us: i64, force: bool) -> Result<(), KeeperError> {
         let force = force || lock(&self.quarantine).wants_commit();
         let flush = self.store.flush(now_us, force)?;
-        let old_enough =
-            self.uncommitted_since_us.is_some_and(|since_us| now_us.saturating_sub(since_us) >= self.commit_interval_us);
+        let old_enough = self
+            .uncommitted_since_us
+            .is_some_and(|since_us| now_us.saturating_sub(since_us) >= self.commit_interval_us);
         if flush.is_none() && !old_enough && !(force && self.uncommitted_since_us.is_some()) {
             return Ok(());
         }

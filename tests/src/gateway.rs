@@ -106,7 +106,14 @@ impl Gateway {
                 Ok(line) => {
                     if let Some((mqtt, http)) = parse_ready(&line) {
                         let data_dir = data_dir.to_owned();
-                        return Ok(Self { child, mqtt, http, data_dir, stderr_path, stdout: Mutex::new(stdout) });
+                        return Ok(Self {
+                            child,
+                            mqtt,
+                            http,
+                            data_dir,
+                            stderr_path,
+                            stdout: Mutex::new(stdout),
+                        });
                     }
                     before.push(line);
                 }

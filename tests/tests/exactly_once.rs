@@ -563,6 +563,7 @@ fn a1_10_what_cannot_be_decoded_is_booked_and_kept() {
     scenario.publish("obs/A/S/rain/extra", "38.4");
     scenario.publish("obs/A/station with blanks", "{}");
     scenario.publish("city/lamp/1", "on");
+    scenario.gateway.wait_until_flushed(7);
     let data_dir = scenario.data_dir.to_string_lossy().into_owned();
     let list = sensor_gateway(&["quarantine", "list", "--data-dir", &data_dir, "--format", "json"]).success();
     let list: Value = serde_json::from_str(&list).expect("the list is JSON");

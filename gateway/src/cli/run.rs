@@ -96,7 +96,11 @@ pub(super) struct ServedGateway {
 }
 
 impl ServedGateway {
-    pub(super) fn start(config: &Arc<Config>, damage: Damage, backend: &dyn Backend) -> Result<Self, Failure> {
+    pub(super) fn start(
+        config: &Arc<Config>,
+        damage: Damage,
+        backend: &dyn Backend,
+    ) -> Result<Self, Failure> {
         let listener = HttpListener::bind(config.http.listen)
             .map_err(|error| Failure::environment(format!("http.listen {}: {error}", config.http.listen)))?;
         let running = backend.start(config.clone(), damage)?;

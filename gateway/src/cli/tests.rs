@@ -281,7 +281,8 @@ fn run_says_ready_once_and_stops_in_order() {
     let (lines, said) = unbounded();
     std::thread::scope(|scope| {
         let (backend, config) = (&backend, config(dir.path()));
-        let run = scope.spawn(move || run_until(config, Damage::Refuse, backend, &stopped, &mut Lines(lines)));
+        let run =
+            scope.spawn(move || run_until(config, Damage::Refuse, backend, &stopped, &mut Lines(lines)));
         let mut line = said.recv().unwrap();
         while !line.ends_with('\n') {
             line.push_str(&said.recv().unwrap());
@@ -308,7 +309,10 @@ fn a_failing_gateway_ends_run_with_its_exit_code() {
     let failure = Failure::new(Exit::Journal, "journal/7.log: write failed: I/O error");
     backend.failure.0.send(failure.clone()).unwrap();
     let (_stop, stopped) = bounded::<Signal>(1);
-    assert_eq!(run_until(config(dir.path()), Damage::Refuse, &backend, &stopped, &mut Vec::new()), Err(failure));
+    assert_eq!(
+        run_until(config(dir.path()), Damage::Refuse, &backend, &stopped, &mut Vec::new()),
+        Err(failure)
+    );
     assert_eq!(backend.log(), ["start", "stop"]);
 }
 
@@ -320,7 +324,8 @@ fn run_refuses_what_it_can_not_have() {
     config.http.listen = taken.local_addr().unwrap();
     let backend = FakeBackend::new();
     let (_stop, stopped) = bounded::<Signal>(1);
-    let failure = run_until(Arc::new(config.clone()), Damage::Refuse, &backend, &stopped, &mut Vec::new()).unwrap_err();
+    let failure =
+        run_until(Arc::new(config.clone()), Damage::Refuse, &backend, &stopped, &mut Vec::new()).unwrap_err();
     assert_eq!(failure.exit, Exit::Environment);
     assert!(failure.sentence.starts_with(&format!("http.listen {}: ", config.http.listen)), "{failure}");
     assert!(backend.log().is_empty(), "nothing was started");
@@ -328,11 +333,15 @@ fn run_refuses_what_it_can_not_have() {
     // The data directory vanished: what was started is stopped again.
     config.http.listen.set_port(0);
     config.data_dir = dir.path().join("gone");
-    let failure = run_until(Arc::new(config), Damage::Refuse, &backend, &stopped, &mut Vec::new()).unwrap_err();
+    let failure =
+        run_until(Arc::new(config), Damage::Refuse, &backend, &stopped, &mut Vec::new()).unwrap_err();
     assert!(failure.sentence.contains("the control socket can't be made"), "{failure}");
     assert_eq!(backend.log(), ["start", "stop"]);
 
     let refused = Failure::environment("the directory is locked by another gateway");
     let backend = FakeBackend { refuse: Some(refused.clone()), ..FakeBackend::new() };
-    assert_eq!(run_until(self::config(dir.path()), Damage::Refuse, &backend, &stopped, &mut Vec::new()), Err(refused));
+    assert_eq!(
+        run_until(self::config(dir.path()), Damage::Refuse, &backend, &stopped, &mut Vec::new()),
+        Err(refused)
+    );
 }

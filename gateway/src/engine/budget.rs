@@ -29,8 +29,10 @@ const CONNECTION_BYTES: u64 = 1 << 10;
 pub(super) fn parts(config: &Config) -> Vec<Part> {
     let part = |name, setting, bytes| Part { name, setting, bytes };
     let shards = config.mqtt.shard_count() as u64;
-    let datastream_bytes =
-        size_of::<HotRow>() as u64 + size_of::<LastValue>() as u64 + DATASTREAM_STATE_BYTES + DATASTREAM_NAME_BYTES;
+    let datastream_bytes = size_of::<HotRow>() as u64
+        + size_of::<LastValue>() as u64
+        + DATASTREAM_STATE_BYTES
+        + DATASTREAM_NAME_BYTES;
     vec![
         part(
             "journal buffers",
@@ -38,15 +40,27 @@ pub(super) fn parts(config: &Config) -> Vec<Part> {
             shards * BUFFERS_PER_SHARD as u64 * config.journal.frame_bytes_max,
         ),
         part("connections", "mqtt.connections_max", config.mqtt.connections_max as u64 * CONNECTION_BYTES),
-        part("incomplete packets", "mqtt.partial_bytes_max per shard", shards * config.mqtt.partial_bytes_max as u64),
+        part(
+            "incomplete packets",
+            "mqtt.partial_bytes_max per shard",
+            shards * config.mqtt.partial_bytes_max as u64,
+        ),
         part("retained messages", "mqtt.retained_bytes_max", config.mqtt.retained_bytes_max as u64),
         part(
             "observation frames",
             "two queues of 16 frames, mqtt.packet_bytes_max",
             2 * OBSERVATION_FRAMES_WAITING_MAX as u64 * observation_frame_bytes_max(config),
         ),
-        part("datastreams", "pipeline.datastreams_max", u64::from(config.pipeline.datastreams_max) * datastream_bytes),
-        part("rows not flushed", "store.rows_in_memory_max", config.store.rows_in_memory_max as u64 * ROW_BYTES),
+        part(
+            "datastreams",
+            "pipeline.datastreams_max",
+            u64::from(config.pipeline.datastreams_max) * datastream_bytes,
+        ),
+        part(
+            "rows not flushed",
+            "store.rows_in_memory_max",
+            config.store.rows_in_memory_max as u64 * ROW_BYTES,
+        ),
         part("late rows", "store.late_rows_max", config.store.late_rows_max as u64 * LATE_ROW_BYTES),
         part("texts not flushed", "64 MiB, and as much for late rows", 128 << 20),
         part("quarantine not committed", "64 MiB", PENDING_BYTES_MAX),

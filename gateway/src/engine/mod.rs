@@ -42,15 +42,23 @@ pub enum EngineError {
     Locked { data_dir: String },
     #[error("{0}")]
     Log(#[from] LogError),
-    #[error("the journal ends at message {journal}, but the observation log covers messages up to {observed}: part of the journal is missing")]
+    #[error(
+        "the journal ends at message {journal}, but the observation log covers messages up to {observed}: part of the journal is missing"
+    )]
     JournalBehind { journal: u64, observed: u64 },
-    #[error("there is no space for the two segments of {log}/ that must stand ready: free some space in the data directory, or raise journal.log_bytes_max")]
+    #[error(
+        "there is no space for the two segments of {log}/ that must stand ready: free some space in the data directory, or raise journal.log_bytes_max"
+    )]
     NoSegments { log: &'static str },
     #[error("{0}")]
     Observation(#[from] ParseError),
-    #[error("the observation log ends at frame {ends_at}, but the catalogue reflects frames up to {reflected}: part of the observation log is missing")]
+    #[error(
+        "the observation log ends at frame {ends_at}, but the catalogue reflects frames up to {reflected}: part of the observation log is missing"
+    )]
     ObservationsBehind { ends_at: u64, reflected: u64 },
-    #[error("the observation log begins at record {first}, but record {needed} is needed to go on from the catalogue's checkpoint")]
+    #[error(
+        "the observation log begins at record {first}, but record {needed} is needed to go on from the catalogue's checkpoint"
+    )]
     ObservationsMissing { first: u64, needed: u64 },
     #[error("{0}")]
     Store(#[from] StoreError),
@@ -66,9 +74,7 @@ impl EngineError {
                 | LogError::Config(_)
                 | LogError::NoSegmentReady
                 | LogError::NoSpace { .. }
-                | LogError::Io { .. } => {
-                    Exit::Environment
-                }
+                | LogError::Io { .. } => Exit::Environment,
                 _ => Exit::Journal,
             },
             Self::JournalBehind { .. }
@@ -81,9 +87,7 @@ impl EngineError {
             | Self::Keeper(_)
             | Self::Locked { .. }
             | Self::NoSegments { .. }
-            | Self::Store(_) => {
-                Exit::Environment
-            }
+            | Self::Store(_) => Exit::Environment,
         };
         Failure::new(exit, self.to_string())
     }

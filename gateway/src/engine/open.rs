@@ -16,8 +16,8 @@ use crossbeam::channel::{Receiver, Sender, bounded};
 
 use super::EngineError;
 use crate::books::Books;
-use crate::cli::Damage;
 use crate::catalogue::{Catalogue, DatastreamState, Snapshot, SqliteCatalogue};
+use crate::cli::Damage;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::disk::{Ballast, Disk, OsDisk};
@@ -25,7 +25,9 @@ use crate::feeds::{LastValue, LastValues, RetainedStore};
 use crate::health::Health;
 use crate::journal::{JournalFrame, Lanes, LanesConfig};
 use crate::keeper::{Keeper, KeeperBallast, KeeperCursor, KeeperParts, Shared};
-use crate::log::{AlignedBuf, LogConfig, LogId, LogKind, LogReader, LogWriter, Position, Prepared, Recovered, recover};
+use crate::log::{
+    AlignedBuf, LogConfig, LogId, LogKind, LogReader, LogWriter, Position, Prepared, Recovered, recover,
+};
 use crate::metrics::Metrics;
 use crate::observation::{ObservationFrame, Outcome, ResultKind, parse_frame};
 use crate::pipeline::dictionary::{Dictionary, DictionaryLimits};
@@ -124,7 +126,8 @@ impl Opened {
             &snapshot.checkpoint,
             &snapshot.books,
         )));
-        let quarantine = Arc::new(Mutex::new(Quarantine::new(config.quarantine.bytes_max, &snapshot.checkpoint)));
+        let quarantine =
+            Arc::new(Mutex::new(Quarantine::new(config.quarantine.bytes_max, &snapshot.checkpoint)));
         let progress = Arc::new(KeeperProgress::new(cursor.refold_from_record_no));
         let (to_pipeline, outcomes) = bounded(OUTCOMES_WAITING_MAX);
         let mut keeper = Keeper::new(
@@ -195,17 +198,24 @@ impl Opened {
         let (recovered, journal) = recover(disk.clone(), JOURNAL_DIR, journal_config)?;
         let durable_messages = journal.next_message_no() - 1;
         if durable_messages + 1 < next_message_no {
-            return Err(EngineError::JournalBehind { journal: durable_messages, observed: next_message_no - 1 });
+            return Err(EngineError::JournalBehind {
+                journal: durable_messages,
+                observed: next_message_no - 1,
+            });
         }
         tell_gaps("journal", &recovered);
         if recovered.torn_tail {
-            tracing::info!("the journal ended in an unfinished frame, which was never acknowledged; it is gone");
+            tracing::info!(
+                "the journal ended in an unfinished frame, which was never acknowledged; it is gone"
+            );
         }
         lanes.positions.durable_messages.store(durable_messages, Ordering::Release);
         lanes.positions.processed_messages.store(next_message_no - 1, Ordering::Release);
         metrics.durable_messages.set(durable_messages as i64);
         metrics.processed_messages.set(next_message_no as i64 - 1);
-        metrics.datastreams.set(registry.read().unwrap_or_else(PoisonError::into_inner).datastreams().len() as i64);
+        metrics
+            .datastreams
+            .set(registry.read().unwrap_or_else(PoisonError::into_inner).datastreams().len() as i64);
         let ballast = Ballast::open(&*disk, BALLAST_FILE, BALLAST_BYTES)
             .map_err(|source| EngineError::Io { what: BALLAST_FILE.to_owned(), source })?;
         let mut opened = Self {
@@ -363,7 +373,8 @@ struct Rebuilt {
 
 impl Rebuilt {
     fn new(config: &Config, snapshot: &Snapshot) -> Self {
-        let budget = || RetainedBudget::new(config.mqtt.retained_messages_max, config.mqtt.retained_bytes_max);
+        let budget =
+            || RetainedBudget::new(config.mqtt.retained_messages_max, config.mqtt.retained_bytes_max);
         let mut rebuilt = Self {
             retained: RetainedStore::new(budget()),
             pipeline_retained: budget(),
@@ -412,10 +423,17 @@ fn lock_data_dir(config: &Config) -> Result<File, EngineError> {
     let data_dir = &config.data_dir;
     let io = |source| EngineError::Io { what: data_dir.display().to_string(), source };
     std::fs::create_dir_all(data_dir).map_err(io)?;
-    let lock = File::options().create(true).truncate(false).write(true).open(data_dir.join(LOCK_FILE)).map_err(io)?;
+    let lock = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(data_dir.join(LOCK_FILE))
+        .map_err(io)?;
     match lock.try_lock() {
         Ok(()) => Ok(lock),
-        Err(TryLockError::WouldBlock) => Err(EngineError::Locked { data_dir: data_dir.display().to_string() }),
+        Err(TryLockError::WouldBlock) => {
+            Err(EngineError::Locked { data_dir: data_dir.display().to_string() })
+        }
         Err(TryLockError::Error(source)) => Err(io(source)),
     }
 }
@@ -467,7 +485,8 @@ fn tell_gaps(log: &str, recovered: &Recovered) {
 /// Largest observation frame: what closes a frame (1 MiB), one message of the largest size behind it, quarantined and
 /// retained at once, and its rows and definitions.
 pub(super) fn observation_frame_bytes_max(config: &Config) -> u64 {
-    (2 * (1 << 20) + 3 * config.mqtt.packet_bytes_max as u64).next_multiple_of(crate::disk::BLOCK_BYTES as u64)
+    (2 * (1 << 20) + 3 * config.mqtt.packet_bytes_max as u64)
+        .next_multiple_of(crate::disk::BLOCK_BYTES as u64)
 }
 
 fn log_config(
@@ -476,8 +495,8 @@ fn log_config(
     damage: Damage,
     frame_bytes_max: u64,
 ) -> Result<LogConfig, EngineError> {
-    let new_log_id =
-        LogId::random().map_err(|source| EngineError::Io { what: "the system's random numbers".to_owned(), source })?;
+    let new_log_id = LogId::random()
+        .map_err(|source| EngineError::Io { what: "the system's random numbers".to_owned(), source })?;
     Ok(LogConfig {
         segment_bytes: config.journal.segment_bytes_max.max(4 * frame_bytes_max),
         frame_bytes_max,

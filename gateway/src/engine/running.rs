@@ -22,11 +22,11 @@ use crate::feeds::router::{RouterStart, ShardLink};
 use crate::feeds::{Router, RouterInputs, run_router};
 use crate::journal::{FrameConsumer, JournalFrame, JournalPort, JournalWriter, Lanes, run_writer};
 use crate::keeper::{Keeper, run_keeper};
-use crate::mqtt::listener::{ShardLoop, ShardSender, ShardThread, bind};
+use crate::mqtt::listener::{ShardLoop, ShardSender, ShardThread, bind, raise_descriptor_limit};
 use crate::mqtt::shard::{Shard, ShardShared};
 use crate::mqtt::{MqttLimits, ShardMessage};
-use crate::pipeline::mapping::MAPPING_VERSION;
 use crate::observation::{ObservationFrame, Outcome};
+use crate::pipeline::mapping::MAPPING_VERSION;
 use crate::pipeline::stage::PipelineInputs;
 use crate::pipeline::{Pipeline, run_pipeline};
 use crate::query::GatewayView;
@@ -72,21 +72,45 @@ impl RunningEngine {
             move |source| EngineError::Io { what, source }
         };
         // Before the directory is touched: a port in use is the likelier mistake.
-        let listener = bind(config.mqtt.listen).map_err(io(&format!("mqtt.listen {}", config.mqtt.listen)))?;
+        let listener =
+            bind(config.mqtt.listen).map_err(io(&format!("mqtt.listen {}", config.mqtt.listen)))?;
         let mqtt_addr = listener.local_addr().map_err(io("mqtt.listen"))?;
         let mut opened = Opened::open(config, damage)?;
         opened.prepare_segments()?;
         super::budget::log(config);
+        let descriptors = raise_descriptor_limit();
+        if descriptors < config.mqtt.connections_max as u64 {
+            tracing::info!(
+                descriptors,
+                connections_max = config.mqtt.connections_max,
+                "the system allows fewer open descriptors than connections: further ones wait"
+            );
+        }
         let view = Arc::new(EngineView::new(&mut opened)?);
-        let Opened { clock, lanes, metrics, health, registry, journal, stages, ballast, retained, last_values, router_frames, lock, .. } =
-            opened;
+        let Opened {
+            clock,
+            lanes,
+            metrics,
+            health,
+            registry,
+            journal,
+            stages,
+            ballast,
+            retained,
+            last_values,
+            router_frames,
+            lock,
+            ..
+        } = opened;
         let Stages { pipeline, keeper, keeper_frames, outcomes } = stages;
         let spawner = Spawner::new();
         let failed = spawner.failed.clone();
 
         let shard_count = lanes.config().shards;
-        let loops: Vec<ShardLoop> =
-            (0..shard_count).map(|_| ShardLoop::new()).collect::<Result<_, _>>().map_err(io("the poll loop"))?;
+        let loops: Vec<ShardLoop> = (0..shard_count)
+            .map(|_| ShardLoop::new())
+            .collect::<Result<_, _>>()
+            .map_err(io("the poll loop"))?;
         let shard_senders: Vec<ShardSender> = loops.iter().map(ShardLoop::sender).collect();
         for (shard, sender) in shard_senders.iter().cloned().enumerate() {
             lanes.set_waker(shard, move || sender.wake());
@@ -110,12 +134,17 @@ impl RunningEngine {
         let frames_max = shard_count * lanes.config().buffers_per_shard;
         let (to_router, router_journal) = bounded(frames_max);
         let (to_pipeline, pipeline_journal) = bounded(frames_max);
-        let consumers: Vec<Box<dyn FrameConsumer>> =
-            vec![Box::new(FrameSender(to_pipeline)), Box::new(RouterSender { to_router, wanted: frames_wanted })];
+        let consumers: Vec<Box<dyn FrameConsumer>> = vec![
+            Box::new(FrameSender(to_pipeline)),
+            Box::new(RouterSender { to_router, wanted: frames_wanted }),
+        ];
         let writer = JournalWriter::new(journal, lanes.clone(), consumers, metrics.clone());
 
-        let (stop_shards, stop_writer, stop_keeper) =
-            (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+        let (stop_shards, stop_writer, stop_keeper) = (
+            Arc::new(AtomicBool::new(false)),
+            Arc::new(AtomicBool::new(false)),
+            Arc::new(AtomicBool::new(false)),
+        );
         let writer = {
             let (clock, health, stop) = (clock.clone(), health.clone(), stop_writer.clone());
             let sync_gap_us = config.journal.sync_gap_us;
@@ -125,7 +154,8 @@ impl RunningEngine {
         let pipeline = {
             let clock = clock.clone();
             let gap_us = config.journal.sync_gap_us * SYNCS_PER_OBSERVATION_FRAME;
-            let inputs = PipelineInputs { frames: pipeline_journal, outcomes, gap_us, stop: stop_writer.clone() };
+            let inputs =
+                PipelineInputs { frames: pipeline_journal, outcomes, gap_us, stop: stop_writer.clone() };
             let mut pipeline = pipeline;
             spawner.spawn("pipeline", move || {
                 run_pipeline(&mut pipeline, &*clock, &inputs)?;
@@ -142,8 +172,11 @@ impl RunningEngine {
         };
         let router = {
             let clock = clock.clone();
-            let inputs =
-                RouterInputs { frames: router_journal, observations: router_frames, requests: router_requests };
+            let inputs = RouterInputs {
+                frames: router_journal,
+                observations: router_frames,
+                requests: router_requests,
+            };
             spawner.spawn("router", move || {
                 run_router(router, &*clock, &inputs);
                 Ok(())
@@ -169,7 +202,9 @@ impl RunningEngine {
                 stop: stop_shards.clone(),
                 next_accept_warning_us: 0,
             };
-            let run = move || thread.run().map_err(|source| EngineError::Io { what: "the poll loop".into(), source });
+            let run = move || {
+                thread.run().map_err(|source| EngineError::Io { what: "the poll loop".into(), source })
+            };
             shards.push(spawner.spawn("shard", run)?);
         }
         Ok(Self {

@@ -19,8 +19,8 @@ use crate::journal::Lanes;
 use crate::keeper::{Shared, lock};
 use crate::metrics::Metrics;
 use crate::query::{
-    ClockState, DatastreamFilter, DatastreamInfo, DatastreamSelector, GatewayView, ObservationQuery, ObservationRow,
-    QueryError, Readiness,
+    ClockState, DatastreamFilter, DatastreamInfo, DatastreamSelector, GatewayView, ObservationQuery,
+    ObservationRow, QueryError, Readiness,
 };
 use crate::registry::{Registry, SharedRegistry};
 use crate::sinks::Quarantine;
@@ -107,7 +107,11 @@ impl EngineView {
     ) -> Result<T, QueryError> {
         let mut history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
         ask(&mut **history).map_err(|error| {
-            if error.is_backpressure() { QueryError::Unavailable(error.to_string()) } else { QueryError::Failed(error.to_string()) }
+            if error.is_backpressure() {
+                QueryError::Unavailable(error.to_string())
+            } else {
+                QueryError::Failed(error.to_string())
+            }
         })
     }
 
@@ -168,7 +172,12 @@ impl GatewayView for EngineView {
                 names.resize(index + 1, None);
             }
             let name = names[index].get_or_insert_with(|| {
-                self.registry.read().unwrap_or_else(PoisonError::into_inner).datastream(row.datastream).name.clone()
+                self.registry
+                    .read()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .datastream(row.datastream)
+                    .name
+                    .clone()
             });
             let flow = each(&ObservationRow {
                 datastream: name,
@@ -241,7 +250,12 @@ impl GatewayView for EngineView {
             None => ClockState::Unknown,
         };
         let reasons = self.health.reasons();
-        Readiness { ready: reasons.is_empty(), reasons, clock, disk_hours_left: self.growth.hours_left(&self.store) }
+        Readiness {
+            ready: reasons.is_empty(),
+            reasons,
+            clock,
+            disk_hours_left: self.growth.hours_left(&self.store),
+        }
     }
 
     fn metrics(&self) -> &Metrics {

@@ -67,7 +67,8 @@ impl AnswerWriter {
             return Err(io::Error::other("the gateway is stopping"));
         }
         let limit = Duration::from_millis(SLOW_CLIENT_MS);
-        let sent = self.runtime.block_on(async { tokio::time::timeout(limit, self.pieces.send(piece)).await });
+        let sent =
+            self.runtime.block_on(async { tokio::time::timeout(limit, self.pieces.send(piece)).await });
         match sent {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) => Err(io::ErrorKind::BrokenPipe.into()),

@@ -73,7 +73,10 @@ pub struct Lanes {
 
 impl std::fmt::Debug for Lanes {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Lanes").field("config", &self.config).field("positions", &self.positions).finish_non_exhaustive()
+        f.debug_struct("Lanes")
+            .field("config", &self.config)
+            .field("positions", &self.positions)
+            .finish_non_exhaustive()
     }
 }
 

@@ -78,7 +78,13 @@ impl JournalPort {
             return Err(JournalFull);
         };
         drop(slot);
-        self.current = Some(Batch { buffer, batch_no: self.next_batch_no, record_count: 0, message_count: 0, retained: false });
+        self.current = Some(Batch {
+            buffer,
+            batch_no: self.next_batch_no,
+            record_count: 0,
+            message_count: 0,
+            retained: false,
+        });
         self.next_batch_no += 1;
         Ok(())
     }

@@ -107,7 +107,8 @@ impl JournalWriter {
             let mut slot = self.lanes.slot(shard);
             while self.parts.len() < FRAME_PARTS_MAX
                 && let Some(batch) = slot.batches.pop_front_if(|batch| {
-                    frame_bytes + batch.buffer.len().next_multiple_of(crate::disk::BLOCK_BYTES) <= frame_bytes_max
+                    frame_bytes + batch.buffer.len().next_multiple_of(crate::disk::BLOCK_BYTES)
+                        <= frame_bytes_max
                 })
             {
                 let Batch { buffer, batch_no, record_count, message_count, retained } = batch;
@@ -198,10 +199,20 @@ pub fn run_writer(
     }
 }
 
-fn gap_is_over(lanes: &Lanes, clock: &dyn Clock, last_sync_us: u64, sync_gap_us: u64, stop: &AtomicBool) -> bool {
+fn gap_is_over(
+    lanes: &Lanes,
+    clock: &dyn Clock,
+    last_sync_us: u64,
+    sync_gap_us: u64,
+    stop: &AtomicBool,
+) -> bool {
     let waiting = lanes.waiting_bytes();
     let elapsed_us = clock.monotonic_us().saturating_sub(last_sync_us);
-    if waiting == 0 || waiting >= WRITE_AT_ONCE_BYTES || elapsed_us >= sync_gap_us || stop.load(Ordering::Acquire) {
+    if waiting == 0
+        || waiting >= WRITE_AT_ONCE_BYTES
+        || elapsed_us >= sync_gap_us
+        || stop.load(Ordering::Acquire)
+    {
         return true;
     }
     lanes.writer_in_gap();

@@ -102,6 +102,24 @@ pub fn bind(addr: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::bind(addr)
 }
 
+/// Lets the process open as many descriptors as the system allows it; gives that number. The usual soft limit of 1,024 is
+/// for programs that use `select`.
+pub fn raise_descriptor_limit() -> u64 {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: `limit` is ours and whole.
+    if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) } != 0 {
+        return 0;
+    }
+    if limit.rlim_cur < limit.rlim_max {
+        let wanted = libc::rlimit { rlim_cur: limit.rlim_max, rlim_max: limit.rlim_max };
+        // SAFETY: `wanted` is ours and whole; the call only reads it.
+        if unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const wanted) } == 0 {
+            return wanted.rlim_cur;
+        }
+    }
+    limit.rlim_cur
+}
+
 /// How long a stopping shard waits for the journal before it says goodbye all the same.
 const STOP_WAIT_US: u64 = 3_000_000;
 

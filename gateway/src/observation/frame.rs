@@ -130,7 +130,9 @@ pub struct ResendMark {
 }
 
 #[derive(Debug, Error)]
-#[error("observation frame {frame_no}: {what}; the log passed its checksum, so another build wrote it or this one has a bug")]
+#[error(
+    "observation frame {frame_no}: {what}; the log passed its checksum, so another build wrote it or this one has a bug"
+)]
 pub struct ParseError {
     frame_no: u64,
     what: &'static str,
@@ -160,7 +162,10 @@ pub fn write_frame(frame: &ObservationFrame, buf: &mut AlignedBuf) -> Result<u32
     push_array(KIND_OUTCOMES, frame.outcomes.len(), bytemuck::cast_slice(&frame.outcomes))?;
     for item in &frame.quarantined {
         let mut head = Writer::default();
-        head.u64(item.message_no).u64(item.receive_time_us as u64).u32(item.offset).u32(u32::from(item.readings));
+        head.u64(item.message_no)
+            .u64(item.receive_time_us as u64)
+            .u32(item.offset)
+            .u32(u32::from(item.readings));
         head.bytes(item.reason.as_bytes()).bytes(item.sentence.as_bytes());
         head.bytes(item.topic.as_bytes()).bytes(item.client.as_bytes());
         head.u32(item.payload.len() as u32);
@@ -192,7 +197,8 @@ pub fn parse_frame(meta: &FrameMeta, payload: &[u8]) -> Result<ObservationFrame,
         let body = record.body;
         match record.kind {
             KIND_INFO => {
-                let bytes = body.get(..size_of::<FrameInfo>()).ok_or_else(|| fail("its head is too short"))?;
+                let bytes =
+                    body.get(..size_of::<FrameInfo>()).ok_or_else(|| fail("its head is too short"))?;
                 frame.info = bytemuck::pod_read_unaligned(bytes);
             }
             KIND_DEFINITION => {
@@ -204,7 +210,9 @@ pub fn parse_frame(meta: &FrameMeta, payload: &[u8]) -> Result<ObservationFrame,
             KIND_MESSAGES => frame.messages = array(body).ok_or_else(|| fail("its messages do not fit"))?,
             KIND_ROWS => frame.rows = array(body).ok_or_else(|| fail("its rows do not fit"))?,
             KIND_TEXTS => frame.texts = array(body).ok_or_else(|| fail("its texts do not fit"))?,
-            KIND_RESEND_MARKS => frame.resend_marks = array(body).ok_or_else(|| fail("its marks do not fit"))?,
+            KIND_RESEND_MARKS => {
+                frame.resend_marks = array(body).ok_or_else(|| fail("its marks do not fit"))?
+            }
             KIND_OUTCOMES => frame.outcomes = array(body).ok_or_else(|| fail("its outcomes do not fit"))?,
             KIND_QUARANTINED => frame
                 .quarantined

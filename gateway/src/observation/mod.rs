@@ -9,8 +9,10 @@ mod frame;
 mod row;
 
 pub use frame::{
-    Definition, FrameInfo, ObservationFrame, ParseError, Quarantined, ResendMark, RetainedChange, parse_frame, write_frame,
+    Definition, FrameInfo, ObservationFrame, ParseError, Quarantined, ResendMark, RetainedChange,
+    parse_frame, write_frame,
 };
 pub use row::{
-    Classification, MessageEntry, MessageOutcome, Outcome, OutcomeKind, Quality, ResultKind, Row, TextSpan, value_bits_equal,
+    Classification, MessageEntry, MessageOutcome, Outcome, OutcomeKind, Quality, ResultKind, Row, TextSpan,
+    value_bits_equal,
 };

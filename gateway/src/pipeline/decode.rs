@@ -12,7 +12,8 @@ use super::hot::{Conversion, HotRow};
 use super::mapping::is_observation_topic;
 use super::resend::{ResendWindow, packet_key, packet_mark, sequence_mark};
 use crate::observation::{
-    Classification, MessageEntry, MessageOutcome, ObservationFrame, Quality, Quarantined, ResultKind, Row, TextSpan,
+    Classification, MessageEntry, MessageOutcome, ObservationFrame, Quality, Quarantined, ResultKind, Row,
+    TextSpan,
 };
 use crate::record::Message;
 
@@ -52,7 +53,13 @@ impl MessageDecoder {
     }
 
     /// Appends what `message` holds to `frame`. Never fails: what cannot be decoded is quarantined in the frame.
-    pub fn decode(&mut self, message: &Message<'_>, message_no: u64, receive_time_us: i64, frame: &mut ObservationFrame) {
+    pub fn decode(
+        &mut self,
+        message: &Message<'_>,
+        message_no: u64,
+        receive_time_us: i64,
+        frame: &mut ObservationFrame,
+    ) {
         let client = self.dictionary.client(message.client, &mut frame.definitions);
         let mut entry = MessageEntry {
             message_no,
@@ -79,7 +86,15 @@ impl MessageDecoder {
             Route::Observations { agency, station, property } => {
                 entry.agency = agency;
                 entry.station = station;
-                self.decode_payload(message, station, property.as_deref(), receive_time_us, frame, &mut faults, &mut entry);
+                self.decode_payload(
+                    message,
+                    station,
+                    property.as_deref(),
+                    receive_time_us,
+                    frame,
+                    &mut faults,
+                    &mut entry,
+                );
             }
             Route::Invalid { agency, sentence } => {
                 entry.agency = agency;
@@ -121,7 +136,10 @@ impl MessageDecoder {
         }
     }
 
-    #[expect(clippy::too_many_arguments, reason = "one call site; a struct would only name the same things again")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one call site; a struct would only name the same things again"
+    )]
     fn decode_payload(
         &mut self,
         message: &Message<'_>,
@@ -160,7 +178,9 @@ impl MessageDecoder {
             Ok(info) => {
                 let rows = first_row..frame.rows.len();
                 if let Some(seq) = info.seq {
-                    frame.rows[rows.clone()].iter_mut().for_each(|row| row.seq_plus_1 = seq.saturating_add(1));
+                    frame.rows[rows.clone()]
+                        .iter_mut()
+                        .for_each(|row| row.seq_plus_1 = seq.saturating_add(1));
                 }
                 let resent = if undated > 0 {
                     self.is_resend(message, info.seq, frame, entry)
@@ -248,7 +268,9 @@ impl MessageDecoder {
 /// The ordinal of a row among the rows of its message before it, or `None` where one of them says the same.
 fn ordinal_in_message(before: &[Row], row: &Row, texts: &[u8]) -> Option<u16> {
     let mut ordinal = 0;
-    for other in before.iter().filter(|other| other.datastream == row.datastream && other.time_us == row.time_us) {
+    for other in
+        before.iter().filter(|other| other.datastream == row.datastream && other.time_us == row.time_us)
+    {
         if same_result(other, row, texts) {
             return None;
         }
@@ -347,7 +369,8 @@ impl Sink<'_> {
             Some(id) => id,
             None => {
                 let unit = reading.unit.map(|sent| dictionary.unit(sent).canonical.unwrap_or(sent));
-                let (id, unit) = dictionary.make_datastream(self.station, property, period_s, unit, definitions)?;
+                let (id, unit) =
+                    dictionary.make_datastream(self.station, property, period_s, unit, definitions)?;
                 let entry = property_catalogue::property(reading.property.base());
                 self.decoder.hot.push(HotRow::new(unit, entry.and_then(|entry| entry.plausible)));
                 id
@@ -367,7 +390,8 @@ impl Sink<'_> {
             (None, _) => (hot.datastream_unit, 0, 0.0),
         };
         if !number.is_finite() {
-            let sentence = format!("{property}: the value is too large for its unit {}", reading.unit.unwrap_or(""));
+            let sentence =
+                format!("{property}: the value is too large for its unit {}", reading.unit.unwrap_or(""));
             self.faults.add(1, "bad_number", 0, sentence);
             return Ok(());
         }
@@ -419,9 +443,10 @@ fn convert(
         let datastream_unit = dictionary.symbol_text(hot.datastream_unit);
         hot.conversion = match units::conversion(name, &datastream_unit) {
             Some(linear) => Conversion::To(linear),
-            None => {
-                Conversion::AsSent { unit: dictionary.symbol(name, definitions)?, unknown: unit.canonical.is_none() }
-            }
+            None => Conversion::AsSent {
+                unit: dictionary.symbol(name, definitions)?,
+                unknown: unit.canonical.is_none(),
+            },
         };
         hot.conversion_of = unit.id;
     }

@@ -144,7 +144,9 @@ impl Dictionary {
                 let agency = agency.and_then(|agency| self.known_agency(&agency)).unwrap_or(0);
                 Route::Invalid { agency, sentence: sentence.into() }
             }
-            TopicMeaning::Ordinary => Route::Invalid { agency: 0, sentence: "the topic is not under obs/".into() },
+            TopicMeaning::Ordinary => {
+                Route::Invalid { agency: 0, sentence: "the topic is not under obs/".into() }
+            }
         }
     }
 
@@ -164,7 +166,12 @@ impl Dictionary {
         Ok(id)
     }
 
-    fn station(&mut self, agency: u32, code: &str, definitions: &mut Vec<Definition>) -> Result<u32, RegistryLimit> {
+    fn station(
+        &mut self,
+        agency: u32,
+        code: &str,
+        definitions: &mut Vec<Definition>,
+    ) -> Result<u32, RegistryLimit> {
         let registry = self.registry.read().unwrap_or_else(std::sync::PoisonError::into_inner);
         if let Some(id) = registry.station_id(agency, code) {
             return Ok(id);
@@ -173,7 +180,10 @@ impl Dictionary {
         drop(registry);
         let count = self.stations_of_agency.get(agency as usize).copied().unwrap_or(0);
         if count >= self.limits.stations_per_agency_max {
-            return Err(RegistryLimit { what: "stations of this agency", most: self.limits.stations_per_agency_max });
+            return Err(RegistryLimit {
+                what: "stations of this agency",
+                most: self.limits.stations_per_agency_max,
+            });
         }
         self.count_station(agency);
         self.define(Definition::Station { id, agency, code: code.to_owned() }, definitions);
@@ -188,12 +198,16 @@ impl Dictionary {
         let id = match self.clients.get(name) {
             Some(id) => *id,
             None => {
-                let id = self.registry.read().unwrap_or_else(std::sync::PoisonError::into_inner).client_count();
+                let id =
+                    self.registry.read().unwrap_or_else(std::sync::PoisonError::into_inner).client_count();
                 if id >= self.limits.clients_max {
                     return 0;
                 }
                 self.clients.insert(name.into(), id);
-                self.define(Definition::Client { id, name: String::from_utf8_lossy(name).into_owned() }, definitions);
+                self.define(
+                    Definition::Client { id, name: String::from_utf8_lossy(name).into_owned() },
+                    definitions,
+                );
                 id
             }
         };
@@ -211,7 +225,10 @@ impl Dictionary {
         }
         let id = self.symbols.len() as u32 + 1;
         if id > self.limits.symbols_max {
-            return Err(RegistryLimit { what: "different statuses and units", most: self.limits.symbols_max });
+            return Err(RegistryLimit {
+                what: "different statuses and units",
+                most: self.limits.symbols_max,
+            });
         }
         self.symbols.insert(text.into(), id);
         self.define(Definition::Symbol { id, text: text.to_owned() }, definitions);

@@ -35,7 +35,10 @@ pub struct HotRow {
 pub enum Conversion {
     To(Linear),
     /// Kept as it came: the symbol of the unit, and whether it is unknown to the unit table.
-    AsSent { unit: u32, unknown: bool },
+    AsSent {
+        unit: u32,
+        unknown: bool,
+    },
 }
 
 impl HotRow {

@@ -35,7 +35,10 @@ pub fn topic_meaning(topic: &str) -> TopicMeaning {
         [agency, station] => (agency, station, None),
         [agency, station, property] => (agency, station, Some(property)),
         _ => {
-            let sentence = format!("the topic {topic} has {} levels; obs/{{agency}}/{{station}} or obs/{{agency}}/{{station}}/{{property}} is expected", topic.split('/').count());
+            let sentence = format!(
+                "the topic {topic} has {} levels; obs/{{agency}}/{{station}} or obs/{{agency}}/{{station}}/{{property}} is expected",
+                topic.split('/').count()
+            );
             return invalid(None, sentence);
         }
     };

@@ -62,7 +62,9 @@ pub struct PipelineStart {
 
 impl std::fmt::Debug for PipelineStart {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("PipelineStart").field("next_message_no", &self.next_message_no).finish_non_exhaustive()
+        f.debug_struct("PipelineStart")
+            .field("next_message_no", &self.next_message_no)
+            .finish_non_exhaustive()
     }
 }
 
@@ -108,7 +110,9 @@ impl Pipeline {
             }
             self.frame.info.time_us = journal.meta.time_us;
             self.decoder.decode(&message, message_no, journal.meta.time_us, &mut self.frame);
-            if message.retain && self.retained.admit(message.topic, message.properties.len(), message.payload.len()) {
+            if message.retain
+                && self.retained.admit(message.topic, message.properties.len(), message.payload.len())
+            {
                 self.payload_bytes += message.payload.len() + message.properties.len() + message.topic.len();
                 self.frame.retained.push(RetainedChange {
                     message_no,
@@ -122,7 +126,8 @@ impl Pipeline {
             if self.frame.messages.last().is_some_and(|entry| {
                 matches!(entry.message_outcome(), MessageOutcome::Quarantined | MessageOutcome::Partial)
             }) {
-                self.payload_bytes += message.payload.len() + message.topic.len() + message.client.len() + 1024;
+                self.payload_bytes +=
+                    message.payload.len() + message.topic.len() + message.client.len() + 1024;
             }
             self.next_message_no = message_no + 1;
             if self.frame_bytes() >= FRAME_BYTES_TARGET {
@@ -139,7 +144,11 @@ impl Pipeline {
     }
 
     /// Appends the store's outcomes as a frame of their own.
-    pub fn step_outcomes(&mut self, outcomes: Vec<Outcome>, wait: &mut dyn FnMut() -> Go) -> Result<(), LogError> {
+    pub fn step_outcomes(
+        &mut self,
+        outcomes: Vec<Outcome>,
+        wait: &mut dyn FnMut() -> Go,
+    ) -> Result<(), LogError> {
         self.close(wait)?;
         self.frame.outcomes = outcomes;
         self.close_frame(wait)
@@ -160,7 +169,8 @@ impl Pipeline {
     }
 
     fn close_frame(&mut self, wait: &mut dyn FnMut() -> Go) -> Result<(), LogError> {
-        let first_message_no = self.frame.messages.first().map_or(self.next_message_no, |entry| entry.message_no);
+        let first_message_no =
+            self.frame.messages.first().map_or(self.next_message_no, |entry| entry.message_no);
         self.frame.info = FrameInfo {
             first_message_no,
             next_message_no: self.next_message_no,
@@ -171,12 +181,13 @@ impl Pipeline {
             zero: 0,
         };
         self.buffer.clear();
-        let record_count = write_frame(&self.frame, &mut self.buffer).map_err(|_| LogError::FrameTooLarge {
-            bytes: self.frame_bytes() as u64,
-            parts: 1,
-            bytes_max: self.log.frame_bytes_max(),
-            parts_max: 1,
-        })?;
+        let record_count =
+            write_frame(&self.frame, &mut self.buffer).map_err(|_| LogError::FrameTooLarge {
+                bytes: self.frame_bytes() as u64,
+                parts: 1,
+                bytes_max: self.log.frame_bytes_max(),
+                parts_max: 1,
+            })?;
         let row_count = self.frame.rows.len() as u32;
         loop {
             self.log.release_before(Position::Record(self.progress.needed_from()));
@@ -262,7 +273,11 @@ pub struct PipelineInputs {
 
 /// The pipeline's thread. Ends when the writer's end of the queue is gone and everything in it is processed, or when
 /// `stop` is set while there is no space for what is in it (the journal keeps that for the next start).
-pub fn run_pipeline(pipeline: &mut Pipeline, clock: &dyn Clock, inputs: &PipelineInputs) -> Result<(), LogError> {
+pub fn run_pipeline(
+    pipeline: &mut Pipeline,
+    clock: &dyn Clock,
+    inputs: &PipelineInputs,
+) -> Result<(), LogError> {
     let stopping = || inputs.stop.load(Ordering::Acquire);
     let mut wait = || {
         std::thread::sleep(IDLE);

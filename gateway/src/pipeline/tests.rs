@@ -36,7 +36,12 @@ impl Bench {
         let registry = Arc::new(RwLock::new(Registry::default()));
         let bounds = TimeBounds { backfill_max_us: 3_600 * SECOND_US, clock_skew_max_us: 300 * SECOND_US };
         Self {
-            decoder: MessageDecoder::new(Dictionary::new(registry, LIMITS), Vec::new(), ResendWindow::new(100), bounds),
+            decoder: MessageDecoder::new(
+                Dictionary::new(registry, LIMITS),
+                Vec::new(),
+                ResendWindow::new(100),
+                bounds,
+            ),
             frame: ObservationFrame::default(),
             next_message_no: 1,
             now_us: NOW_US,
@@ -129,7 +134,11 @@ fn undated_readings_get_rising_times_and_their_resends_are_recognised() {
     assert_eq!(classes(&second), [Classification::Inserted], "a reading that truly repeats is new");
     assert!(second[0].time_us > first[0].time_us);
     assert_eq!(classes(&bench.send_as("obs/a/s/rain", "1.5", 8, true)), [Classification::Duplicate]);
-    assert_eq!(classes(&bench.send_as("obs/a/s/rain", "1.6", 8, true)), [Classification::Inserted], "other content");
+    assert_eq!(
+        classes(&bench.send_as("obs/a/s/rain", "1.6", 8, true)),
+        [Classification::Inserted],
+        "other content"
+    );
     assert_eq!(bench.frame.messages[0].unkeyed, 1);
 }
 
@@ -160,7 +169,10 @@ fn quality_is_of_the_value_and_the_source() {
     let mut bench = Bench::new();
     let quality = |rows: Vec<Row>| rows[0].quality;
     assert_eq!(quality(bench.send("obs/a/s/pm2_5", r#"{"value":38.4,"unit":"ug/m3"}"#)), Quality::Pass as u8);
-    assert_eq!(quality(bench.send("obs/a/s/pm2_5", r#"{"value":-38.4,"unit":"ug/m3"}"#)), Quality::Suspect as u8);
+    assert_eq!(
+        quality(bench.send("obs/a/s/pm2_5", r#"{"value":-38.4,"unit":"ug/m3"}"#)),
+        Quality::Suspect as u8
+    );
     assert_eq!(quality(bench.send("obs/a/s/pm2_5", r#"{"value":38.4,"status":"02"}"#)), Quality::Fail as u8);
     assert_eq!(quality(bench.send("obs/a/s/pm2_5", r#"{"value":null}"#)), Quality::Missing as u8);
     assert_eq!(quality(bench.send("obs/a/s/gadget", "1")), Quality::NotEvaluated as u8);
@@ -169,8 +181,12 @@ fn quality_is_of_the_value_and_the_source() {
 #[test]
 fn all_kinds_of_results() {
     let mut bench = Bench::new();
-    let rows = bench.send("obs/a/s", r#"{"readings":[{"property":"a","value":true},{"property":"b","value":"mở"}]}"#);
-    assert_eq!(rows.iter().map(Row::result_kind).collect::<Vec<_>>(), [ResultKind::Boolean, ResultKind::Text]);
+    let rows = bench
+        .send("obs/a/s", r#"{"readings":[{"property":"a","value":true},{"property":"b","value":"mở"}]}"#);
+    assert_eq!(
+        rows.iter().map(Row::result_kind).collect::<Vec<_>>(),
+        [ResultKind::Boolean, ResultKind::Text]
+    );
     let span = rows[1].text_span();
     assert_eq!(&bench.frame.texts[span.offset as usize..][..span.len as usize], "mở".as_bytes());
 }
@@ -186,7 +202,8 @@ fn bad_messages_and_bad_readings_are_quarantined_with_a_reason() {
     assert_eq!((bench.outcome(), bench.reason()), (MessageOutcome::Quarantined, "time_out_of_range"));
     assert!(bench.send("obs/a/s", &at(-3_601, "1")).is_empty());
     assert_eq!(bench.reason(), "time_out_of_range");
-    let rows = bench.send("obs/a/s", r#"{"readings":[{"property":"a","value":1},{"property":"","value":1}]}"#);
+    let rows =
+        bench.send("obs/a/s", r#"{"readings":[{"property":"a","value":1},{"property":"","value":1}]}"#);
     assert_eq!((rows.len(), bench.outcome()), (1, MessageOutcome::Partial));
     assert_eq!(bench.frame.messages.last().map(|message| message.quarantined_readings), Some(1));
     assert!(bench.send("city/lamp", "on").is_empty());
