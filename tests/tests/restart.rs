@@ -49,9 +49,8 @@ fn processed(gateway: &Gateway, messages: u64) -> Value {
 
 /// A start that must fail: its exit code and its one line.
 fn fails_to_start(data_dir: &Path, args: &[&str], code: i32) -> String {
-    let output = match Gateway::try_start(&[], data_dir, args) {
-        Ok(_) => panic!("the gateway started with {args:?}"),
-        Err(output) => output,
+    let Err(output) = Gateway::try_start(&[], data_dir, args) else {
+        panic!("the gateway started with {args:?}");
     };
     one_line(&output, code)
 }
