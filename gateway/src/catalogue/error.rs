@@ -6,7 +6,7 @@ use thiserror::Error;
 
 #[derive(Debug, Error)]
 pub enum CatalogueError {
-    #[error("{}: no space for a commit: {reason}; free some space, it is tried again", path.display())]
+    #[error("{}: no space for a commit: {reason}; free some space", path.display())]
     NoSpace { path: PathBuf, reason: String },
     #[error("{}: another process holds the write lock; end it, the commit is tried again", path.display())]
     Busy { path: PathBuf },

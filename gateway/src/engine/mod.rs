@@ -38,7 +38,7 @@ pub enum EngineError {
     Io { what: String, source: std::io::Error },
     #[error("{0}")]
     Keeper(#[from] KeeperError),
-    #[error("{data_dir}: another gateway runs with this data directory")]
+    #[error("{data_dir}: another gateway, or a command that opened it, uses this data directory")]
     Locked { data_dir: String },
     #[error("{0}")]
     Log(#[from] LogError),

@@ -185,14 +185,14 @@ impl Opened {
                 retained: rebuilt.pipeline_retained,
                 next_message_no,
                 next_record_no,
+                progress,
+                frame_bytes_max: observation_frame_bytes_max(config) as usize,
             },
             observations,
             vec![Box::new(FrameSender(keeper_sender)), Box::new(FrameSender(router_sender))],
             lanes.clone(),
             metrics.clone(),
             health.clone(),
-            progress,
-            observation_frame_bytes_max(config) as usize,
         );
         let journal_config = log_config(config, LogKind::Journal, damage, config.journal.frame_bytes_max)?;
         let (recovered, journal) = recover(disk.clone(), JOURNAL_DIR, journal_config)?;

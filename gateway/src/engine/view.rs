@@ -1,6 +1,5 @@
 //! What HTTP and command line may ask of a gateway, running or opened for the question.
 
-use std::fs::File;
 use std::ops::ControlFlow;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -38,8 +37,6 @@ pub(super) struct EngineView {
     states: Shared<Vec<DatastreamState>>,
     growth: Growth,
     history: Mutex<Box<dyn History>>,
-    /// Of a directory that was opened for questions only.
-    _lock: Option<File>,
 }
 
 impl std::fmt::Debug for EngineView {
@@ -75,9 +72,9 @@ impl Growth {
 /// Settles a directory that no gateway runs on, and lets questions be asked of it.
 pub(super) fn offline(mut opened: Opened) -> Result<EngineView, EngineError> {
     opened.settle()?;
-    let mut view = EngineView::new(&mut opened)?;
-    view._lock = Some(opened.lock);
-    Ok(view)
+    // The lock goes with `opened`, so that a slow reader of the answer keeps no gateway from starting: what is asked for lies
+    // in files and in the catalogue by now, and neither takes anything back from readers.
+    EngineView::new(&mut opened)
 }
 
 impl EngineView {
@@ -97,7 +94,6 @@ impl EngineView {
                 bytes_before: opened.store.counts().bytes_in_files,
             },
             history: Mutex::new(opened.stages.keeper.history()?),
-            _lock: None,
         })
     }
 

@@ -23,7 +23,7 @@ use crate::mqtt::{
     RouterRequest, ShardMessage,
 };
 use crate::observation::{Classification, ObservationFrame};
-use crate::registry::SharedRegistry;
+use crate::registry::{Datastream, Registry, SharedRegistry};
 
 /// Retained messages that are sent to a subscriber at once; the next ones follow when it has taken these.
 const RETAINED_BATCH: usize = 256;
@@ -258,7 +258,7 @@ impl Router {
             let registry = self.registry.read().unwrap_or_else(PoisonError::into_inner);
             for (id, datastream) in registry.datastreams().iter().enumerate() {
                 let id = id as u32;
-                if self.last_values.get(id).is_some()
+                if self.is_retained_value(&registry, id, datastream)
                     && filter_matches(&request.filter, &form::property_topic(datastream))
                 {
                     datastreams.push_back(id);
@@ -272,6 +272,15 @@ impl Router {
             topics: self.retained.matching(&request.filter).into(),
             datastreams,
         }
+    }
+
+    /// Datastreams that differ only in their period share a topic, which has one retained value: the newest.
+    fn is_retained_value(&self, registry: &Registry, id: u32, datastream: &Datastream) -> bool {
+        let Some(value) = self.last_values.get(id) else { return false };
+        let age = |value: &LastValue| (value.time_us, value.position);
+        registry.datastream_ids(&datastream.name).iter().all(|other| {
+            *other == id || self.last_values.get(*other).is_none_or(|other| age(other) < age(value))
+        })
     }
 
     /// Sends the next part of a subscriber's retained messages, with their values of now.
@@ -328,7 +337,7 @@ impl Router {
         self.shards.send(connection.shard, ShardMessage::Deliver(DeliveryBatch { source, deliveries, more }));
     }
 
-    fn feed_topics(&mut self, registry: &crate::registry::Registry, datastream: u32) -> FeedTopics {
+    fn feed_topics(&mut self, registry: &Registry, datastream: u32) -> FeedTopics {
         let feed_matches = &mut self.feed_matches;
         if feed_matches.version != self.subscriptions.version
             || feed_matches.held > REMEMBERED_SUBSCRIPTIONS_MAX

@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::extract::Request;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, Version, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -145,6 +145,10 @@ fn head_problem(request: &Request) -> Option<Problem> {
     if header_bytes > HEADER_BYTES_MAX {
         let detail = format!("the headers have {header_bytes} bytes, at most {HEADER_BYTES_MAX} are read");
         return Some(Problem::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "headers_too_long", detail));
+    }
+    if request.version() < Version::HTTP_11 && request.uri().path().starts_with("/api/") {
+        let detail = "HTTP/1.1 is needed: in HTTP/1.0 an answer that is cut off looks whole";
+        return Some(Problem::new(StatusCode::HTTP_VERSION_NOT_SUPPORTED, "http_version", detail));
     }
     if !names_this_machine(headers) {
         let detail = "the Host header must be localhost or an address: there is no authentication yet";

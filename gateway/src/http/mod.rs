@@ -29,7 +29,7 @@ const CONNECTIONS_MAX: usize = 128;
 const QUERIES_MAX: usize = 4;
 const QUERY_WAIT_MS: u64 = 10_000;
 /// Threads for blocking work: the queries, and room for readiness beside them.
-const BLOCKING_THREADS_MAX: usize = QUERIES_MAX + 2;
+const BLOCKING_THREADS_MAX: usize = 2 * QUERIES_MAX + 2;
 /// How long open requests may take when the server stops.
 const STOP_MS: u64 = 2_000;
 

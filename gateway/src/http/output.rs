@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::body::Bytes;
 use http_body::Frame;
@@ -19,7 +19,9 @@ const CHUNK_BYTES: usize = 64 << 10;
 /// Chunks that wait for the connection.
 const CHUNKS_WAITING_MAX: usize = 4;
 /// A client that takes nothing for so long has its answer cut off: it holds one of few places.
-const SLOW_CLIENT_MS: u64 = 30_000;
+const SLOW_CLIENT_MS: u64 = 10_000;
+/// So does one that takes longer than this for all of it.
+const ANSWER_MS_MAX: u64 = 600_000;
 
 enum Piece {
     Bytes(Bytes),
@@ -31,7 +33,13 @@ enum Piece {
 /// The two ends of one answer. To be called within the server's runtime.
 pub(super) fn answer_stream(stopping: Arc<AtomicBool>) -> (AnswerWriter, AnswerBody) {
     let (pieces, receiver) = channel(CHUNKS_WAITING_MAX);
-    let writer = AnswerWriter { pieces, runtime: Handle::current(), stopping, chunk: Vec::new() };
+    let writer = AnswerWriter {
+        pieces,
+        runtime: Handle::current(),
+        stopping,
+        deadline: Instant::now() + Duration::from_millis(ANSWER_MS_MAX),
+        chunk: Vec::new(),
+    };
     (writer, AnswerBody { pieces: receiver, first: None, ended: false })
 }
 
@@ -40,6 +48,7 @@ pub(super) struct AnswerWriter {
     pieces: Sender<Piece>,
     runtime: Handle,
     stopping: Arc<AtomicBool>,
+    deadline: Instant,
     chunk: Vec<u8>,
 }
 
@@ -65,6 +74,9 @@ impl AnswerWriter {
     fn send(&self, piece: Piece) -> io::Result<()> {
         if self.stopping.load(Ordering::Relaxed) {
             return Err(io::Error::other("the gateway is stopping"));
+        }
+        if Instant::now() > self.deadline {
+            return Err(io::ErrorKind::TimedOut.into());
         }
         let limit = Duration::from_millis(SLOW_CLIENT_MS);
         let sent =

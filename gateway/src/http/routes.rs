@@ -32,15 +32,23 @@ const HEALTH: &str = "{\"status\":\"ok\"}\n";
 struct App {
     view: Arc<dyn GatewayView>,
     metrics: Arc<Registry>,
-    queries: Arc<Semaphore>,
+    /// Streams: as long as their clients are slow.
+    streams: Arc<Semaphore>,
+    /// Ledger and datastreams: never behind a slow stream.
+    questions: Arc<Semaphore>,
     stopping: Arc<AtomicBool>,
 }
 
 pub(super) fn router(view: Arc<dyn GatewayView>, stopping: Arc<AtomicBool>) -> Router {
     let mut metrics = Registry::default();
     view.metrics().register(&mut metrics);
-    let app =
-        App { view, metrics: Arc::new(metrics), queries: Arc::new(Semaphore::new(QUERIES_MAX)), stopping };
+    let app = App {
+        view,
+        metrics: Arc::new(metrics),
+        streams: Arc::new(Semaphore::new(QUERIES_MAX)),
+        questions: Arc::new(Semaphore::new(QUERIES_MAX)),
+        stopping,
+    };
     Router::new()
         .route("/health", get(health))
         .route("/ready", get(ready))
@@ -99,7 +107,8 @@ async fn answered(app: App, uri: Uri, name: &'static str) -> Result<Response, Pr
     let mut request = Request::parse(name, &parameters)?;
     limit_json(&mut request)?;
     let wait = Duration::from_millis(QUERY_WAIT_MS);
-    let Ok(Ok(permit)) = tokio::time::timeout(wait, app.queries.clone().acquire_owned()).await else {
+    let places = if name == "observations" { &app.streams } else { &app.questions };
+    let Ok(Ok(permit)) = tokio::time::timeout(wait, places.clone().acquire_owned()).await else {
         let detail = "too many queries are being answered; ask again later";
         return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "busy", detail));
     };

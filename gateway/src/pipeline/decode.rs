@@ -175,6 +175,13 @@ impl MessageDecoder {
         let result = payload::decode(format, topic_property, message.payload, &mut sink);
         let undated = sink.undated;
         match result {
+            // One number stands for "none" in a row, so the largest one cannot be kept.
+            Ok(info) if info.seq == Some(u64::MAX) => {
+                frame.rows.truncate(first_row);
+                let readings = (info.readings + info.bad_readings) as u16;
+                *faults = Faults::default();
+                faults.add(readings, "seq_invalid", 0, format!("seq {} is out of range", u64::MAX));
+            }
             Ok(info) => {
                 let rows = first_row..frame.rows.len();
                 if let Some(seq) = info.seq {
@@ -368,9 +375,7 @@ impl Sink<'_> {
         let datastream = match dictionary.find_datastream(self.station, property, period_s) {
             Some(id) => id,
             None => {
-                let unit = reading.unit.map(|sent| dictionary.unit(sent).canonical.unwrap_or(sent));
-                let (id, unit) =
-                    dictionary.make_datastream(self.station, property, period_s, unit, definitions)?;
+                let (id, unit) = dictionary.make_datastream(self.station, property, period_s, definitions)?;
                 let entry = property_catalogue::property(reading.property.base());
                 self.decoder.hot.push(HotRow::new(unit, entry.and_then(|entry| entry.plausible)));
                 id
@@ -419,7 +424,7 @@ impl Sink<'_> {
             unit,
             ordinal: 0,
             kind: kind as u8,
-            quality: quality(kind, number, reading.status, flags, hot) as u8,
+            quality: quality(kind, number, reading.status, unit, hot) as u8,
             classification: Classification::Unresolved as u8,
             flags,
             zero: [0; 2],
@@ -458,7 +463,7 @@ fn convert(
 }
 
 /// QARTOD flag of a reading: missing values, the source's own verdict, then the gross range of the catalogue.
-fn quality(kind: ResultKind, number: f64, status: Option<&str>, flags: u8, hot: &HotRow) -> Quality {
+fn quality(kind: ResultKind, number: f64, status: Option<&str>, unit: u32, hot: &HotRow) -> Quality {
     if kind == ResultKind::Null {
         return Quality::Missing;
     }
@@ -467,7 +472,7 @@ fn quality(kind: ResultKind, number: f64, status: Option<&str>, flags: u8, hot: 
         return Quality::Fail;
     }
     match hot.plausible {
-        Some((low, high)) if kind == ResultKind::Number && flags & Row::FLAG_UNIT_UNKNOWN == 0 => {
+        Some((low, high)) if kind == ResultKind::Number && unit == hot.datastream_unit => {
             if (low..=high).contains(&number) { Quality::Pass } else { Quality::Suspect }
         }
         _ => Quality::NotEvaluated,

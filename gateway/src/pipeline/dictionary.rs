@@ -262,13 +262,13 @@ impl Dictionary {
             .copied()
     }
 
-    /// Makes a datastream. `unit` is the unit of its first reading, canonical where that is known.
+    /// Makes a datastream; gives its number and its unit. A property outside the catalogue has no unit of its own: each of its
+    /// readings keeps the one it came with, whatever came before it.
     pub fn make_datastream(
         &mut self,
         station: u32,
         property: &str,
         period_s: u32,
-        unit: Option<&str>,
         definitions: &mut Vec<Definition>,
     ) -> Result<(u32, u32), RegistryLimit> {
         let id = self.datastream_keys.len() as u32;
@@ -283,11 +283,7 @@ impl Dictionary {
             return Err(RegistryLimit { what: "datastreams", most: self.limits.datastreams_max });
         }
         let entry = property_catalogue::property(codecs::name::base(property));
-        let unit = match entry {
-            Some(entry) => entry.unit.unwrap_or(""),
-            None => unit.unwrap_or(""),
-        };
-        let unit = self.symbol(unit, definitions)?;
+        let unit = self.symbol(entry.and_then(|entry| entry.unit).unwrap_or(""), definitions)?;
         let domain = entry.map_or(Domain::Other, |entry| entry.domain);
         self.remember_datastream(station, period_s, property);
         let definition = Definition::Datastream {

@@ -58,6 +58,9 @@ pub struct PipelineStart {
     /// First message that no observation frame covers.
     pub next_message_no: u64,
     pub next_record_no: u64,
+    pub progress: Arc<KeeperProgress>,
+    /// Capacity of a frame: [`FRAME_BYTES_TARGET`] and the largest message on top.
+    pub frame_bytes_max: usize,
 }
 
 impl std::fmt::Debug for PipelineStart {
@@ -69,7 +72,6 @@ impl std::fmt::Debug for PipelineStart {
 }
 
 impl Pipeline {
-    /// `frame_bytes_max` is the capacity of a frame: [`FRAME_BYTES_TARGET`] and the largest message on top.
     pub fn new(
         start: PipelineStart,
         log: LogWriter,
@@ -77,8 +79,6 @@ impl Pipeline {
         lanes: Arc<Lanes>,
         metrics: Arc<Metrics>,
         health: Arc<Health>,
-        progress: Arc<KeeperProgress>,
-        frame_bytes_max: usize,
     ) -> Self {
         Self {
             decoder: start.decoder,
@@ -88,10 +88,10 @@ impl Pipeline {
             lanes,
             metrics,
             health,
-            progress,
+            progress: start.progress,
             frame: ObservationFrame::default(),
             payload_bytes: 0,
-            buffer: AlignedBuf::new(frame_bytes_max),
+            buffer: AlignedBuf::new(start.frame_bytes_max),
             build: crc32c::crc32c(concat!(env!("CARGO_PKG_NAME"), " ", env!("CARGO_PKG_VERSION")).as_bytes()),
             next_message_no: start.next_message_no,
             next_record_no: start.next_record_no,
