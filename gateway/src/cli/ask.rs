@@ -42,7 +42,10 @@ pub(super) fn ask(
         .map_err(|bad| Failure::environment(bad.to_string()))?;
     let config = common.load()?;
     if !config.data_dir.is_dir() {
-        let sentence = format!("{}: there is no such data directory (--data-dir)", config.data_dir.display());
+        let sentence = format!(
+            "{}: there is no such data directory; name the right one with --data-dir (a demo keeps its data in demo-data)",
+            config.data_dir.display()
+        );
         return Err(Failure::environment(sentence));
     }
     let question = Question { name: parameters.name.to_owned(), parameters: parameters.pairs.clone() };

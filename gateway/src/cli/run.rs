@@ -102,7 +102,10 @@ impl ServedGateway {
         backend: &dyn Backend,
     ) -> Result<Self, Failure> {
         let listener = HttpListener::bind(config.http.listen)
-            .map_err(|error| Failure::environment(format!("http.listen {}: {error}", config.http.listen)))?;
+            .map_err(|error| Failure::environment(format!(
+                "http.listen {}: {error}; stop the program that has it, or take another address with --http-listen",
+                config.http.listen
+            )))?;
         let running = backend.start(config.clone(), damage)?;
         // From here on the gateway runs, so whatever goes wrong it is stopped in order.
         let served = listener

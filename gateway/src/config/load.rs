@@ -204,6 +204,17 @@ impl Reader<'_> {
         if name.contains("__") || self.keys().any(|known| known == key) {
             let origin = Origin::Variable(variable.to_owned());
             self.insert(&key, origin, Typed::Untyped(value.to_owned()), quoted(value));
+            return;
+        }
+        // `SENSOR_GATEWAY_MQTT_LISTEN` is nobody else's.
+        let bare = |text: &str| text.replace(['.', '_'], "");
+        let meant = self.keys().find(|known| bare(known) == bare(&key)).map(|known| known.replace('.', "__"));
+        if let Some(meant) = meant {
+            let meant = meant.to_ascii_uppercase();
+            self.problem(
+                variable.to_owned(),
+                format!("unknown setting; did you mean {ENVIRONMENT_PREFIX}{meant}?"),
+            );
         }
     }
 

@@ -67,17 +67,19 @@ pub(super) fn parts(config: &Config) -> Vec<Part> {
     ]
 }
 
-/// One line each, and the sum. What waits for subscribers comes on top: it exists only while they are slow.
+/// The sum and its parts in one line. What waits for subscribers comes on top: it exists only while they are slow.
 pub(super) fn log(config: &Config) {
     const MIB: u64 = 1 << 20;
     let parts = parts(config);
-    for part in &parts {
-        tracing::info!(mib = part.bytes.div_ceil(MIB), bound = part.setting, "memory: {}", part.name);
-    }
     let sum: u64 = parts.iter().map(|part| part.bytes).sum();
+    let list: Vec<String> = parts
+        .iter()
+        .map(|part| format!("{} {} ({})", part.name, part.bytes.div_ceil(MIB), part.setting))
+        .collect();
     tracing::info!(
-        mib = sum.div_ceil(MIB),
         per_slow_subscriber_kib = config.mqtt.session_queue_bytes_max >> 10,
-        "memory budget: the most that all parts together can take"
+        "memory budget {} MiB at most: {}",
+        sum.div_ceil(MIB),
+        list.join(", ")
     );
 }

@@ -72,8 +72,10 @@ impl RunningEngine {
             move |source| EngineError::Io { what, source }
         };
         // Before the directory is touched: a port in use is the likelier mistake.
-        let listener =
-            bind(config.mqtt.listen).map_err(io(&format!("mqtt.listen {}", config.mqtt.listen)))?;
+        let listener = bind(config.mqtt.listen).map_err(io(&format!(
+            "mqtt.listen {} (take another address with --mqtt-listen)",
+            config.mqtt.listen
+        )))?;
         let mqtt_addr = listener.local_addr().map_err(io("mqtt.listen"))?;
         let mut opened = Opened::open(config, damage)?;
         opened.prepare_segments()?;

@@ -34,7 +34,23 @@ fn send(server: &HttpServer, request: &str) -> Answer {
     let text = String::from_utf8(bytes).unwrap();
     let (head, body) = text.split_once("\r\n\r\n").expect("a head");
     let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-    Answer { status, head: head.to_ascii_lowercase(), body: body.to_owned() }
+    let head = head.to_ascii_lowercase();
+    let body = if head.contains("transfer-encoding: chunked") { unchunked(body) } else { body.to_owned() };
+    Answer { status, head, body }
+}
+
+/// The content of chunks, which must end with the last one.
+fn unchunked(mut rest: &str) -> String {
+    let mut content = String::new();
+    loop {
+        let (len, tail) = rest.split_once("\r\n").expect("a chunk's length");
+        let len = usize::from_str_radix(len, 16).expect("a hexadecimal length");
+        content.push_str(&tail[..len]);
+        rest = tail[len..].strip_prefix("\r\n").expect("the end of a chunk");
+        if len == 0 {
+            return content;
+        }
+    }
 }
 
 fn get(server: &HttpServer, path: &str) -> Answer {

@@ -26,7 +26,10 @@ pub(super) struct Outgoing {
 #[derive(Debug)]
 struct Waiting {
     packet: Box<[u8]>,
-    packet_id_offset: usize,
+    /// Where the topic ends: at QoS 1 the packet identifier follows.
+    topic_end: usize,
+    /// At QoS 1; a QoS 0 message waits only so that it does not overtake.
+    needs_window: bool,
     /// When Message Expiry Interval ends; it is the first property of the packet.
     expires_us: Option<u64>,
 }
@@ -101,15 +104,18 @@ impl Outgoing {
             out.truncate(start);
             return Sent::Dropped;
         }
-        if let Some(id) = id {
-            if self.open.len() < self.window && self.waiting.is_empty() {
+        let may_leave = self.waiting.is_empty() && (id.is_none() || self.open.len() < self.window);
+        match id {
+            Some(id) if may_leave => {
                 self.open.insert(id.get());
-            } else {
+            }
+            None if may_leave => {}
+            _ => {
                 let expires_us = (self.version == ProtocolVersion::V5)
                     .then_some(delivery.message_expiry_interval_s)
                     .flatten()
                     .map(|interval_s| now_us + u64::from(interval_s) * 1_000_000);
-                self.wait(out, start, publish.topic.len(), expires_us);
+                self.wait(out, start, publish.topic.len(), id.is_some(), expires_us);
             }
         }
         Sent::Taken
@@ -119,8 +125,8 @@ impl Outgoing {
     pub(super) fn acknowledged(&mut self, packet_id: PacketId, now_us: u64, out: &mut Vec<u8>) -> u64 {
         self.open.remove(&packet_id.get());
         let mut expired = 0;
-        while self.open.len() < self.window
-            && let Some(mut next) = self.waiting.pop_front()
+        while let Some(mut next) =
+            self.waiting.pop_front_if(|next| !next.needs_window || self.open.len() < self.window)
         {
             if let Some(expires_us) = next.expires_us {
                 if expires_us <= now_us {
@@ -130,18 +136,27 @@ impl Outgoing {
                 }
                 set_message_expiry(&mut next, expires_us - now_us);
             }
-            let id = self.free_packet_id();
-            let at = next.packet_id_offset;
-            next.packet[at..at + 2].copy_from_slice(&id.get().to_be_bytes());
+            if next.needs_window {
+                let id = self.free_packet_id();
+                let at = next.topic_end;
+                next.packet[at..at + 2].copy_from_slice(&id.get().to_be_bytes());
+                self.open.insert(id.get());
+            }
             out.extend_from_slice(&next.packet);
             self.waiting_bytes -= next.packet.len();
-            self.open.insert(id.get());
         }
         expired
     }
 
     /// Takes the packet that was just encoded at `start` out of the output again.
-    fn wait(&mut self, out: &mut Vec<u8>, start: usize, topic_len: usize, expires_us: Option<u64>) {
+    fn wait(
+        &mut self,
+        out: &mut Vec<u8>,
+        start: usize,
+        topic_len: usize,
+        needs_window: bool,
+        expires_us: Option<u64>,
+    ) {
         let packet: Box<[u8]> = out[start..].into();
         out.truncate(start);
         // The topic follows the fixed header (first byte and the length's one to four bytes), the identifier the topic.
@@ -149,7 +164,8 @@ impl Outgoing {
         self.waiting_bytes += packet.len();
         self.waiting.push_back(Waiting {
             packet,
-            packet_id_offset: 1 + length_bytes + 2 + topic_len,
+            topic_end: 1 + length_bytes + 2 + topic_len,
+            needs_window,
             expires_us,
         });
     }
@@ -170,7 +186,7 @@ impl Outgoing {
 
 /// What is left of its life when a message leaves [MQTT-3.3.2-6].
 fn set_message_expiry(waiting: &mut Waiting, left_us: u64) {
-    let properties = waiting.packet_id_offset + 2;
+    let properties = waiting.topic_end + if waiting.needs_window { 2 } else { 0 };
     let at = properties + variable_byte_integer_len(&waiting.packet[properties..]) + 1;
     let left_s = u32::try_from(left_us.div_ceil(1_000_000)).unwrap_or(u32::MAX);
     waiting.packet[at..at + 4].copy_from_slice(&left_s.to_be_bytes());
