@@ -116,7 +116,17 @@ fn rumqttc_of_3_1_1() {
             other => panic!("{other:?}"),
         }
     }
-    assert_eq!(got, expected);
+    // MQTT keeps the order of one QoS (4.6.0-6): QoS 0 need not wait for room in the window of the others.
+    for qos in 0..3 {
+        let of_qos = |list: &[String]| -> Vec<String> {
+            list.iter()
+                .filter(|payload| payload.parse::<usize>().is_ok_and(|i| i % 3 == qos))
+                .cloned()
+                .collect()
+        };
+        assert_eq!(of_qos(&got), of_qos(&expected), "QoS {qos}");
+    }
+    assert_eq!(got.len(), expected.len());
     client.disconnect().expect("the queue has room");
 }
 

@@ -26,10 +26,7 @@ pub(super) struct Outgoing {
 #[derive(Debug)]
 struct Waiting {
     packet: Box<[u8]>,
-    /// Where the topic ends: at QoS 1 the packet identifier follows.
-    topic_end: usize,
-    /// At QoS 1; a QoS 0 message waits only so that it does not overtake.
-    needs_window: bool,
+    packet_id_offset: usize,
     /// When Message Expiry Interval ends; it is the first property of the packet.
     expires_us: Option<u64>,
 }
@@ -104,18 +101,15 @@ impl Outgoing {
             out.truncate(start);
             return Sent::Dropped;
         }
-        let may_leave = self.waiting.is_empty() && (id.is_none() || self.open.len() < self.window);
-        match id {
-            Some(id) if may_leave => {
+        if let Some(id) = id {
+            if self.open.len() < self.window && self.waiting.is_empty() {
                 self.open.insert(id.get());
-            }
-            None if may_leave => {}
-            _ => {
+            } else {
                 let expires_us = (self.version == ProtocolVersion::V5)
                     .then_some(delivery.message_expiry_interval_s)
                     .flatten()
                     .map(|interval_s| now_us + u64::from(interval_s) * 1_000_000);
-                self.wait(out, start, publish.topic.len(), id.is_some(), expires_us);
+                self.wait(out, start, publish.topic.len(), expires_us);
             }
         }
         Sent::Taken
@@ -125,8 +119,8 @@ impl Outgoing {
     pub(super) fn acknowledged(&mut self, packet_id: PacketId, now_us: u64, out: &mut Vec<u8>) -> u64 {
         self.open.remove(&packet_id.get());
         let mut expired = 0;
-        while let Some(mut next) =
-            self.waiting.pop_front_if(|next| !next.needs_window || self.open.len() < self.window)
+        while self.open.len() < self.window
+            && let Some(mut next) = self.waiting.pop_front()
         {
             if let Some(expires_us) = next.expires_us {
                 if expires_us <= now_us {
@@ -136,27 +130,18 @@ impl Outgoing {
                 }
                 set_message_expiry(&mut next, expires_us - now_us);
             }
-            if next.needs_window {
-                let id = self.free_packet_id();
-                let at = next.topic_end;
-                next.packet[at..at + 2].copy_from_slice(&id.get().to_be_bytes());
-                self.open.insert(id.get());
-            }
+            let id = self.free_packet_id();
+            let at = next.packet_id_offset;
+            next.packet[at..at + 2].copy_from_slice(&id.get().to_be_bytes());
             out.extend_from_slice(&next.packet);
             self.waiting_bytes -= next.packet.len();
+            self.open.insert(id.get());
         }
         expired
     }
 
     /// Takes the packet that was just encoded at `start` out of the output again.
-    fn wait(
-        &mut self,
-        out: &mut Vec<u8>,
-        start: usize,
-        topic_len: usize,
-        needs_window: bool,
-        expires_us: Option<u64>,
-    ) {
+    fn wait(&mut self, out: &mut Vec<u8>, start: usize, topic_len: usize, expires_us: Option<u64>) {
         let packet: Box<[u8]> = out[start..].into();
         out.truncate(start);
         // The topic follows the fixed header (first byte and the length's one to four bytes), the identifier the topic.
@@ -164,8 +149,7 @@ impl Outgoing {
         self.waiting_bytes += packet.len();
         self.waiting.push_back(Waiting {
             packet,
-            topic_end: 1 + length_bytes + 2 + topic_len,
-            needs_window,
+            packet_id_offset: 1 + length_bytes + 2 + topic_len,
             expires_us,
         });
     }
@@ -186,7 +170,7 @@ impl Outgoing {
 
 /// What is left of its life when a message leaves [MQTT-3.3.2-6].
 fn set_message_expiry(waiting: &mut Waiting, left_us: u64) {
-    let properties = waiting.topic_end + if waiting.needs_window { 2 } else { 0 };
+    let properties = waiting.packet_id_offset + 2;
     let at = properties + variable_byte_integer_len(&waiting.packet[properties..]) + 1;
     let left_s = u32::try_from(left_us.div_ceil(1_000_000)).unwrap_or(u32::MAX);
     waiting.packet[at..at + 4].copy_from_slice(&left_s.to_be_bytes());
