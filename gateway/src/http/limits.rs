@@ -146,7 +146,7 @@ fn head_problem(request: &Request) -> Option<Problem> {
         let detail = format!("the headers have {header_bytes} bytes, at most {HEADER_BYTES_MAX} are read");
         return Some(Problem::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "headers_too_long", detail));
     }
-    if request.version() < Version::HTTP_11 && request.uri().path().starts_with("/api/") {
+    if request.version() < Version::HTTP_11 && request.uri().path() == "/api/v1/observations" {
         let detail = "HTTP/1.1 is needed: in HTTP/1.0 an answer that is cut off looks whole";
         return Some(Problem::new(StatusCode::HTTP_VERSION_NOT_SUPPORTED, "http_version", detail));
     }
