@@ -10,7 +10,7 @@ const HOUR_S = 3_600;
 /** Steps of the time axis. */
 const STEPS_S = [60, 300, 600, 900, 1_800, HOUR_S, 2 * HOUR_S, 3 * HOUR_S, 6 * HOUR_S, 12 * HOUR_S, 86_400, 2 * 86_400, 7 * 86_400];
 /** Room that a label of the time axis needs. */
-const LABEL_PX = 64;
+const LABEL_PX = 56;
 /** A hole of more than so many usual steps is drawn as a hole. */
 const GAP_STEPS = 3;
 
@@ -101,7 +101,7 @@ function setup(canvas, options, readout) {
   const font = `12px ${getComputedStyle(canvas).fontFamily}`;
   const grid = { stroke: colour("--line"), width: 1 };
   const stepped = options.stepped ? { paths: uPlot.paths.stepped({ align: 1 }) } : {};
-  const label = (value) => (options.states ? (options.states[value] ?? "") : decimal(value));
+  const label = (value) => (options.states ? (options.states[value] ?? "") : decimal(value, 5));
   return {
     width: canvas.clientWidth || 600,
     height: heightFor(canvas),
@@ -112,7 +112,7 @@ function setup(canvas, options, readout) {
       y: { range: (chart, least, greatest) => valueRange(least, greatest, options.states) },
     },
     axes: [
-      { stroke: colour("--muted"), font, grid, ticks: { ...grid, size: 4 }, splits: timeSplits, values: timeLabels, gap: 6 },
+      { stroke: colour("--muted"), font, grid, ticks: { ...grid, size: 4 }, splits: timeSplits, values: timeLabels, gap: 6, size: 34 },
       {
         stroke: colour("--muted"), font, grid, ticks: { show: false }, gap: 8,
         size: (chart, values) => Math.max(40, ...(values ?? []).map((value) => 8 * String(value).length + 14)),
@@ -156,7 +156,7 @@ function readOut(chart, options, readout, label) {
   const unit = options.unit ? ` ${options.unit}` : "";
   const parts = [h("span", {}, dateTime(chart.data[0][index] * 1000)), h("b", {}, `${label(mean)}${unit}`)];
   const [least, greatest] = [chart.data[2][index], chart.data[3][index]];
-  if (least !== greatest && !options.states) parts.push(h("span", {}, t("chart.between", { min: decimal(least), max: decimal(greatest) })));
+  if (least !== greatest && !options.states) parts.push(h("span", {}, t("chart.between", { min: decimal(least, 5), max: decimal(greatest, 5) })));
   readout.replaceChildren(...parts);
 }
 

@@ -65,16 +65,27 @@ export function axisTime(ms, step_ms) {
   return f.hour === 0 && f.minute === 0 ? day : time;
 }
 
-/** What a `datetime-local` field holds, read as UTC+7; null where it is empty. */
-export function parseLocal(text) {
-  if (!text) return null;
-  const ms = Date.parse(`${text}Z`);
-  return Number.isNaN(ms) ? null : ms - ZONE_MS;
+/**
+ * A time that somebody typed, read as UTC+7: day/month/year with or without a time, or year-month-day. Null where it is no
+ * time. (The browser's own field would show its own zone's habits.)
+ */
+export function parseTyped(text) {
+  const day_first = /^(\d{1,2})[/.](\d{1,2})[/.](\d{4})(?:[ ,]+(\d{1,2}):(\d{2})(?::(\d{2}))?)?$/.exec(text.trim());
+  const year_first = /^(\d{4})-(\d{1,2})-(\d{1,2})(?:[ T]+(\d{1,2}):(\d{2})(?::(\d{2}))?)?$/.exec(text.trim());
+  const found = day_first ?? year_first;
+  if (!found) return null;
+  const [year, month, day] = day_first ? [found[3], found[2], found[1]] : [found[1], found[2], found[3]];
+  const [hour, minute, second] = [found[4] ?? 0, found[5] ?? 0, found[6] ?? 0];
+  const utc = new Date(Date.UTC(Number(year), Number(month) - 1, Number(day), Number(hour), Number(minute), Number(second)));
+  // 31/02 would become March.
+  if (utc.getUTCMonth() !== Number(month) - 1 || utc.getUTCDate() !== Number(day) || Number(hour) > 23 || Number(minute) > 59) return null;
+  return utc.getTime() - ZONE_MS;
 }
 
-/** The value of a `datetime-local` field. */
-export function localValue(ms) {
-  return new Date(ms + ZONE_MS).toISOString().slice(0, 16);
+/** A time as [`parseTyped`] reads it. */
+export function typed(ms) {
+  const f = fields(ms);
+  return `${two(f.day)}/${two(f.month)}/${f.year} ${two(f.hour)}:${two(f.minute)}`;
 }
 
 /** Midnight of this day in Việt Nam. */
@@ -110,17 +121,21 @@ export function integer(number) {
   return new Intl.NumberFormat(locale(), { maximumFractionDigits: 0 }).format(number);
 }
 
-/** A measured value: at most six significant digits, in the language's separators. */
-export function decimal(number) {
+/** A measured value in the language's separators: whole digits always, and decimals up to `significant` digits in all. */
+export function decimal(number, significant = 6) {
   const size = Math.abs(number);
   if (size !== 0 && (size >= 1e12 || size < 1e-4)) return number.toExponential(3).replace(".", lang() === "vi" ? "," : ".");
-  const digits = size >= 1000 ? 1 : size >= 100 ? 2 : size >= 1 ? 3 : 5;
+  const whole = size < 1 ? 0 : Math.floor(Math.log10(size)) + 1;
+  const digits = Math.max(0, Math.min(size < 1 ? significant : 4, significant - whole));
   return new Intl.NumberFormat(locale(), { maximumFractionDigits: digits }).format(number);
 }
 
 export function percent(part, whole) {
   const share = whole > 0 ? part / whole : 0;
-  return new Intl.NumberFormat(locale(), { style: "percent", maximumFractionDigits: share > 0 && share < 0.01 ? 2 : 1 }).format(share);
+  const format = new Intl.NumberFormat(locale(), { style: "percent", maximumFractionDigits: share < 0.01 || share > 0.99 ? 2 : 1 });
+  // What is there is never shown as nothing, nor nearly all as all.
+  if (part > 0 && share < 0.0001) return `< ${format.format(0.0001)}`;
+  return part < whole && share > 0.9999 ? `> ${format.format(0.9999)}` : format.format(share);
 }
 
 /** At most this many bytes are worth a decimal. */

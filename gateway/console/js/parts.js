@@ -2,7 +2,7 @@
 
 import { h, fill } from "./dom.js";
 import { icon, stateShape } from "./icons.js";
-import { age, dateTime } from "./format.js";
+import { age, dateTime, parseTyped } from "./format.js";
 import { t } from "./i18n.js";
 import { domainName } from "./names.js";
 
@@ -65,6 +65,22 @@ export function select(options, value, change) {
   const element = h("select", { on: { change: () => change(element.value) } },
     options.map(([code, text]) => h("option", { value: code, selected: code === value }, text)));
   return element;
+}
+
+/** A field for a time in UTC+7; what cannot be read is said at the field, and is not asked for. */
+export function timeField(name, label, value, change) {
+  const hint = h("small", { class: "field-error", id: `field-${name}-error`, role: "alert" });
+  const input = h("input", { type: "text", value, placeholder: t("filter.time_form"), autocomplete: "off", inputmode: "text", "aria-describedby": hint.id });
+  input.addEventListener("change", () => {
+    const text = input.value.trim();
+    const isWrong = text !== "" && parseTyped(text) === null;
+    input.setAttribute("aria-invalid", String(isWrong));
+    hint.textContent = isWrong ? t("filter.time_wrong") : "";
+    if (!isWrong) change(text);
+  });
+  const whole = field(name, label, input);
+  whole.append(hint);
+  return whole;
 }
 
 /** Choices of which one is taken: buttons in a group. */

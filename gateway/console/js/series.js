@@ -146,7 +146,7 @@ function stateOptions(observation) {
 
 function footer(series, unit) {
   const figures = summary(series);
-  const value = (number) => `${decimal(number)}${unit ? ` ${unit}` : ""}`;
+  const value = (number) => `${decimal(number, 4)}${unit ? ` ${unit}` : ""}`;
   return [
     h("dl", { class: "figures small" },
       fact(t("chart.min"), value(figures.min)), fact(t("chart.mean"), value(figures.mean)), fact(t("chart.max"), value(figures.max)),
@@ -161,7 +161,7 @@ function tableOf(series) {
   const rows = [];
   for (let index = series.time_ms.length - 1; index >= first; index -= 1) {
     rows.push(h("tr", {}, h("th", { scope: "row" }, dateTime(series.time_ms[index])),
-      ["min", "mean", "max"].map((column) => h("td", { class: "number" }, decimal(series[column][index]))), h("td", { class: "number" }, integer(series.count[index]))));
+      ["min", "mean", "max"].map((column) => h("td", { class: "number" }, decimal(series[column][index], 5))), h("td", { class: "number" }, integer(series.count[index]))));
   }
   return h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": t("chart.table") }, h("table", { class: "table compact" },
     h("thead", {}, h("tr", {}, h("th", { scope: "col" }, t("chart.time")), ["min", "mean", "max", "count"].map((column) => h("th", { scope: "col", class: "number" }, t(`chart.${column}`))))),

@@ -15,6 +15,13 @@ const COMMUNE_ZOOM = 12;
 /** Room round a label that no other label may enter. */
 const LABEL_GAP_PX = 6;
 
+/** How far a name may step aside for markers and other names. The sea is wide, a commune is not. */
+const OFFSETS = {
+  city: [[0, 0], [0, -30], [0, 30], [60, 0], [-60, 0], [60, -30], [-60, -30], [60, 30], [-60, 30], [0, -60], [0, 60]],
+  sea: [[0, 0], [0, 40], [60, 0], [0, -40]],
+  other: [[0, 0], [0, -22], [0, 22], [36, 0], [-36, 0]],
+};
+
 /** Names that belong to no asset: both centres and the sea. `from`, `to` = zooms. */
 const PLACES = [
   { name: "Hải Phòng", lat: 20.862, lon: 106.683, kind: "city", from: 8, to: 11 },
@@ -42,14 +49,14 @@ export function groundMap(place, labels) {
 }
 
 /** Reads and draws the assets, then the names. Ends quietly when `signal` aborts. */
-export async function drawGround(map, signal) {
+export async function drawGround(map, markers, signal) {
   const read = (name) => get(`/map/${name}.geojson`, {}, signal).catch(() => ({ features: [] }));
   const [land, rivers, districts] = await Promise.all(["land", "rivers", "districts"].map(read));
   if (signal.aborted) return;
   path(L.polygon(land.features.flatMap(rings), { pane: "land", className: "map-land" }), map);
   path(L.polygon(districts.features.flatMap(rings), { pane: "lines", className: "map-districts" }), map);
   path(L.polyline(rivers.features.flatMap(lines), { pane: "lines", className: "map-rivers" }), map);
-  drawNames(map, [...PLACES, ...islandNames(land), ...riverNames(rivers), ...communeNames()]);
+  drawNames(map, markers, [...PLACES, ...islandNames(land), ...riverNames(rivers), ...communeNames()]);
 }
 
 /** One path for a whole asset: a thousand small ones are slow to move. */
@@ -97,24 +104,22 @@ function communeNames() {
   return allCommunes().map((commune) => ({ name: commune.name, lat: commune.latitude, lon: commune.longitude, kind: "commune", from: COMMUNE_ZOOM, to: 16 }));
 }
 
-/** Writes as many names as fit, in order of the list, again after every move. */
-function drawNames(map, names) {
+/** Writes as many names as fit between the markers, in order of the list, again after every move. */
+function drawNames(map, markers, names) {
   const pane = map.getPane("names");
   pane.setAttribute("aria-hidden", "true");
   const draw = () => {
     const zoom = map.getZoom();
     const view = map.getBounds().pad(0.05);
     pane.replaceChildren();
-    const taken = [];
+    const taken = markers.boxes();
     for (const place of names) {
       if (zoom < place.from || zoom > place.to || !view.contains([place.lat, place.lon])) continue;
       const label = h("span", { class: `map-name is-${place.kind}` }, (lang() === "en" && place.name_en) || place.name);
       pane.append(label);
       const at = map.latLngToLayerPoint([place.lat, place.lon]);
-      const box = { x: at.x - label.offsetWidth / 2 - LABEL_GAP_PX, y: at.y - label.offsetHeight / 2 - LABEL_GAP_PX / 2 };
-      box.right = box.x + label.offsetWidth + 2 * LABEL_GAP_PX;
-      box.bottom = box.y + label.offsetHeight + LABEL_GAP_PX;
-      if (taken.some((other) => box.x < other.right && other.x < box.right && box.y < other.bottom && other.y < box.bottom)) {
+      const box = freeBox(at, label, taken, OFFSETS[place.kind] ?? OFFSETS.other);
+      if (!box) {
         label.remove();
         continue;
       }
@@ -122,7 +127,19 @@ function drawNames(map, names) {
       L.DomUtil.setPosition(label, L.point(Math.round(box.x + LABEL_GAP_PX), Math.round(box.y + LABEL_GAP_PX / 2)));
     }
   };
-  map.on("moveend zoomend resize", draw);
+  map.on("moveend resize", draw);
+  markers.onRegrouped(draw);
   map.on("zoomstart", () => pane.replaceChildren());
   draw();
+}
+
+/** The first of the places near `at` where the label covers nothing; null where there is none. */
+function freeBox(at, label, taken, offsets) {
+  for (const [dx, dy] of offsets) {
+    const x = at.x + dx - label.offsetWidth / 2 - LABEL_GAP_PX;
+    const y = at.y + dy - label.offsetHeight / 2 - LABEL_GAP_PX / 2;
+    const box = { x, y, right: x + label.offsetWidth + 2 * LABEL_GAP_PX, bottom: y + label.offsetHeight + LABEL_GAP_PX };
+    if (!taken.some((other) => x < other.right && other.x < box.right && y < other.bottom && other.y < box.bottom)) return box;
+  }
+  return null;
 }

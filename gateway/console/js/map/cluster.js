@@ -1,23 +1,37 @@
 // Which stations share a marker: greedy, in pixels of one zoom, and the same at every call for the same stations.
 
 /** Markers nearer than this to each other would overlap. */
-const RADIUS_PX = 42;
+const RADIUS_PX = 46;
+/** Groups that move to the mean of their members may come near others again. */
+const ROUNDS_MAX = 4;
 
 /**
- * Groups `points` (`{x, y, station}`, in pixels) so that no two groups' first members are nearer than the radius. A group
- * lies at the mean of its members. The work grows with the number of points, not with its square.
+ * Groups `points` (`{x, y, station}`, in pixels) to `{x, y, members}`. A group lies at the mean of its members. The work
+ * grows with the number of points, not with its square.
  */
 export function clusters(points) {
+  let groups = points.map(({ x, y, station }) => ({ x, y, members: [station] }));
+  for (let round = 0; round < ROUNDS_MAX; round += 1) {
+    const before = groups.length;
+    groups = merged(groups);
+    if (groups.length === before) break;
+  }
+  return groups;
+}
+
+/** One round: each group joins the nearest one before it within the radius. */
+function merged(points) {
   const cells = new Map();
   const groups = [];
   for (const point of points) {
     const near = nearest(cells, point);
     if (near) {
-      near.members.push(point.station);
-      near.sum_x += point.x;
-      near.sum_y += point.y;
+      near.members.push(...point.members);
+      near.sum_x += point.x * point.members.length;
+      near.sum_y += point.y * point.members.length;
     } else {
-      const group = { first: point, members: [point.station], sum_x: point.x, sum_y: point.y };
+      const weight = point.members.length;
+      const group = { first: point, members: [...point.members], sum_x: point.x * weight, sum_y: point.y * weight };
       groups.push(group);
       const cell = cellOf(point.x, point.y);
       if (!cells.has(cell)) cells.set(cell, []);

@@ -25,6 +25,7 @@ export class StationMarkers {
   #grouped_zoom = null;
   #drawn = new Map();
   #byStation = new Map();
+  #regrouped = () => {};
 
   /** `open(station, marker)` and `open(stations, marker)` are asked to show a popup. */
   constructor(map, open) {
@@ -39,6 +40,20 @@ export class StationMarkers {
     this.#list = list.filter((station) => station.latitude !== null && station.longitude !== null);
     this.#grouped_zoom = null;
     this.#regroup();
+    this.#regrouped();
+  }
+
+  /** Where markers are drawn, in layer pixels. */
+  boxes() {
+    return [...this.#drawn.values()].map(({ marker, size }) => {
+      const at = this.#map.latLngToLayerPoint(marker.getLatLng());
+      return { x: at.x - size / 2, y: at.y - size / 2, right: at.x + size / 2, bottom: at.y + size / 2 };
+    });
+  }
+
+  /** Calls `listener` when other markers are drawn without the map having moved. */
+  onRegrouped(listener) {
+    this.#regrouped = listener;
   }
 
   /** The states have changed, the places have not. */
@@ -91,7 +106,7 @@ export class StationMarkers {
     const size = members.length === 1 ? MARKER_PX : 34 + Math.min(18, 5 * Math.log10(members.length) * 2);
     const face = h("div", { class: members.length === 1 ? "marker" : "marker cluster" });
     const marker = L.marker(place, { icon: L.divIcon({ html: face, className: "marker-holder", iconSize: [size, size] }), keyboard: true, riseOnHover: true });
-    const entry = { marker, members, face, painted: "" };
+    const entry = { marker, members, face, size, painted: "" };
     // Leaflet makes Enter a click; a button takes the space bar too.
     marker.on("click", () => this.#choose(entry));
     marker.addTo(this.#map);

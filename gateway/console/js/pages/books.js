@@ -2,12 +2,12 @@
 
 import { get } from "../api.js";
 import { every, fill, h } from "../dom.js";
-import { date, dateTime, integer, localValue, now_ms, parseLocal, percent, startOfDay } from "../format.js";
+import { date, dateTime, integer, now_ms, parseTyped, percent, startOfDay, typed } from "../format.js";
 import { t } from "../i18n.js";
 import { icon } from "../icons.js";
 import { listen } from "../live.js";
 import { agencyName, allAgencies } from "../names.js";
-import { choices, errorState, fact, field, loadingState, pageHead, select } from "../parts.js";
+import { choices, errorState, fact, field, loadingState, pageHead, select, timeField } from "../parts.js";
 
 const REFRESH_MS = 5_000;
 const DAY_MS = 86_400_000;
@@ -63,18 +63,16 @@ function isWhole(filter) {
 
 function parameters(filter) {
   const now = now_ms();
-  const starts = { all: null, today: startOfDay(now), day: now - DAY_MS, week: now - 7 * DAY_MS, own: parseLocal(filter.from) };
+  const starts = { all: null, today: startOfDay(now), day: now - DAY_MS, week: now - 7 * DAY_MS, own: parseTyped(filter.from) };
   const from = starts[filter.period];
-  const to = filter.period === "own" ? parseLocal(filter.to) : null;
+  const to = filter.period === "own" ? parseTyped(filter.to) : null;
   const time = (ms) => (ms === null ? null : new Date(ms).toISOString());
   return { agency: filter.agency, station: filter.station, client: filter.client, from: time(from), to: time(to) };
 }
 
 function filters(filter, change) {
   const own = h("div", { class: "own-period", hidden: filter.period !== "own" },
-    ["from", "to"].map((name) => field(name, t(`filter.${name}`), h("input", {
-      type: "datetime-local", value: filter[name], on: { change: (event) => change({ [name]: event.target.value }) },
-    }))));
+    ["from", "to"].map((name) => timeField(name, t(`filter.${name}`), filter[name], (text) => change({ [name]: text }))));
   const periods = ["all", "today", "day", "week", "own"].map((name) => [name, t(`period.${name}`)]);
   const text = (name) => field(name, t(`filter.${name}`), h("input", {
     type: "text", value: filter[name], autocomplete: "off", spellcheck: "false", on: { change: (event) => change({ [name]: event.target.value.trim() }) },
@@ -84,7 +82,7 @@ function filters(filter, change) {
     h("div", { class: "field" }, h("span", { class: "field-label", "aria-hidden": "true" }, t("filter.period")),
       choices(t("filter.period"), periods, filter.period, (period) => {
         own.hidden = period !== "own";
-        change(period === "own" && !filter.from ? { period, from: localValue(startOfDay(now_ms())) } : { period });
+        change(period === "own" && !filter.from ? { period, from: typed(startOfDay(now_ms())) } : { period });
         own.querySelector("input").value = filter.from;
       })),
     own,

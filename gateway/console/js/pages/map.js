@@ -5,7 +5,7 @@ import { get } from "../api.js";
 import { fill, h, throttled } from "../dom.js";
 import { age, integer, qualifiers, result } from "../format.js";
 import { lang, t, tn } from "../i18n.js";
-import { stateShape } from "../icons.js";
+import { icon, stateShape } from "../icons.js";
 import { listen } from "../live.js";
 import { DOMAINS, agencyName, domainName, propertyName } from "../names.js";
 import { ageText, emptyState, errorState, field, loadingState, qualityBadge, searchField, select, stateBadge } from "../parts.js";
@@ -61,7 +61,7 @@ export async function show(root, { query, signal, setQuery }) {
     drawAll();
   };
   fill(controls, filters(filter, change));
-  drawGround(map, signal);
+  drawGround(map, markers, signal);
   await loadStations();
   if (signal.aborted) return t("map.title");
   map.invalidateSize();
@@ -120,7 +120,7 @@ function drawInView(inView, map, list, filter, go) {
       stateShape(stateOf(station), 12),
       h("a", { href: stationAddress(station) }, nameOf(station, lang())),
       h("small", { class: "muted" }, h("span", { class: "visually-hidden" }, `${t(`state.${stateOf(station)}`)}, `), station.time_ms === null ? t("value.never") : age(station.time_ms)),
-      h("button", { type: "button", class: "icon-button tiny", "aria-label": t("map.go", { name: nameOf(station, lang()) }), title: t("map.go", { name: nameOf(station, lang()) }), on: { click: () => go(station) } }, "◎")))),
+      h("button", { type: "button", class: "icon-button tiny", "aria-label": t("map.go", { name: nameOf(station, lang()) }), title: t("map.go", { name: nameOf(station, lang()) }), on: { click: () => go(station) } }, icon("target", 16))))),
     visible.length > LISTED_MAX && h("p", { class: "muted" }, h("a", { href: "#/stations" }, t("map.more", { n: integer(visible.length - LISTED_MAX) }))),
     unplaced > 0 && h("p", { class: "muted unplaced" }, tn("map.unplaced", unplaced, integer(unplaced))));
 }

@@ -2,12 +2,12 @@
 
 import { get } from "../api.js";
 import { every, fill, h } from "../dom.js";
-import { bytes, dateTime, integer, parseLocal } from "../format.js";
+import { bytes, dateTime, integer, parseTyped } from "../format.js";
 import { has, t } from "../i18n.js";
 import { icon } from "../icons.js";
 import { listen } from "../live.js";
 import { agencyName, allAgencies } from "../names.js";
-import { ageText, emptyState, errorState, fact, field, loadingState, pageHead, select } from "../parts.js";
+import { ageText, emptyState, errorState, fact, field, loadingState, pageHead, select, timeField } from "../parts.js";
 import { payloadView } from "../hex.js";
 import { REASONS } from "../reasons.js";
 
@@ -70,7 +70,7 @@ async function showList(root, { query, signal, setQuery }) {
 
 function asParameters(filter) {
   const time = (text) => {
-    const ms = parseLocal(text);
+    const ms = parseTyped(text);
     return ms === null ? null : new Date(ms).toISOString();
   };
   return { reason: filter.reason, agency: filter.agency, client: filter.client, from: time(filter.from), to: time(filter.to) };
@@ -79,13 +79,12 @@ function asParameters(filter) {
 function filters(filter, change) {
   const reasons = [["", t("quarantine.all_reasons")], ...REASONS.map((reason) => [reason, reasonName(reason)])];
   const agencies = [["", t("filter.all_agencies")], ...allAgencies().map((agency) => [agency.agency, agencyName(agency.agency)])];
-  const input = (name, type) => field(name, t(`filter.${name}`), h("input", {
-    type, value: filter[name], autocomplete: "off", spellcheck: "false", on: { change: (event) => change({ [name]: event.target.value.trim() }) },
-  }));
+  const client = h("input", { type: "text", value: filter.client, autocomplete: "off", spellcheck: "false", on: { change: () => change({ client: client.value.trim() }) } });
+  const time = (name) => timeField(name, t(`filter.${name}`), filter[name], (text) => change({ [name]: text }));
   return h("form", { class: "filters", on: { submit: (event) => event.preventDefault() } },
     field("reason", t("quarantine.reason"), select(reasons, filter.reason, (reason) => change({ reason }))),
     field("agency", t("filter.agency"), select(agencies, filter.agency, (agency) => change({ agency }))),
-    input("client", "text"), input("from", "datetime-local"), input("to", "datetime-local"));
+    field("client", t("filter.client"), client), time("from"), time("to"));
 }
 
 function drawList(list, state, filter, read) {

@@ -158,7 +158,7 @@ function row(station, view) {
     h("th", { scope: "row", class: "cell-name" }, h("a", { href: address }, nameOf(station, lang())), h("small", { class: "mono" }, keyOf(station))),
     h("td", { class: "cell-agency" }, agencyName(station.agency)),
     h("td", { class: "cell-commune" }, station.commune?.name ?? h("span", { class: "muted" }, t("place.unknown"))),
-    h("td", { class: "cell-domains" }, station.domains.map(domainTag)),
+    h("td", { class: "cell-domains" }, h("div", {}, station.domains.map(domainTag))),
     h("td", { class: "number cell-datastreams" }, integer(station.datastreams), h("span", { class: "phone-only" }, ` ${t("stations.datastreams")}`)),
     time);
 }
