@@ -3,6 +3,7 @@
 //! The way of a reading (`docs/architecture.md`): [`mqtt`] → [`journal`] → [`pipeline`] → observation log
 //! ([`observation`]) → [`store`], [`feeds`], quarantine; [`catalogue`] keeps the control state, [`books`] the counts.
 
+pub mod api;
 pub mod books;
 pub mod catalogue;
 pub mod cli;
@@ -19,6 +20,7 @@ pub mod log;
 pub mod metrics;
 pub mod mqtt;
 pub mod observation;
+pub mod parameters;
 pub mod pipeline;
 pub mod query;
 pub mod record;
@@ -26,3 +28,4 @@ pub mod registry;
 pub mod retained;
 pub mod sinks;
 pub mod store;
+pub mod things;

@@ -5,9 +5,9 @@
 //! shortest text that reads back as the same `f64`; what is absent is empty in CSV and `null` in JSON.
 
 mod answer;
+mod cancel;
 mod render;
 mod request;
-mod selector;
 
 #[cfg(test)]
 pub(crate) mod fake;
@@ -21,14 +21,16 @@ use std::ops::ControlFlow;
 use codecs::payload::Value;
 use serde::{Serialize, Serializer};
 
+pub use crate::parameters::{BadParameter, DatastreamSelector};
 pub use answer::answer;
+pub use cancel::{Cancel, CancelOnDrop};
 pub use render::{COLUMNS, RowWriter, write_number};
-pub use request::{BadParameter, DatastreamFilter, Format, Request};
-pub use selector::DatastreamSelector;
+pub use request::{DATASTREAMS, DatastreamFilter, Format, LEDGER, OBSERVATIONS, Request};
 
 use crate::books::{Ledger, LedgerFilter};
 use crate::catalogue::{QuarantineEntry, QuarantineFilter, QuarantineItem};
 use crate::metrics::Metrics;
+use crate::things::Things;
 
 /// A gateway as those see it who ask: the running engine, or a data directory that was opened without one.
 pub trait GatewayView: Debug + Send + Sync {
@@ -52,6 +54,12 @@ pub trait GatewayView: Debug + Send + Sync {
     fn quarantine_show(&self, position: u64) -> Result<Vec<QuarantineItem>, QueryError>;
 
     fn readiness(&self) -> Readiness;
+
+    /// Agencies, stations, communes and the newest observations.
+    fn things(&self) -> &Things;
+
+    /// The gateway's clock, µs since 1970 UTC.
+    fn now_us(&self) -> i64;
 
     fn metrics(&self) -> &Metrics;
 }

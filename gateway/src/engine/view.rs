@@ -11,7 +11,7 @@ use super::EngineError;
 use super::open::Opened;
 use crate::books::{Books, Ledger, LedgerFilter};
 use crate::catalogue::{DatastreamState, History, QuarantineEntry, QuarantineFilter, QuarantineItem};
-use crate::clock::synchronised;
+use crate::clock::{Clock, synchronised};
 use crate::disk::Disk;
 use crate::health::Health;
 use crate::journal::Lanes;
@@ -24,6 +24,7 @@ use crate::query::{
 use crate::registry::{Registry, SharedRegistry};
 use crate::sinks::Quarantine;
 use crate::store::{Query, StoreReader, StoredValue};
+use crate::things::{Directory, Freshness, Things};
 
 /// Reads what the stages share; never waits for one of them longer than for a frame to be folded.
 pub(super) struct EngineView {
@@ -36,6 +37,8 @@ pub(super) struct EngineView {
     health: Arc<Health>,
     states: Shared<Vec<DatastreamState>>,
     growth: Growth,
+    things: Things,
+    clock: Arc<dyn Clock>,
     history: Mutex<Box<dyn History>>,
 }
 
@@ -74,12 +77,19 @@ pub(super) fn offline(mut opened: Opened) -> Result<EngineView, EngineError> {
     opened.settle()?;
     // The lock goes with `opened`, so that a slow reader of the answer keeps no gateway from starting: what is asked for lies
     // in files and in the catalogue by now, and neither takes anything back from readers.
-    EngineView::new(&mut opened)
+    EngineView::new(&mut opened, Directory::of_communes()?)
 }
 
 impl EngineView {
-    pub(super) fn new(opened: &mut Opened) -> Result<Self, EngineError> {
+    pub(super) fn new(opened: &mut Opened, directory: Directory) -> Result<Self, EngineError> {
+        let states = opened.stages.keeper.states();
+        let freshness = Freshness {
+            fresh_max_s: opened.config.api.fresh_max_s,
+            late_max_s: opened.config.api.late_max_s,
+        };
         Ok(Self {
+            things: Things::new(directory, opened.registry.clone(), states.clone(), freshness),
+            clock: opened.clock.clone(),
             books: opened.books.clone(),
             quarantine: opened.quarantine.clone(),
             registry: opened.registry.clone(),
@@ -87,7 +97,7 @@ impl EngineView {
             metrics: opened.metrics.clone(),
             lanes: opened.lanes.clone(),
             health: opened.health.clone(),
-            states: opened.stages.keeper.states(),
+            states,
             growth: Growth {
                 disk: opened.disk.clone(),
                 since: Instant::now(),
@@ -252,6 +262,14 @@ impl GatewayView for EngineView {
             clock,
             disk_hours_left: self.growth.hours_left(&self.store),
         }
+    }
+
+    fn things(&self) -> &Things {
+        &self.things
+    }
+
+    fn now_us(&self) -> i64 {
+        self.clock.receive_time_us()
     }
 
     fn metrics(&self) -> &Metrics {

@@ -12,6 +12,7 @@ mod retained_store;
 pub mod router;
 mod topic_tree;
 
+pub use form::write_named_observation;
 pub use last_values::{LastValue, LastValues};
 pub use retained_store::RetainedStore;
 pub use router::{Router, RouterInputs, run_router};

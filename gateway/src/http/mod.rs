@@ -4,9 +4,11 @@
 //! blocking threads. Errors are JSON problems ([`problem`]). There is no authentication yet, so the listener is on
 //! loopback (the configuration sees to that) and only requests that name this machine are answered ([`limits`]).
 
+mod encoding;
 mod limits;
 mod output;
 mod problem;
+mod query_string;
 mod routes;
 
 #[cfg(test)]
@@ -21,6 +23,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
+use crate::config::Config;
 use crate::query::GatewayView;
 
 /// Connections that are served at once; more wait to be accepted.
@@ -32,6 +35,19 @@ const QUERY_WAIT_MS: u64 = 10_000;
 const BLOCKING_THREADS_MAX: usize = 2 * QUERIES_MAX + 2;
 /// How long open requests may take when the server stops.
 const STOP_MS: u64 = 2_000;
+
+/// What the configuration says.
+#[derive(Clone, Debug)]
+pub struct HttpSettings {
+    /// How long a question may take.
+    pub question_ms_max: u64,
+}
+
+impl HttpSettings {
+    pub fn of(config: &Config) -> Self {
+        Self { question_ms_max: config.http.question_ms_max }
+    }
+}
 
 /// A port that is held, so that a port in use is known before anything else is started.
 #[derive(Debug)]
@@ -54,7 +70,7 @@ impl HttpListener {
     }
 
     /// Answers from now on.
-    pub fn serve(self, view: Arc<dyn GatewayView>) -> io::Result<HttpServer> {
+    pub fn serve(self, view: Arc<dyn GatewayView>, settings: HttpSettings) -> io::Result<HttpServer> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .max_blocking_threads(BLOCKING_THREADS_MAX)
@@ -65,7 +81,7 @@ impl HttpListener {
         };
         let (stop, stopped) = oneshot::channel::<()>();
         let stopping = Arc::new(AtomicBool::new(false));
-        let router = routes::router(view, stopping.clone());
+        let router = routes::router(view, settings, stopping.clone());
         let thread = std::thread::Builder::new().name("http".to_owned()).spawn(move || {
             runtime.block_on(async {
                 let (begin, begun) = oneshot::channel::<()>();

@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::{HttpListener, HttpServer};
+use super::{HttpListener, HttpServer, HttpSettings};
 use crate::query::fake::FakeView;
 
 struct Answer {
@@ -23,7 +23,7 @@ impl Answer {
 fn serve(view: FakeView) -> (HttpServer, Arc<FakeView>) {
     let view = Arc::new(view);
     let listener = HttpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
-    (listener.serve(view.clone()).unwrap(), view)
+    (listener.serve(view.clone(), HttpSettings { question_ms_max: 5_000 }).unwrap(), view)
 }
 
 fn send(server: &HttpServer, request: &str) -> Answer {
@@ -127,7 +127,7 @@ fn errors_are_problems() {
             (Some(u64::from(status)), Some(code)),
             "{path}"
         );
-        assert_eq!(json["field"].as_str(), field, "{path}");
+        assert_eq!(json["parameter"].as_str(), field, "{path}");
         assert!(json["detail"].as_str().is_some_and(|detail| !detail.is_empty()));
     }
     let post = send(

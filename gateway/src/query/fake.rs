@@ -12,17 +12,32 @@ use super::{
 use crate::books::{Ledger, LedgerFilter, MessageLedger, ObservationLedger};
 use crate::catalogue::{QuarantineEntry, QuarantineFilter, QuarantineItem};
 use crate::metrics::Metrics;
+use crate::things::Things;
+use crate::things::fake::city;
 
 /// 2026-11-21T01:05:00Z.
 pub(crate) const TIME_US: i64 = 1_795_223_100_000_000;
 
 /// Answers with [`rows`], or with `many` rows of one datastream.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct FakeView {
     pub(crate) many: Option<u64>,
     pub(crate) not_ready: AtomicBool,
     pub(crate) broken: bool,
     pub(crate) metrics: Metrics,
+    pub(crate) things: Things,
+}
+
+impl Default for FakeView {
+    fn default() -> Self {
+        Self {
+            many: None,
+            not_ready: AtomicBool::new(false),
+            broken: false,
+            metrics: Metrics::default(),
+            things: city(),
+        }
+    }
 }
 
 /// One row of each kind, with everything that is hard to write.
@@ -175,6 +190,14 @@ impl GatewayView for FakeView {
         let ready = !self.not_ready.load(Ordering::Relaxed);
         let reasons = if ready { Vec::new() } else { vec!["the journal has no segment ready".to_owned()] };
         Readiness { ready, reasons, clock: ClockState::Synchronised, disk_hours_left: Some(1234.5) }
+    }
+
+    fn things(&self) -> &Things {
+        &self.things
+    }
+
+    fn now_us(&self) -> i64 {
+        TIME_US + 60_000_000
     }
 
     fn metrics(&self) -> &Metrics {

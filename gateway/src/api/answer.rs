@@ -1,0 +1,99 @@
+//! From a question with its parameters to the bytes of its answer.
+
+use serde::Serialize;
+use serde_json::json;
+
+use super::Question;
+use crate::parameters::{self, BadParameter, Given, Parameter};
+use crate::query::{self, Cancel, Format, GatewayView, QueryError, Request};
+use crate::things::{LatestFilter, Page, ThingFilter};
+
+/// Why a question has no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ApiError {
+    #[error(transparent)]
+    Bad(#[from] BadParameter),
+    /// What the parameter names is not there.
+    #[error("{0}")]
+    Missing(BadParameter),
+    #[error(transparent)]
+    Query(#[from] QueryError),
+}
+
+/// A whole answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    pub content_type: &'static str,
+    pub body: Vec<u8>,
+    /// The query of the next page, where the body has no place for it.
+    pub next_query: Option<String>,
+}
+
+impl Answer {
+    fn of(value: &impl Serialize) -> Result<Self, ApiError> {
+        let mut body = serde_json::to_vec(value)
+            .map_err(|error| QueryError::Failed(format!("the answer could not be written: {error}")))?;
+        body.push(b'\n');
+        Ok(Self::json(body))
+    }
+
+    fn json(body: Vec<u8>) -> Self {
+        Self { content_type: Format::Json.content_type(), body, next_query: None }
+    }
+}
+
+/// Answers what is answered as a whole; streams and the state of the process are the server's.
+pub fn answer(
+    question: Question,
+    view: &dyn GatewayView,
+    parameters: &[(String, String)],
+    cancel: &Cancel,
+) -> Result<Answer, ApiError> {
+    let given = Given::new(parameters, &question.parameters())?;
+    match question {
+        Question::Agencies => Answer::of(&json!({ "agencies": view.things().agencies() })),
+        Question::Communes => Answer::of(&json!({ "communes": view.things().directory().communes() })),
+        Question::Stations => {
+            let filter = ThingFilter::of(&given)?;
+            let page = page(&given, &parameters::STATION_LIMIT)?;
+            let stations = view.things().stations(&filter, &page, view.now_us());
+            Answer::of(&stations.ok_or_else(foreign_cursor)?)
+        }
+        Question::Latest => {
+            let filter = LatestFilter {
+                things: ThingFilter::of(&given)?,
+                property: given.text(&parameters::PROPERTY)?,
+            };
+            let page = page(&given, &parameters::LATEST_LIMIT)?;
+            let latest = view.things().latest(&filter, &page).ok_or_else(foreign_cursor)?;
+            let next = serde_json::to_string(&latest.next).unwrap_or_default();
+            let observations = latest.observations.join(",\n");
+            Ok(Answer::json(format!("{{\"observations\":[{observations}],\"next\":{next}}}\n").into_bytes()))
+        }
+        Question::Ledger => by_request("ledger", view, parameters),
+        Question::Datastreams => by_request("datastreams", view, parameters),
+        Question::Health | Question::Ready | Question::Metrics | Question::Observations => {
+            Err(QueryError::Failed(format!("{} is not answered as a whole", question.path())).into())
+        }
+    }
+}
+
+fn by_request(
+    name: &str,
+    view: &dyn GatewayView,
+    parameters: &[(String, String)],
+) -> Result<Answer, ApiError> {
+    let request = Request::parse(name, parameters)?;
+    let mut body = Vec::new();
+    query::answer(view, &request, &mut body)?;
+    Ok(Answer { content_type: request.format().content_type(), body, next_query: None })
+}
+
+fn page(given: &Given<'_>, limit: &Parameter) -> Result<Page, BadParameter> {
+    let limit = given.whole(limit)?.unwrap_or(1);
+    Ok(Page { after: given.cursor(&parameters::AFTER)?, limit: usize::try_from(limit).unwrap_or(usize::MAX) })
+}
+
+fn foreign_cursor() -> BadParameter {
+    BadParameter::new(parameters::AFTER.name, "it is the `next` of another question")
+}
