@@ -110,6 +110,13 @@ export function age(time) {
   return format.format(Math.trunc(difference / unit_ms) || 0, unit);
 }
 
+/** "3 phút", "3 min": how long ago, where the column says that it is past. */
+export function elapsed(ms) {
+  const past_s = Math.max(0, Math.floor((now_ms() - ms) / 1000));
+  const unit_s = [86_400, 3_600, 60].find((size) => past_s >= size) ?? 1;
+  return duration(Math.floor(past_s / unit_s) * unit_s);
+}
+
 export function duration(period_s) {
   if (period_s % 86_400 === 0) return t("duration.days", { n: integer(period_s / 86_400) });
   if (period_s % 3_600 === 0) return t("duration.hours", { n: integer(period_s / 3_600) });

@@ -1,8 +1,10 @@
-// Names that many pages need: properties (the gateway's catalogue), agencies, communes. Read once.
+// Names that many pages need: properties (the gateway's catalogue), agencies, communes; and the limits of the states. Read
+// once.
 
 import { get } from "./api.js";
 import { baseProperty } from "./format.js";
 import { has, lang, t } from "./i18n.js";
+import { setLimits } from "./stations.js";
 
 export const DOMAINS = ["disaster", "environment", "greenery", "lighting", "safety", "traffic", "water", "other"];
 
@@ -14,7 +16,10 @@ let reading = null;
 /** Reads all three; what fails stays empty and is asked for again the next time. */
 export function loadNames() {
   reading ??= Promise.all([
-    get("/console/properties.json").then((answer) => { properties = answer; }),
+    get("/console/facts.json").then((facts) => {
+      properties = facts.properties;
+      setLimits(facts);
+    }),
     get("/api/v1/agencies").then((answer) => { agencies = answer.agencies; }),
     get("/api/v1/communes").then((answer) => { communes = answer.communes; }),
   ]).catch(() => { reading = null; });

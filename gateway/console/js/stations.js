@@ -7,7 +7,7 @@ const PAGE = 1_000;
 /** Beyond, the console says that it shows only these. */
 export const STATIONS_MAX = 20_000;
 const REFRESH_MS = 60_000;
-/** Until the gateway says otherwise: settings `api.fresh_max_s`, `api.late_max_s`. */
+/** Ages that part the states: the settings `api.fresh_max_s`, `api.late_max_s` of the gateway. */
 const limits = { fresh_ms: 900_000, late_ms: 7_200_000 };
 
 export const STATES = ["fresh", "late", "silent", "suspect"];
@@ -15,6 +15,11 @@ export const STATES = ["fresh", "late", "silent", "suspect"];
 const listeners = new Set();
 const store = { status: "idle", error: null, byKey: new Map(), complete: true, read_ms: 0 };
 let reading = null;
+
+export function setLimits({ fresh_max_s, late_max_s }) {
+  limits.fresh_ms = fresh_max_s * 1000;
+  limits.late_ms = late_max_s * 1000;
+}
 
 export function stations() {
   return store;
@@ -52,8 +57,6 @@ async function read() {
     let after = null;
     do {
       const answer = await get("/api/v1/stations", { limit: PAGE, after });
-      if (answer.fresh_max_s) limits.fresh_ms = answer.fresh_max_s * 1000;
-      if (answer.late_max_s) limits.late_ms = answer.late_max_s * 1000;
       for (const station of answer.stations) found.set(keyOf(station), prepared(station));
       after = answer.next;
     } while (after && found.size < STATIONS_MAX);

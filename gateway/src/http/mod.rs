@@ -4,6 +4,7 @@
 //! blocking threads. Errors are JSON problems ([`problem`]). There is no authentication yet, so the listener is on
 //! loopback (the configuration sees to that) and only requests that name this machine are answered ([`limits`]).
 
+mod console;
 mod encoding;
 mod limits;
 mod output;
@@ -23,6 +24,8 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
+pub use console::ConsoleSettings;
+
 use crate::config::Config;
 use crate::query::GatewayView;
 
@@ -41,11 +44,12 @@ const STOP_MS: u64 = 2_000;
 pub struct HttpSettings {
     /// How long a question may take.
     pub question_ms_max: u64,
+    pub console: ConsoleSettings,
 }
 
 impl HttpSettings {
     pub fn of(config: &Config) -> Self {
-        Self { question_ms_max: config.http.question_ms_max }
+        Self { question_ms_max: config.http.question_ms_max, console: ConsoleSettings::of(config) }
     }
 }
 

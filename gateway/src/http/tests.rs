@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::{HttpListener, HttpServer, HttpSettings};
+use super::{ConsoleSettings, HttpListener, HttpServer, HttpSettings};
 use crate::query::fake::FakeView;
 
 struct Answer {
@@ -23,7 +23,12 @@ impl Answer {
 fn serve(view: FakeView) -> (HttpServer, Arc<FakeView>) {
     let view = Arc::new(view);
     let listener = HttpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
-    (listener.serve(view.clone(), HttpSettings { question_ms_max: 5_000 }).unwrap(), view)
+    (
+        listener
+            .serve(view.clone(), HttpSettings { question_ms_max: 5_000, console: ConsoleSettings::default() })
+            .unwrap(),
+        view,
+    )
 }
 
 fn send(server: &HttpServer, request: &str) -> Answer {
@@ -116,7 +121,6 @@ fn errors_are_problems() {
         ("/api/v1/observations?limit=100001", 400, "bad_parameter", Some("limit")),
         ("/api/v1/ledger?format=csv", 400, "bad_parameter", Some("format")),
         ("/api/v1/nothing", 404, "not_found", None),
-        ("/", 404, "not_found", None),
     ] {
         let problem = get(&server, path);
         assert_eq!(problem.status, status, "{path}");

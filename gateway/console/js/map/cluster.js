@@ -1,7 +1,7 @@
 // Which stations share a marker: greedy, in pixels of one zoom, and the same at every call for the same stations.
 
 /** Markers nearer than this to each other would overlap. */
-const RADIUS_PX = 46;
+const RADIUS_PX = 54;
 /** Groups that move to the mean of their members may come near others again. */
 const ROUNDS_MAX = 4;
 

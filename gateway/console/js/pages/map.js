@@ -3,7 +3,7 @@
 import * as L from "../../vendor/leaflet/leaflet-src.esm.js";
 import { get } from "../api.js";
 import { fill, h, throttled } from "../dom.js";
-import { age, integer, qualifiers, result } from "../format.js";
+import { elapsed, integer, qualifiers, result } from "../format.js";
 import { lang, t, tn } from "../i18n.js";
 import { icon, stateShape } from "../icons.js";
 import { listen } from "../live.js";
@@ -119,7 +119,7 @@ function drawInView(inView, map, list, filter, go) {
     visible.length === 0 ? h("p", { class: "muted" }, t("map.none_in_view")) : h("ul", { class: "station-links" }, visible.slice(0, LISTED_MAX).map((station) => h("li", {},
       stateShape(stateOf(station), 12),
       h("a", { href: stationAddress(station) }, nameOf(station, lang())),
-      h("small", { class: "muted" }, h("span", { class: "visually-hidden" }, `${t(`state.${stateOf(station)}`)}, `), station.time_ms === null ? t("value.never") : age(station.time_ms)),
+      h("small", { class: "muted" }, h("span", { class: "visually-hidden" }, `${t(`state.${stateOf(station)}`)}, `), station.time_ms === null ? t("value.never") : elapsed(station.time_ms)),
       h("button", { type: "button", class: "icon-button tiny", "aria-label": t("map.go", { name: nameOf(station, lang()) }), title: t("map.go", { name: nameOf(station, lang()) }), on: { click: () => go(station) } }, icon("target", 16))))),
     visible.length > LISTED_MAX && h("p", { class: "muted" }, h("a", { href: "#/stations" }, t("map.more", { n: integer(visible.length - LISTED_MAX) }))),
     unplaced > 0 && h("p", { class: "muted unplaced" }, tn("map.unplaced", unplaced, integer(unplaced))));
