@@ -5,6 +5,7 @@
 
 pub mod api;
 pub mod books;
+pub mod cancel;
 pub mod catalogue;
 pub mod cli;
 pub mod clock;

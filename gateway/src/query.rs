@@ -5,7 +5,6 @@
 //! shortest text that reads back as the same `f64`; what is absent is empty in CSV and `null` in JSON.
 
 mod answer;
-mod cancel;
 mod render;
 mod request;
 
@@ -16,18 +15,18 @@ mod tests;
 
 use std::fmt::Debug;
 use std::io;
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 
 use codecs::payload::Value;
 use serde::{Serialize, Serializer};
 
 pub use crate::parameters::{BadParameter, DatastreamSelector};
 pub use answer::answer;
-pub use cancel::{Cancel, CancelOnDrop};
 pub use render::{COLUMNS, RowWriter, write_number};
 pub use request::{DATASTREAMS, DatastreamFilter, Format, LEDGER, OBSERVATIONS, Request};
 
 use crate::books::{Ledger, LedgerFilter};
+use crate::cancel::Cancel;
 use crate::catalogue::{QuarantineEntry, QuarantineFilter, QuarantineItem};
 use crate::metrics::Metrics;
 use crate::things::Things;
@@ -42,6 +41,19 @@ pub trait GatewayView: Debug + Send + Sync {
         &self,
         query: &ObservationQuery,
         each: &mut dyn FnMut(&ObservationRow<'_>) -> ControlFlow<()>,
+    ) -> Result<(), QueryError>;
+
+    /// Does the query give more than `limit` rows?
+    fn has_more_than(&self, query: &ObservationQuery, limit: u64) -> Result<bool, QueryError>;
+
+    /// Hands over times (µs) and values of one datastream (the registry's number) in order: numbers in the datastream's
+    /// unit, and booleans as 0 and 1; the revision in force.
+    fn numbers(
+        &self,
+        datastream: u32,
+        times_us: Range<i64>,
+        cancel: &Cancel,
+        each: &mut dyn FnMut(i64, f64),
     ) -> Result<(), QueryError>;
 
     /// Ordered by name.
@@ -76,6 +88,8 @@ pub struct ObservationQuery {
     pub limit: Option<u64>,
     /// All revisions instead of the one in force.
     pub revisions: bool,
+    /// Ends the search early.
+    pub cancel: Cancel,
 }
 
 /// One observation with its names resolved.
@@ -144,6 +158,8 @@ pub enum QueryError {
     /// The one who asked went away, or takes no more.
     #[error("the answer could not be written: {0}")]
     Output(#[from] io::Error),
+    #[error("nobody waits for the answer any more")]
+    Cancelled,
     /// Asking again later may help.
     #[error("{0}")]
     Unavailable(String),

@@ -4,8 +4,10 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::Question;
+use super::series::{SeriesQuery, series};
+use crate::cancel::Cancel;
 use crate::parameters::{self, BadParameter, Given, Parameter};
-use crate::query::{self, Cancel, Format, GatewayView, QueryError, Request};
+use crate::query::{self, Format, GatewayView, QueryError, Request};
 use crate::things::{LatestFilter, Page, ThingFilter};
 
 /// Why a question has no answer.
@@ -70,6 +72,7 @@ pub fn answer(
             let observations = latest.observations.join(",\n");
             Ok(Answer::json(format!("{{\"observations\":[{observations}],\"next\":{next}}}\n").into_bytes()))
         }
+        Question::Series => Answer::of(&series(&SeriesQuery::of(&given, view.now_us())?, view, cancel)?),
         Question::Ledger => by_request("ledger", view, parameters),
         Question::Datastreams => by_request("datastreams", view, parameters),
         Question::Health | Question::Ready | Question::Metrics | Question::Observations => {

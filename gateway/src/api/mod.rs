@@ -4,6 +4,7 @@
 //! What the command line asks too is answered by [`crate::query`]; here are the questions in JSON only.
 
 mod answer;
+mod series;
 
 pub use answer::{Answer, ApiError, answer};
 
@@ -21,13 +22,14 @@ pub enum Question {
     Communes,
     Stations,
     Latest,
+    Series,
     Ledger,
     Observations,
     Datastreams,
 }
 
 impl Question {
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Health,
         Self::Ready,
         Self::Metrics,
@@ -35,6 +37,7 @@ impl Question {
         Self::Communes,
         Self::Stations,
         Self::Latest,
+        Self::Series,
         Self::Ledger,
         Self::Observations,
         Self::Datastreams,
@@ -50,6 +53,7 @@ impl Question {
             Self::Communes => "/api/v1/communes",
             Self::Stations => "/api/v1/stations",
             Self::Latest => "/api/v1/latest",
+            Self::Series => "/api/v1/series",
             Self::Ledger => "/api/v1/ledger",
             Self::Observations => "/api/v1/observations",
             Self::Datastreams => "/api/v1/datastreams",
@@ -65,6 +69,14 @@ impl Question {
                 let own = [&parameters::PROPERTY, &parameters::LATEST_LIMIT, &parameters::AFTER];
                 [&things[..], &own].concat()
             }
+            Self::Series => vec![
+                &parameters::SERIES_DATASTREAM,
+                &parameters::PERIOD_S,
+                &parameters::FROM,
+                &parameters::TO,
+                &parameters::POINTS,
+                &parameters::METHOD,
+            ],
             Self::Ledger => query::LEDGER.to_vec(),
             Self::Observations => query::OBSERVATIONS.to_vec(),
             Self::Datastreams => query::DATASTREAMS.to_vec(),

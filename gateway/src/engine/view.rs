@@ -1,6 +1,6 @@
 //! What HTTP and command line may ask of a gateway, running or opened for the question.
 
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
@@ -10,6 +10,7 @@ use codecs::payload::Value;
 use super::EngineError;
 use super::open::Opened;
 use crate::books::{Books, Ledger, LedgerFilter};
+use crate::cancel::Cancel;
 use crate::catalogue::{DatastreamState, History, QuarantineEntry, QuarantineFilter, QuarantineItem};
 use crate::clock::{Clock, synchronised};
 use crate::disk::Disk;
@@ -23,7 +24,7 @@ use crate::query::{
 };
 use crate::registry::{Registry, SharedRegistry};
 use crate::sinks::Quarantine;
-use crate::store::{Query, StoreReader, StoredValue};
+use crate::store::{NumberRow, NumberValue, Query, StoreError, StoreReader, StoredValue};
 use crate::things::{Directory, Freshness, Things};
 
 /// Reads what the stages share; never waits for one of them longer than for a frame to be folded.
@@ -121,6 +122,25 @@ impl EngineView {
         })
     }
 
+    /// The store's form of a query; `None` = it means no datastream.
+    fn store_query(&self, query: &ObservationQuery) -> Option<Query> {
+        let datastreams = match &query.datastream {
+            DatastreamSelector::All => Vec::new(),
+            selector => {
+                let registry = self.registry.read().unwrap_or_else(PoisonError::into_inner);
+                Some(self.select(&registry, selector)).filter(|datastreams| !datastreams.is_empty())?
+            }
+        };
+        Some(Query {
+            datastreams,
+            from_us: query.from_us.unwrap_or(i64::MIN),
+            to_us: query.to_us.unwrap_or(i64::MAX),
+            limit: query.limit.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX)),
+            revisions: query.revisions,
+            ..Query::default()
+        })
+    }
+
     /// Numbers of the datastreams that a selector means.
     fn select(&self, registry: &Registry, selector: &DatastreamSelector) -> Vec<u32> {
         if let DatastreamSelector::Exact { agency, station, property } = selector {
@@ -132,6 +152,13 @@ impl EngineView {
             selector.includes(agency, &station.code, &datastream.property).then_some(id as u32)
         };
         registry.datastreams().iter().enumerate().filter_map(included).collect()
+    }
+}
+
+fn query_error(error: StoreError) -> QueryError {
+    match error {
+        StoreError::Cancelled => QueryError::Cancelled,
+        other => QueryError::Failed(other.to_string()),
     }
 }
 
@@ -151,28 +178,11 @@ impl GatewayView for EngineView {
         query: &ObservationQuery,
         each: &mut dyn FnMut(&ObservationRow<'_>) -> ControlFlow<()>,
     ) -> Result<(), QueryError> {
-        let datastreams = match &query.datastream {
-            DatastreamSelector::All => Vec::new(),
-            selector => {
-                let registry = self.registry.read().unwrap_or_else(PoisonError::into_inner);
-                let datastreams = self.select(&registry, selector);
-                if datastreams.is_empty() {
-                    return Ok(());
-                }
-                datastreams
-            }
-        };
-        let scan = self.store.scan(&Query {
-            datastreams,
-            from_us: query.from_us.unwrap_or(i64::MIN),
-            to_us: query.to_us.unwrap_or(i64::MAX),
-            limit: query.limit.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX)),
-            revisions: query.revisions,
-            ..Query::default()
-        });
+        let Some(store_query) = self.store_query(query) else { return Ok(()) };
+        let scan = self.store.scan_until(&store_query, &query.cancel);
         let mut names: Vec<Option<Arc<str>>> = Vec::new();
         for row in scan {
-            let row = row.map_err(|error| QueryError::Failed(error.to_string()))?;
+            let row = row.map_err(query_error)?;
             let index = row.datastream as usize;
             if names.len() <= index {
                 names.resize(index + 1, None);
@@ -208,6 +218,38 @@ impl GatewayView for EngineView {
             }
         }
         Ok(())
+    }
+
+    fn has_more_than(&self, query: &ObservationQuery, limit: u64) -> Result<bool, QueryError> {
+        let Some(store_query) = self.store_query(query) else { return Ok(false) };
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        self.store.has_more_than(&store_query, limit, &query.cancel).map_err(query_error)
+    }
+
+    fn numbers(
+        &self,
+        datastream: u32,
+        times_us: Range<i64>,
+        cancel: &Cancel,
+        each: &mut dyn FnMut(i64, f64),
+    ) -> Result<(), QueryError> {
+        let unit = {
+            let registry = self.registry.read().unwrap_or_else(PoisonError::into_inner);
+            registry.datastreams().get(datastream as usize).map(|datastream| datastream.unit)
+        };
+        let query = Query {
+            datastreams: vec![datastream],
+            from_us: times_us.start,
+            to_us: times_us.end,
+            ..Query::default()
+        };
+        let mut fold = |row: NumberRow| match row.value {
+            // What came in a unit that could not be converted is another quantity.
+            NumberValue::Number(number) if Some(row.unit) == unit => each(row.time_us, number),
+            NumberValue::Number(_) => {}
+            NumberValue::Boolean(value) => each(row.time_us, f64::from(u8::from(value))),
+        };
+        self.store.numbers(&query, cancel, &mut fold).map_err(query_error)
     }
 
     fn datastreams(&self, filter: &DatastreamFilter) -> Result<Vec<DatastreamInfo>, QueryError> {

@@ -58,6 +58,9 @@ impl From<QueryError> for Problem {
             QueryError::Output(error) => {
                 Self::new(StatusCode::INTERNAL_SERVER_ERROR, "failed", error.to_string())
             }
+            QueryError::Cancelled => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "time_limit", error.to_string())
+            }
             QueryError::Unavailable(sentence) => {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", sentence)
             }

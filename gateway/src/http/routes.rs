@@ -7,7 +7,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::{HeaderValue, StatusCode, Uri, header};
+use axum::http::{HeaderName, HeaderValue, StatusCode, Uri, header};
 use axum::middleware::from_fn;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -22,12 +22,16 @@ use super::problem::Problem;
 use super::query_string;
 use super::{HttpSettings, QUERIES_MAX, QUERY_WAIT_MS};
 use crate::api::{self, Question};
+use crate::cancel::Cancel;
 use crate::parameters::BadParameter;
-use crate::query::{self, Cancel, Format, GatewayView};
+use crate::query::{self, Format, GatewayView};
 
 /// Rows of a JSON array where no limit is given, and the most.
 const JSON_ROWS_DEFAULT: u64 = 10_000;
 const JSON_ROWS_MAX: u64 = 100_000;
+
+/// There are more rows than the array has.
+const TRUNCATED: HeaderName = HeaderName::from_static("x-truncated");
 
 /// The answer of `/health`: the process is there, nothing more.
 const HEALTH: &str = "{\"status\":\"ok\"}\n";
@@ -196,10 +200,27 @@ async fn observations(
     parameters: &[(String, String)],
 ) -> Result<Response, Problem> {
     let mut request = query::Request::parse("observations", parameters)?;
-    limit_json(&mut request)?;
+    let cancel = Cancel::default();
+    let cancel_on_drop = cancel.on_drop();
+    let limit = limit_json(&mut request, &cancel)?;
     let permit = app.place(&app.streams).await?;
     let content_type = request.format().content_type();
-    let (writer, body) = answer_stream(app.stopping.clone());
+    let (request, permit, truncated) = match limit {
+        None => (request, permit, false),
+        // An array has no place for a mark, so it stands in the head, and is found out before.
+        Some(limit) => {
+            let view = app.view.clone();
+            let look = move || match &request {
+                query::Request::Observations(query, _) => {
+                    let more = view.has_more_than(query, limit);
+                    more.map(|more| (request, permit, more))
+                }
+                _ => Ok((request, permit, false)),
+            };
+            app.in_time(tokio::task::spawn_blocking(look)).await?.map_err(|_| broken())??
+        }
+    };
+    let (writer, body) = answer_stream(app.stopping.clone(), cancel_on_drop);
     let (gzip, view) = (wanted.gzip, app.view.clone());
     tokio::task::spawn_blocking(move || {
         // Held until the work is done, also when the client has gone.
@@ -215,15 +236,20 @@ async fn observations(
     let mut response = ([(header::CONTENT_TYPE, content_type)], Body::new(body)).into_response();
     let headers = response.headers_mut();
     headers.insert(header::VARY, HeaderValue::from_static("accept-encoding"));
+    if truncated {
+        headers.insert(TRUNCATED, HeaderValue::from_static("true"));
+    }
     if gzip {
         headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
     }
     Ok(response)
 }
 
-/// A JSON array is read as a whole by those who ask for it, so it has a limit of rows.
-fn limit_json(request: &mut query::Request) -> Result<(), BadParameter> {
-    if let query::Request::Observations(query, Format::Json) = request {
+/// A JSON array is read as a whole by those who ask for it, so it has a limit of rows, which is given.
+fn limit_json(request: &mut query::Request, cancel: &Cancel) -> Result<Option<u64>, BadParameter> {
+    let query::Request::Observations(query, format) = request else { return Ok(None) };
+    query.cancel = cancel.clone();
+    if *format == Format::Json {
         let limit = query.limit.unwrap_or(JSON_ROWS_DEFAULT);
         if limit > JSON_ROWS_MAX {
             let sentence =
@@ -231,8 +257,9 @@ fn limit_json(request: &mut query::Request) -> Result<(), BadParameter> {
             return Err(BadParameter::new("limit", sentence));
         }
         query.limit = Some(limit);
+        return Ok(Some(limit));
     }
-    Ok(())
+    Ok(None)
 }
 
 pub(super) fn broken() -> Problem {

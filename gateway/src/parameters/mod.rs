@@ -72,3 +72,20 @@ pub const QUARANTINE_POSITION: Parameter = Parameter::new(
 .required();
 pub const STATION_LIMIT: Parameter = limit(Some(1_000), 10_000, "most stations");
 pub const LATEST_LIMIT: Parameter = limit(Some(1_000), 10_000, "most observations");
+pub const SERIES_DATASTREAM: Parameter =
+    Parameter::new("datastream", ParameterKind::Datastream, "`agency/station/property`").required();
+pub const PERIOD_S: Parameter = Parameter::new(
+    "period_s",
+    ParameterKind::Whole { min: 0, max: u32::MAX as u64, default: None },
+    "period of the values where a name has several; 0 = instantaneous; the shortest where it is left out",
+);
+pub const POINTS: Parameter = Parameter::new(
+    "points",
+    ParameterKind::Whole { min: 2, max: 5_000, default: Some(500) },
+    "most buckets, or most points of a line",
+);
+pub const METHOD: Parameter = Parameter::new(
+    "method",
+    ParameterKind::Choice(&["buckets", "lttb"]),
+    "`buckets`: min, mean, max, last and count per span of time; `lttb`: observations that keep the line's shape",
+);

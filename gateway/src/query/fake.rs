@@ -1,6 +1,6 @@
 //! A gateway that knows a few rows, for tests of the doors.
 
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use codecs::payload::Value;
@@ -10,6 +10,7 @@ use super::{
     ObservationRow, QueryError, Readiness,
 };
 use crate::books::{Ledger, LedgerFilter, MessageLedger, ObservationLedger};
+use crate::cancel::Cancel;
 use crate::catalogue::{QuarantineEntry, QuarantineFilter, QuarantineItem};
 use crate::metrics::Metrics;
 use crate::things::Things;
@@ -24,6 +25,8 @@ pub(crate) struct FakeView {
     pub(crate) many: Option<u64>,
     pub(crate) not_ready: AtomicBool,
     pub(crate) broken: bool,
+    /// Numbers take for ever.
+    pub(crate) slow: bool,
     pub(crate) metrics: Metrics,
     pub(crate) things: Things,
 }
@@ -34,6 +37,7 @@ impl Default for FakeView {
             many: None,
             not_ready: AtomicBool::new(false),
             broken: false,
+            slow: false,
             metrics: Metrics::default(),
             things: city(),
         }
@@ -157,6 +161,30 @@ impl GatewayView for FakeView {
             }
         }
         self.check()
+    }
+
+    fn has_more_than(&self, _: &ObservationQuery, limit: u64) -> Result<bool, QueryError> {
+        Ok(self.many.unwrap_or(5) > limit)
+    }
+
+    /// One value per minute; of a slow view none, until nobody waits any more.
+    fn numbers(
+        &self,
+        _: u32,
+        times_us: Range<i64>,
+        cancel: &Cancel,
+        each: &mut dyn FnMut(i64, f64),
+    ) -> Result<(), QueryError> {
+        self.check()?;
+        if self.slow {
+            while !cancel.is_cancelled() {
+                std::thread::sleep(std::time::Duration::from_millis(1));
+            }
+            return Err(QueryError::Cancelled);
+        }
+        let minutes = (times_us.end - times_us.start) / 60_000_000;
+        (0..minutes.min(50_000)).for_each(|minute| each(times_us.start + minute * 60_000_000, minute as f64));
+        Ok(())
     }
 
     fn datastreams(&self, filter: &DatastreamFilter) -> Result<Vec<DatastreamInfo>, QueryError> {

@@ -2,6 +2,7 @@
 
 use super::ObservationQuery;
 use crate::books::LedgerFilter;
+use crate::cancel::Cancel;
 use crate::catalogue::{QUARANTINE_LIST_MAX, QuarantineFilter};
 use crate::parameters::{self, BadParameter, Given, Parameter};
 
@@ -110,6 +111,7 @@ impl Request {
                     to_us,
                     limit: given.whole(&parameters::ROW_LIMIT)?,
                     revisions: given.flag(&parameters::REVISIONS)?,
+                    cancel: Cancel::default(),
                 };
                 Ok(Self::Observations(query, Format::given(&given, &parameters::ROW_FORMAT)?))
             }

@@ -30,3 +30,12 @@ impl Drop for CancelOnDrop {
         self.0.cancel();
     }
 }
+
+/// It is no part of what is asked: two questions that differ in nothing else are the same.
+impl PartialEq for Cancel {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Cancel {}
