@@ -13,7 +13,9 @@ const RANGES_MS = { hour: 3_600_000, day: 86_400_000, week: 7 * 86_400_000, mont
 /** Live observations ask for the series again, at most so often. */
 const REFRESH_MS = { hour: 3_000, day: 10_000, week: 60_000, month: 60_000 };
 const POINTS_MIN = 120;
-const POINTS_MAX = 1_000;
+const POINTS_MAX = 600;
+/** Fewer and the band shows more of the noise than the line. */
+const PIXELS_PER_POINT = 3;
 const TABLE_ROWS_MAX = 200;
 
 /** Fills `place` with the chart; `choose(observation)` says of which datastream. */
@@ -39,7 +41,7 @@ export function seriesPanel(place, { station, range, signal, changed }) {
     const mine = (state.asked += 1);
     const { observation } = state;
     const { from_ms, to_ms } = window();
-    const points = Math.round(Math.min(POINTS_MAX, Math.max(POINTS_MIN, place.clientWidth || 600)));
+    const points = Math.round(Math.min(POINTS_MAX, Math.max(POINTS_MIN, (place.clientWidth || 600) / PIXELS_PER_POINT)));
     canvas.dataset.state = "loading";
     if (!state.chart) fill(canvas, loadingState(4));
     try {
@@ -71,6 +73,8 @@ export function seriesPanel(place, { station, range, signal, changed }) {
       state.chart = drawChart(canvas, series, { unit, from_ms, to_ms, ...stateOptions(state.observation) });
     }
     canvas.dataset.state = "drawn";
+    canvas.querySelector("canvas").setAttribute("role", "img");
+    canvas.querySelector("canvas").setAttribute("aria-label", t("chart.label", { name: propertyName(state.observation.property), range: t(`range.${state.range}`).toLowerCase() }));
     fill(foot, footer(series, unit));
   };
 
@@ -146,7 +150,7 @@ function stateOptions(observation) {
 
 function footer(series, unit) {
   const figures = summary(series);
-  const value = (number) => `${decimal(number, 4)}${unit ? ` ${unit}` : ""}`;
+  const value = (number) => `${decimal(number, 5)}${unit ? ` ${unit}` : ""}`;
   return [
     h("dl", { class: "figures small" },
       fact(t("chart.min"), value(figures.min)), fact(t("chart.mean"), value(figures.mean)), fact(t("chart.max"), value(figures.max)),

@@ -10,7 +10,7 @@ import { allCommunes } from "../names.js";
 /** Everything the map data cover. */
 const AREA = L.latLngBounds([20.05, 105.9], [21.3, 107.85]);
 /** What is shown first: the city without its far island. */
-const CITY = L.latLngBounds([20.56, 106.16], [21.16, 107.06]);
+const CITY = L.latLngBounds([20.56, 106.16], [21.14, 107.12]);
 const COMMUNE_ZOOM = 12;
 /** Room round a label that no other label may enter. */
 const LABEL_GAP_PX = 6;

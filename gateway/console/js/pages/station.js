@@ -2,7 +2,7 @@
 
 import { get } from "../api.js";
 import { fill, h, throttled } from "../dom.js";
-import { age, baseProperty, dateTime, duration, integer, qualifiers, result, bytes } from "../format.js";
+import { age, baseProperty, bytes, dateTime, duration, integer, qualifiers, result } from "../format.js";
 import { lang, t, tn } from "../i18n.js";
 import { icon } from "../icons.js";
 import { listen } from "../live.js";
@@ -13,6 +13,7 @@ import { seriesPanel } from "../series.js";
 import { keyOf, loadStations, nameOf, observed, onStations, stateOf, stations } from "../stations.js";
 
 const DATASTREAMS_MAX = 1_000;
+const FIRST_ASKED = ["pm2_5", "tide_level", "water_level", "inundation_depth", "air_temperature", "rain", "flow", "active_power"];
 const MESSAGES = 20;
 const REDRAW_MS = 1_000;
 const MESSAGES_MS = 5_000;
@@ -47,14 +48,14 @@ export async function show(root, { parameters: [agency, code], query, signal, se
       chart),
     h("section", { class: "card", "aria-labelledby": "messages-title" }, h("h2", { id: "messages-title" }, t("messages.title")), h("p", { class: "muted" }, t("messages.lead")), messages));
 
-  const first = query.get("property") ?? [...latest.values()].find((observation) => typeof observation.result === "number")?.property ?? latest.keys().next().value;
+  const asked = query.get("property");
   const panel = seriesPanel(chart, { station: key, range: query.get("range") ?? "day", signal, changed: (choice) => setQuery(choice) });
   const choose = (property) => {
     drawDatastreams(list, latest, property, choose);
     panel.choose(latest.get(property));
   };
   if (latest.size === 0) fill(list, emptyState(t("station.no_values"), null));
-  else choose(latest.has(first) ? first : latest.keys().next().value);
+  else choose(latest.has(asked) ? asked : firstChoice(latest));
   readMessages(messages, key, signal);
 
   const redraw = throttled(() => updateDatastreams(list, latest), REDRAW_MS, signal);
@@ -83,6 +84,14 @@ export async function show(root, { parameters: [agency, code], query, signal, se
     },
   }, signal);
   return title;
+}
+
+/** What people ask of a station first; else its first number; else whatever it has. */
+function firstChoice(latest) {
+  const all = [...latest.values()];
+  const found = FIRST_ASKED.map((base) => all.find((observation) => baseProperty(observation.property) === base)).find(Boolean)
+    ?? all.find((observation) => typeof observation.result === "number") ?? all[0];
+  return found.property;
 }
 
 function coordinates(station) {
@@ -116,15 +125,14 @@ function updateDatastreams(list, latest) {
 
 function datastreamContent(observation) {
   const { text, unit } = result(observation.result, observation.unit, observation.property);
-  const name = propertyName(observation.property);
   return [
-    h("span", { class: "datastream-name" }, name, name === observation.property ? null : h("small", { class: "mono" }, baseProperty(observation.property)),
-      qualifiers(observation.property).map((qualifier) => h("span", { class: "tag" }, qualifier))),
+    h("span", { class: "datastream-name" }, propertyName(observation.property)),
     h("span", { class: "datastream-value" }, h("b", {}, text), unit && h("span", { class: "unit" }, ` ${unit}`)),
     h("span", { class: "datastream-facts" },
+      qualifiers(observation.property).map((qualifier) => h("span", { class: "tag" }, qualifier)),
       observation.quality === 1 ? null : qualityBadge(observation.quality),
       observation.status && h("span", { class: "tag", title: t("station.status") }, observation.status),
-      observation.period_s && h("span", { class: "muted" }, duration(observation.period_s)),
+      observation.period_s && h("span", { class: "muted" }, t("station.period", { duration: duration(observation.period_s) })),
       h("span", { class: "muted", title: dateTime(observation.phenomenonTime) }, age(observation.phenomenonTime))),
   ];
 }

@@ -1,0 +1,32 @@
+// The pictures of the README and of docs/console.md, taken from a run of the tests.
+
+import { join } from "node:path";
+import { until } from "./harness.mjs";
+
+export async function takeScreenshots(harness, plan, dir) {
+  const charted = `#/station/${plan.charted.station}?property=${encodeURIComponent(plan.charted.property)}`;
+  const { entries } = await harness.api(`/api/v1/quarantine?client=${encodeURIComponent(plan.planted.client)}`);
+  const position = entries.find((entry) => entry.topic === plan.planted.topic).position;
+  const wide = { width: 1280, height: 800 };
+  const shots = [
+    ["console-map", "/#/", wide, ".marker-holder"],
+    ["console-map-dark", "/?lang=en#/?at=20.845,106.69", { ...wide, scheme: "dark" }, ".marker-holder"],
+    ["console-stations", "/#/stations", wide, "tbody tr"],
+    ["console-station", `/${charted}`, wide, '.chart[data-state="drawn"]'],
+    ["console-books", "/#/books", wide, ".equation"],
+    ["console-quarantine", `/#/quarantine/${position}`, wide, ".dump pre"],
+    ["console-phone-map", "/#/", { width: 360, height: 740 }, ".marker-holder"],
+    ["console-phone-station", `/?lang=en${charted}`, { width: 360, height: 740, scheme: "dark" }, '.chart[data-state="drawn"]'],
+  ];
+  for (const [name, address, view, ready] of shots) {
+    const page = await harness.open(address, view);
+    await page.waitForSelector(ready);
+    await until(page, "fonts", () => document.fonts.status === "loaded");
+    if (name === "console-phone-station") await page.locator(".chart-card").scrollIntoViewIfNeeded();
+    // The live sign settles.
+    await page.waitForTimeout(1_500);
+    await page.screenshot({ path: join(dir, `${name}.png`) });
+    await harness.close(page);
+  }
+  console.log(`screenshots: ${dir}`);
+}
