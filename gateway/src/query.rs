@@ -16,18 +16,20 @@ mod tests;
 use std::fmt::Debug;
 use std::io;
 use std::ops::{ControlFlow, Range};
+use std::sync::Arc;
 
 use codecs::payload::Value;
 use serde::{Serialize, Serializer};
 
 pub use crate::parameters::{BadParameter, DatastreamSelector};
-pub use answer::answer;
+pub use answer::{answer, hex, quarantine_json, write_datastreams};
 pub use render::{COLUMNS, RowWriter, write_number};
 pub use request::{DATASTREAMS, DatastreamFilter, Format, LEDGER, OBSERVATIONS, Request};
 
 use crate::books::{Ledger, LedgerFilter};
 use crate::cancel::Cancel;
 use crate::catalogue::{QuarantineEntry, QuarantineFilter, QuarantineItem};
+use crate::feeds::ObservationTap;
 use crate::metrics::Metrics;
 use crate::things::Things;
 
@@ -64,6 +66,19 @@ pub trait GatewayView: Debug + Send + Sync {
 
     /// Everything that was quarantined of the message at `position`; empty if nothing was.
     fn quarantine_show(&self, position: u64) -> Result<Vec<QuarantineItem>, QueryError>;
+
+    /// The newest raw messages of a station, newest first, as far as the journal still has them; `None` = there is no
+    /// such station.
+    fn messages(
+        &self,
+        agency: &str,
+        station: &str,
+        limit: usize,
+        cancel: &Cancel,
+    ) -> Result<Option<StationMessages>, QueryError>;
+
+    /// Where observations pass by.
+    fn tap(&self) -> &Arc<ObservationTap>;
 
     fn readiness(&self) -> Readiness;
 
@@ -130,6 +145,27 @@ pub struct DatastreamInfo {
     /// Greatest phenomenonTime, µs since 1970 UTC; `None` = no observation yet.
     #[serde(rename = "phenomenon_time", serialize_with = "as_rfc3339")]
     pub phenomenon_time_us: Option<i64>,
+}
+
+/// The newest messages of a station.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StationMessages {
+    /// Newest first.
+    pub messages: Vec<RawMessage>,
+    /// How many of the newest are gone from the journal.
+    pub recycled: usize,
+}
+
+/// A message as it came.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RawMessage {
+    pub position: u64,
+    pub receive_time_us: i64,
+    pub client: String,
+    pub topic: String,
+    pub qos: u8,
+    pub dup: bool,
+    pub payload: Vec<u8>,
 }
 
 /// The answer of `GET /ready`.

@@ -13,6 +13,7 @@
 
 mod budget;
 mod open;
+mod raw;
 mod running;
 mod view;
 

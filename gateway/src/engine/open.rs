@@ -40,7 +40,7 @@ use crate::retained::RetainedBudget;
 use crate::sinks::Quarantine;
 use crate::store::{Store, StoreConfig, StoreReader};
 
-const JOURNAL_DIR: &str = "journal";
+pub(super) const JOURNAL_DIR: &str = "journal";
 const OBSERVATIONS_DIR: &str = "observations";
 const LOCK_FILE: &str = "lock";
 const BALLAST_FILE: &str = "ballast";

@@ -129,6 +129,7 @@ impl RunningEngine {
                 registry,
                 subscriptions_per_client_max: config.mqtt.subscriptions_per_client_max,
                 frames_wanted: frames_wanted.clone(),
+                tap: view.tap().clone(),
             },
             Box::new(Senders(shard_senders.clone())),
             shard_count,

@@ -1,5 +1,6 @@
 //! What HTTP and command line may ask of a gateway, running or opened for the question.
 
+use std::collections::BTreeSet;
 use std::ops::{ControlFlow, Range};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,22 +10,24 @@ use codecs::payload::Value;
 
 use super::EngineError;
 use super::open::Opened;
+use super::raw;
 use crate::books::{Books, Ledger, LedgerFilter};
 use crate::cancel::Cancel;
 use crate::catalogue::{DatastreamState, History, QuarantineEntry, QuarantineFilter, QuarantineItem};
 use crate::clock::{Clock, synchronised};
 use crate::disk::Disk;
+use crate::feeds::ObservationTap;
 use crate::health::Health;
 use crate::journal::Lanes;
 use crate::keeper::{Shared, lock};
 use crate::metrics::Metrics;
 use crate::query::{
     ClockState, DatastreamFilter, DatastreamInfo, DatastreamSelector, GatewayView, ObservationQuery,
-    ObservationRow, QueryError, Readiness,
+    ObservationRow, QueryError, RawMessage, Readiness, StationMessages,
 };
 use crate::registry::{Registry, SharedRegistry};
 use crate::sinks::Quarantine;
-use crate::store::{NumberRow, NumberValue, Query, StoreError, StoreReader, StoredValue};
+use crate::store::{NumberRow, NumberValue, Order, Query, StoreError, StoreReader, StoredValue};
 use crate::things::{Directory, Freshness, Things};
 
 /// Reads what the stages share; never waits for one of them longer than for a frame to be folded.
@@ -40,6 +43,8 @@ pub(super) struct EngineView {
     growth: Growth,
     things: Things,
     clock: Arc<dyn Clock>,
+    disk: Arc<dyn Disk>,
+    tap: Arc<ObservationTap>,
     history: Mutex<Box<dyn History>>,
 }
 
@@ -48,6 +53,14 @@ impl std::fmt::Debug for EngineView {
         f.debug_struct("EngineView").finish_non_exhaustive()
     }
 }
+
+/// A station's newest messages are looked for among its rows of so long before its newest one.
+const MESSAGES_SPAN_US: i64 = 86_400_000_000;
+/// Rows that are looked at for it.
+const MESSAGE_ROWS_MAX: usize = 50_000;
+
+/// Datastreams that are looked at under one lock of the registry.
+const DATASTREAMS_AT_ONCE: usize = 16_384;
 
 /// How fast the store grows: the logs are recycled and do not.
 struct Growth {
@@ -91,6 +104,8 @@ impl EngineView {
         Ok(Self {
             things: Things::new(directory, opened.registry.clone(), states.clone(), freshness),
             clock: opened.clock.clone(),
+            disk: opened.disk.clone(),
+            tap: Arc::default(),
             books: opened.books.clone(),
             quarantine: opened.quarantine.clone(),
             registry: opened.registry.clone(),
@@ -106,6 +121,30 @@ impl EngineView {
             },
             history: Mutex::new(opened.stages.keeper.history()?),
         })
+    }
+
+    fn describe(&self, datastreams: &[(Arc<str>, u32, u32)], list: &mut Vec<DatastreamInfo>) {
+        // Copied, so that the keeper does not wait while names are written.
+        let watermarks: Vec<i64> = {
+            let states = lock(&self.states);
+            let watermark = |id: u32| states.get(id as usize).map_or(i64::MIN, |state| state.watermark_us);
+            datastreams.iter().map(|(.., id)| watermark(*id)).collect()
+        };
+        let registry = self.registry.read().unwrap_or_else(PoisonError::into_inner);
+        list.extend(datastreams.iter().zip(watermarks).map(|((.., id), watermark_us)| {
+            let datastream = registry.datastream(*id);
+            let station = registry.station(datastream.station);
+            DatastreamInfo {
+                datastream: datastream.name.to_string(),
+                agency: registry.agency(station.agency).to_string(),
+                station: station.code.to_string(),
+                property: datastream.property.to_string(),
+                period_s: (datastream.period_s != 0).then_some(datastream.period_s),
+                domain: datastream.domain.to_string(),
+                unit: (datastream.unit != 0).then(|| registry.symbol(datastream.unit).to_string()),
+                phenomenon_time_us: Some(watermark_us).filter(|time_us| *time_us != i64::MIN),
+            }
+        }));
     }
 
     fn with_history<T>(
@@ -252,32 +291,87 @@ impl GatewayView for EngineView {
         self.store.numbers(&query, cancel, &mut fold).map_err(query_error)
     }
 
+    fn messages(
+        &self,
+        agency: &str,
+        station: &str,
+        limit: usize,
+        cancel: &Cancel,
+    ) -> Result<Option<StationMessages>, QueryError> {
+        let Some(datastreams) = self.things.datastreams_of(agency, station) else { return Ok(None) };
+        let newest_us = {
+            let states = lock(&self.states);
+            let times = datastreams.iter().filter_map(|id| states.get(*id as usize));
+            times.map(|state| state.watermark_us).max().unwrap_or(i64::MIN)
+        };
+        if newest_us == i64::MIN {
+            return Ok(Some(StationMessages::default()));
+        }
+        let query = Query {
+            datastreams,
+            from_us: newest_us.saturating_sub(MESSAGES_SPAN_US),
+            limit: Some(MESSAGE_ROWS_MAX),
+            order: Order::NewestFirst,
+            ..Query::default()
+        };
+        let mut positions = BTreeSet::new();
+        for row in self.store.scan_until(&query, cancel) {
+            positions.insert(row.map_err(query_error)?.position);
+            if positions.len() == limit {
+                break;
+            }
+        }
+        let positions: Vec<u64> = positions.into_iter().collect();
+        let mut found = raw::read(&self.disk, &positions, cancel)?;
+        let messages: Vec<RawMessage> =
+            positions.iter().rev().filter_map(|position| found.remove(position)).collect();
+        let recycled = positions.len() - messages.len();
+        Ok(Some(StationMessages { messages, recycled }))
+    }
+
+    fn tap(&self) -> &Arc<ObservationTap> {
+        &self.tap
+    }
+
     fn datastreams(&self, filter: &DatastreamFilter) -> Result<Vec<DatastreamInfo>, QueryError> {
-        let registry = self.registry.read().unwrap_or_else(PoisonError::into_inner);
-        // Copied, so that the keeper does not wait while names are written.
-        let watermarks: Vec<i64> = lock(&self.states).iter().map(|state| state.watermark_us).collect();
-        let mut list: Vec<DatastreamInfo> = registry
-            .datastreams()
-            .iter()
-            .enumerate()
-            .filter_map(|(id, datastream)| {
-                let station = registry.station(datastream.station);
-                let agency = registry.agency(station.agency);
-                let wanted = filter.agency.as_deref().is_none_or(|wanted| wanted == &**agency)
-                    && filter.station.as_deref().is_none_or(|wanted| wanted == &*station.code);
-                wanted.then(|| DatastreamInfo {
-                    datastream: datastream.name.to_string(),
-                    agency: agency.to_string(),
-                    station: station.code.to_string(),
-                    property: datastream.property.to_string(),
-                    period_s: (datastream.period_s != 0).then_some(datastream.period_s),
-                    domain: datastream.domain.to_string(),
-                    unit: (datastream.unit != 0).then(|| registry.symbol(datastream.unit).to_string()),
-                    phenomenon_time_us: watermarks.get(id).copied().filter(|time_us| *time_us != i64::MIN),
-                })
-            })
-            .collect();
-        list.sort_by(|a, b| (&a.datastream, a.period_s).cmp(&(&b.datastream, b.period_s)));
+        let (agency, station) = match filter.station.as_deref() {
+            Some(station) => match station.split_once('/') {
+                Some((agency, code)) => (Some(agency), Some(code)),
+                None => (None, Some(station)),
+            },
+            None => (None, None),
+        };
+        let behind = |name: &str, period_s: u32| {
+            filter.after.as_ref().is_none_or(|(after, of)| (name, period_s) > (after.as_str(), *of))
+        };
+        let mut wanted: Vec<(Arc<str>, u32, u32)> = Vec::new();
+        let mut next = 0;
+        loop {
+            let registry = self.registry.read().unwrap_or_else(PoisonError::into_inner);
+            let rest = registry.datastreams().get(next..).unwrap_or_default();
+            if rest.is_empty() {
+                break;
+            }
+            for (id, datastream) in (next..).zip(rest.iter().take(DATASTREAMS_AT_ONCE)) {
+                let of_station = registry.station(datastream.station);
+                let of_agency: &str = registry.agency(of_station.agency);
+                if filter.agency.as_deref().is_none_or(|wanted| wanted == of_agency)
+                    && agency.is_none_or(|wanted| wanted == of_agency)
+                    && station.is_none_or(|wanted| wanted == &*of_station.code)
+                    && behind(&datastream.name, datastream.period_s)
+                {
+                    wanted.push((datastream.name.clone(), datastream.period_s, id as u32));
+                }
+                next = id + 1;
+            }
+        }
+        wanted.sort();
+        wanted
+            .truncate(filter.limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX)));
+        let mut list = Vec::with_capacity(wanted.len());
+        for some in wanted.chunks(DATASTREAMS_AT_ONCE) {
+            self.describe(some, &mut list);
+        }
         Ok(list)
     }
 

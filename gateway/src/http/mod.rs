@@ -6,12 +6,17 @@
 
 mod console;
 mod encoding;
+mod events;
 mod limits;
 mod output;
 mod problem;
 mod query_string;
 mod routes;
 
+#[cfg(test)]
+mod api_tests;
+#[cfg(test)]
+mod event_tests;
 #[cfg(test)]
 mod tests;
 
@@ -44,12 +49,17 @@ const STOP_MS: u64 = 2_000;
 pub struct HttpSettings {
     /// How long a question may take.
     pub question_ms_max: u64,
+    pub event_listeners_max: usize,
     pub console: ConsoleSettings,
 }
 
 impl HttpSettings {
     pub fn of(config: &Config) -> Self {
-        Self { question_ms_max: config.http.question_ms_max, console: ConsoleSettings::of(config) }
+        Self {
+            question_ms_max: config.http.question_ms_max,
+            event_listeners_max: config.http.event_listeners_max,
+            console: ConsoleSettings::of(config),
+        }
     }
 }
 
@@ -85,7 +95,9 @@ impl HttpListener {
         };
         let (stop, stopped) = oneshot::channel::<()>();
         let stopping = Arc::new(AtomicBool::new(false));
-        let router = routes::router(view, settings, stopping.clone());
+        let events =
+            Arc::new(events::EventHub::new(view.clone(), settings.event_listeners_max, stopping.clone()));
+        let router = routes::router(view, settings, events.clone(), stopping.clone());
         let thread = std::thread::Builder::new().name("http".to_owned()).spawn(move || {
             runtime.block_on(async {
                 let (begin, begun) = oneshot::channel::<()>();
@@ -108,7 +120,10 @@ impl HttpListener {
             });
             runtime.shutdown_timeout(Duration::from_millis(STOP_MS));
         })?;
-        Ok(HttpServer { addr: self.addr, stop: Some(stop), stopping, thread: Some(thread) })
+        let mut server =
+            HttpServer { addr: self.addr, stop: Some(stop), stopping, events, threads: vec![thread] };
+        server.threads.push(server.events.start()?);
+        Ok(server)
     }
 }
 
@@ -118,7 +133,8 @@ pub struct HttpServer {
     addr: SocketAddr,
     stop: Option<oneshot::Sender<()>>,
     stopping: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
+    events: Arc<events::EventHub>,
+    threads: Vec<JoinHandle<()>>,
 }
 
 impl HttpServer {
@@ -130,10 +146,11 @@ impl HttpServer {
     pub fn stop(&mut self) {
         self.stopping.store(true, Ordering::Relaxed);
         drop(self.stop.take());
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
-            tracing::error!("the HTTP thread panicked");
+        self.events.wake();
+        for thread in self.threads.drain(..) {
+            if thread.join().is_err() {
+                tracing::error!("a thread of the HTTP server panicked");
+            }
         }
     }
 }

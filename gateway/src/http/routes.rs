@@ -16,6 +16,7 @@ use prometheus_client::registry::Registry;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::encoding::{Encoder, Wanted, whole};
+use super::events::{EventFilter, EventHub};
 use super::limits::{check_head, secure};
 use super::output::answer_stream;
 use super::problem::Problem;
@@ -23,7 +24,7 @@ use super::query_string;
 use super::{HttpSettings, QUERIES_MAX, QUERY_WAIT_MS};
 use crate::api::{self, Question};
 use crate::cancel::Cancel;
-use crate::parameters::BadParameter;
+use crate::parameters::{BadParameter, Given};
 use crate::query::{self, Format, GatewayView};
 
 /// Rows of a JSON array where no limit is given, and the most.
@@ -45,12 +46,14 @@ pub(super) struct App {
     streams: Arc<Semaphore>,
     /// Everything that is answered as a whole: never behind a slow stream.
     questions: Arc<Semaphore>,
+    events: Arc<EventHub>,
     stopping: Arc<AtomicBool>,
 }
 
 pub(super) fn router(
     view: Arc<dyn GatewayView>,
     settings: HttpSettings,
+    events: Arc<EventHub>,
     stopping: Arc<AtomicBool>,
 ) -> Router {
     let mut metrics = Registry::default();
@@ -61,6 +64,7 @@ pub(super) fn router(
         metrics: Arc::new(metrics),
         streams: Arc::new(Semaphore::new(QUERIES_MAX)),
         questions: Arc::new(Semaphore::new(QUERIES_MAX)),
+        events,
         stopping,
     };
     let mut router = Router::new();
@@ -100,6 +104,7 @@ async fn serve(app: App, question: Question, request: Request) -> Result<Respons
     parameters.extend(path_parameter(question, request.uri().path())?);
     match question {
         Question::Observations => observations(app, &wanted, &parameters).await,
+        Question::Events => events(&app, &parameters),
         _ => answered(app, question, wanted, parameters).await,
     }
 }
@@ -191,6 +196,16 @@ async fn answered(
         Ok(response) => Ok(response.map_err(Problem::from)?),
         Err(_) => Err(broken()),
     }
+}
+
+/// Observations as they come, until the client goes.
+fn events(app: &App, parameters: &[(String, String)]) -> Result<Response, Problem> {
+    let filter = EventFilter::of(&Given::new(parameters, &Question::Events.parameters())?)?;
+    let body = app.events.listen(filter).ok_or_else(|| {
+        let detail = "too many listeners are connected; ask again later, or raise http.event_listeners_max";
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, "busy", detail)
+    })?;
+    Ok(([(header::CONTENT_TYPE, "text/event-stream")], Body::new(body)).into_response())
 }
 
 /// Rows, which stream in bounded memory however many they are.

@@ -19,6 +19,11 @@ impl BadParameter {
     pub fn new(field: &str, sentence: impl Into<String>) -> Self {
         Self { field: field.to_owned(), sentence: sentence.into() }
     }
+
+    /// A cursor whose key is not that of the items asked for.
+    pub fn foreign_cursor() -> Self {
+        Self::new(super::AFTER.name, "it is the `next` of another question")
+    }
 }
 
 /// One parameter of a question.

@@ -89,3 +89,15 @@ pub const METHOD: Parameter = Parameter::new(
     ParameterKind::Choice(&["buckets", "lttb"]),
     "`buckets`: min, mean, max, last and count per span of time; `lttb`: observations that keep the line's shape",
 );
+pub const DATASTREAM_LIMIT: Parameter =
+    limit(None, 100_000, "most datastreams; over HTTP 10,000 unless told otherwise");
+pub const MESSAGE_STATION: Parameter =
+    Parameter::new("station", ParameterKind::Station, "`agency/station`").required();
+pub const MESSAGE_LIMIT: Parameter = limit(Some(20), 100, "most messages");
+pub const QUARANTINE_PAGE_LIMIT: Parameter = limit(Some(100), 1_000, "most entries");
+pub const PATH_POSITION: Parameter = Parameter::new(
+    "position",
+    ParameterKind::Whole { min: 0, max: u64::MAX, default: None },
+    "the position of a message",
+)
+.in_path();

@@ -1,17 +1,19 @@
 //! A gateway that knows a few rows, for tests of the doors.
 
 use std::ops::{ControlFlow, Range};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use codecs::payload::Value;
 
 use super::{
     ClockState, DatastreamFilter, DatastreamInfo, DatastreamSelector, GatewayView, ObservationQuery,
-    ObservationRow, QueryError, Readiness,
+    ObservationRow, QueryError, RawMessage, Readiness, StationMessages,
 };
 use crate::books::{Ledger, LedgerFilter, MessageLedger, ObservationLedger};
 use crate::cancel::Cancel;
 use crate::catalogue::{QuarantineEntry, QuarantineFilter, QuarantineItem};
+use crate::feeds::ObservationTap;
 use crate::metrics::Metrics;
 use crate::things::Things;
 use crate::things::fake::city;
@@ -29,6 +31,7 @@ pub(crate) struct FakeView {
     pub(crate) slow: bool,
     pub(crate) metrics: Metrics,
     pub(crate) things: Things,
+    pub(crate) tap: Arc<ObservationTap>,
 }
 
 impl Default for FakeView {
@@ -40,6 +43,7 @@ impl Default for FakeView {
             slow: false,
             metrics: Metrics::default(),
             things: city(),
+            tap: Arc::default(),
         }
     }
 }
@@ -199,11 +203,13 @@ impl GatewayView for FakeView {
             phenomenon_time_us,
         };
         let known = filter.agency.as_deref().is_none_or(|agency| agency == "H24.05");
-        Ok(if known {
-            vec![datastream("door", None), datastream("pm2_5", Some(TIME_US))]
-        } else {
-            Vec::new()
-        })
+        let mut list = match known {
+            true => vec![datastream("door", None), datastream("pm2_5", Some(TIME_US))],
+            false => Vec::new(),
+        };
+        list.retain(|entry| filter.after.as_ref().is_none_or(|(after, _)| entry.datastream > *after));
+        list.truncate(filter.limit.unwrap_or(u64::MAX) as usize);
+        Ok(list)
     }
 
     fn quarantine_list(&self, filter: &QuarantineFilter) -> Result<Vec<QuarantineEntry>, QueryError> {
@@ -212,6 +218,34 @@ impl GatewayView for FakeView {
 
     fn quarantine_show(&self, position: u64) -> Result<Vec<QuarantineItem>, QueryError> {
         Ok(Some(quarantined()).filter(|item| item.entry.position == position).into_iter().collect())
+    }
+
+    fn messages(
+        &self,
+        agency: &str,
+        station: &str,
+        limit: usize,
+        _: &Cancel,
+    ) -> Result<Option<StationMessages>, QueryError> {
+        if self.things.datastreams_of(agency, station).is_none() {
+            return Ok(None);
+        }
+        let message = |position, payload: &[u8]| RawMessage {
+            position,
+            receive_time_us: TIME_US,
+            client: "box-1".to_owned(),
+            topic: format!("obs/{agency}/{station}"),
+            qos: 1,
+            dup: false,
+            payload: payload.to_vec(),
+        };
+        let mut messages = vec![message(9, b"\xff\x00"), message(8, "{\"m\":\"m\u{1b0}a\"}".as_bytes())];
+        messages.truncate(limit);
+        Ok(Some(StationMessages { messages, recycled: 3 }))
+    }
+
+    fn tap(&self) -> &Arc<ObservationTap> {
+        &self.tap
     }
 
     fn readiness(&self) -> Readiness {

@@ -32,7 +32,11 @@ pub enum Request {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DatastreamFilter {
     pub agency: Option<String>,
+    /// A code, or `agency/station`.
     pub station: Option<String>,
+    /// Those behind this name and period only.
+    pub after: Option<(String, u32)>,
+    pub limit: Option<u64>,
 }
 
 impl Format {
@@ -84,7 +88,13 @@ pub const LEDGER: &[&Parameter] = &[
     &parameters::RECEIVED_TO,
     &parameters::FORMAT,
 ];
-pub const DATASTREAMS: &[&Parameter] = &[&parameters::AGENCY, &parameters::STATION, &parameters::FORMAT];
+pub const DATASTREAMS: &[&Parameter] = &[
+    &parameters::AGENCY,
+    &parameters::STATION,
+    &parameters::DATASTREAM_LIMIT,
+    &parameters::AFTER,
+    &parameters::FORMAT,
+];
 const QUARANTINE_LIST: &[&Parameter] = &[
     &parameters::REASON,
     &parameters::CLIENT,
@@ -129,9 +139,18 @@ impl Request {
             }
             "datastreams" => {
                 let given = Given::new(parameters, DATASTREAMS)?;
+                let after = match given.cursor(&parameters::AFTER)?.as_deref() {
+                    None => None,
+                    Some([name, period_s]) if let Ok(period_s) = period_s.parse() => {
+                        Some((name.clone(), period_s))
+                    }
+                    Some(_) => return Err(BadParameter::foreign_cursor()),
+                };
                 let filter = DatastreamFilter {
                     agency: given.text(&parameters::AGENCY)?,
                     station: given.text(&parameters::STATION)?,
+                    after,
+                    limit: given.whole(&parameters::DATASTREAM_LIMIT)?,
                 };
                 Ok(Self::Datastreams(filter, Format::given(&given, &parameters::FORMAT)?))
             }
@@ -146,6 +165,7 @@ impl Request {
                     topic: given.text(&parameters::TOPIC)?,
                     from_us,
                     to_us,
+                    before: None,
                     limit: usize::try_from(limit).unwrap_or(QUARANTINE_LIST_MAX),
                 };
                 Ok(Self::QuarantineList(filter, Format::given(&given, &parameters::ROW_FORMAT)?))

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::*;
 use crate::cancel::Cancel;
 use crate::disk::SimDisk;
-use crate::store::{NumberRow, NumberValue, Order};
+use crate::store::{NumberRow, NumberValue, Order, StoreError};
 
 fn world() -> World {
     World::new(Arc::new(SimDisk::new(1)))
