@@ -201,7 +201,7 @@ const vi = {
   "messages.title": "Bản tin gốc",
   "messages.lead": "Đúng từng byte như trạm đã gửi, mới nhất trước.",
   "messages.none": "Nhật ký không còn bản tin nào của trạm này",
-  "messages.recycled": "{n} bản tin cũ hơn không còn trong nhật ký; các giá trị của chúng vẫn được lưu.",
+  "messages.recycled": "Trong các bản tin mới nhất, {n} bản tin không còn trong nhật ký; giá trị của chúng vẫn được lưu.",
   "messages.binary": "nhị phân",
 
   "payload.title": "Nội dung",
@@ -527,7 +527,7 @@ const en = {
   "messages.title": "Raw messages",
   "messages.lead": "Byte for byte as the station sent them, newest first.",
   "messages.none": "The journal holds no message of this station any more",
-  "messages.recycled": "{n} older messages are gone from the journal; their values are still stored.",
+  "messages.recycled": "Of the newest messages, {n} are gone from the journal; their values are still stored.",
   "messages.binary": "binary",
 
   "payload.title": "Payload",

@@ -13,8 +13,11 @@ export function bytesOf(hex) {
   return bytes;
 }
 
-/** Offset, bytes, characters, sixteen to a row. `offset` is marked; null marks nothing. */
-export function hexView(bytes, offset = null) {
+/**
+ * Offset, bytes, characters, sixteen to a row. `offset` is marked; null marks nothing. `whole` is the length of the payload,
+ * of which `bytes` may be the beginning.
+ */
+export function hexView(bytes, offset = null, whole = bytes.length) {
   const first = firstShown(bytes.length, offset);
   const last = Math.min(bytes.length, first + BYTES_SHOWN_MAX);
   const rows = [];
@@ -22,7 +25,7 @@ export function hexView(bytes, offset = null) {
   return h("div", { class: "dump", tabindex: "0", role: "region", "aria-label": t("payload.hex_label") },
     first > 0 && h("p", { class: "muted" }, t("payload.skipped", { n: String(first) })),
     bytes.length === 0 ? h("p", { class: "muted" }, t("payload.empty")) : h("pre", {}, rows),
-    last < bytes.length && h("p", { class: "muted" }, t("payload.more", { n: String(bytes.length - last) })));
+    last < whole && h("p", { class: "muted" }, t("payload.more", { n: String(whole - last) })));
 }
 
 function firstShown(length, offset) {
@@ -83,7 +86,7 @@ export function payloadView(item, offset = null) {
   const place = h("div", { class: "payload" });
   const tabs = h("div", { class: "choices small", role: "group", "aria-label": t("payload.view") });
   const show = (kind) => {
-    place.replaceChildren(tabs, kind === "text" ? textView(item.payload_text, offset) : hexView(bytes, offset));
+    place.replaceChildren(tabs, kind === "text" ? textView(item.payload_text, offset) : hexView(bytes, offset, item.payload_bytes));
     for (const button of tabs.children) button.setAttribute("aria-pressed", String(button.dataset.kind === kind));
   };
   for (const kind of hasText ? ["text", "hex"] : ["hex"]) {

@@ -17,6 +17,7 @@ import { matching } from "./stations.js";
 const LISTED_MAX = 40;
 const VALUES_MAX = 6;
 const REDRAW_MS = 1_500;
+const MISSED_MS = 15_000;
 const ORDER = { suspect: 0, silent: 1, late: 2, fresh: 3 };
 
 export async function show(root, { query, signal, setQuery }) {
@@ -73,6 +74,8 @@ export async function show(root, { query, signal, setQuery }) {
   }, REDRAW_MS, signal);
   map.on("moveend", throttled(drawSide, 150, signal));
   onStations(drawAll, signal);
+  // Too much came at once: what was missed is read again.
+  const missed = throttled(() => loadStations(true), MISSED_MS, signal);
   listen({}, {
     observation: (observation) => {
       const station = observed(observation);
@@ -81,6 +84,7 @@ export async function show(root, { query, signal, setQuery }) {
       refresh();
     },
     opened: () => loadStations(),
+    skipped: missed,
   }, signal);
   return t("map.title");
 }

@@ -143,7 +143,8 @@ async function readMessages(place, key, signal) {
   try {
     answer = await get("/api/v1/messages", { station: key, limit: MESSAGES }, signal);
   } catch (error) {
-    if (!signal.aborted) fill(place, errorState(error, () => readMessages(place, key, signal)));
+    if (error.status === 404) fill(place, emptyState(t("messages.none"), null));
+    else if (!signal.aborted) fill(place, errorState(error, () => readMessages(place, key, signal)));
     return;
   }
   const recycled = answer.recycled > 0 && h("p", { class: "muted" }, t("messages.recycled", { n: integer(answer.recycled) }));

@@ -12,6 +12,7 @@ import { STATES, countStates, folded, keyOf, loadStations, nameOf, observed, onS
 /** Rows that are drawn at first and with each "more". */
 const PAGE = 100;
 const REDRAW_MS = 2_000;
+const MISSED_MS = 15_000;
 const STATE_ORDER = { suspect: 0, silent: 1, late: 2, fresh: 3 };
 
 export async function show(root, { query, signal, setQuery }) {
@@ -63,7 +64,8 @@ export async function show(root, { query, signal, setQuery }) {
     drawSummary(summary, matching(stations().byKey.values(), { ...filter, state: "" }), filter.state, (state) => change({ state: filter.state === state ? "" : state }));
   }, REDRAW_MS, signal);
   onStations(refresh, signal);
-  listen({}, { observation: (observation) => { if (observed(observation)) refresh(); }, opened: () => loadStations() }, signal);
+  const missed = throttled(() => loadStations(true), MISSED_MS, signal);
+  listen({}, { observation: (observation) => { if (observed(observation)) refresh(); }, opened: () => loadStations(), skipped: missed }, signal);
   return t("stations.title");
 }
 
