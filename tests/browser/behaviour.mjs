@@ -95,7 +95,7 @@ function inVietnam(time) {
 async function zone(harness, plan) {
   const { entries: [entry] } = await harness.api(`/api/v1/quarantine?client=${encodeURIComponent(plan.planted.client)}`);
   const page = await harness.open(`/#/quarantine/${entry.position}`);
-  await until(page, "the time of receipt", (text) => document.querySelector(".facts").innerText.includes(text), inVietnam(entry.receive_time));
+  await until(page, "the time of receipt", (text) => document.querySelector("main .facts").innerText.includes(text), inVietnam(entry.receive_time));
   const shown = await page.textContent(".clock b");
   const [hour, minute] = shown.split(":").map(Number);
   const now = new Date(Date.now() + 7 * 3_600_000);
@@ -172,6 +172,8 @@ async function away(harness) {
   let isAway = false;
   const page = await harness.open("/#/stations", { prepare: (own) => own.route("**/*", (route) => (isAway ? route.abort() : route.continue())) });
   await page.waitForSelector("tbody tr");
+  // The other pages' modules come after the first page.
+  await page.waitForFunction(() => performance.getEntriesByName(`${location.origin}/console/js/pages/books.js`).length > 0);
   isAway = true;
   await page.evaluate(() => { location.hash = "#/books"; });
   await until(page, "the error state", () => document.querySelector(".notice.error")?.innerText.includes("Không liên lạc được"));

@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 /// Enough that markers share places, few enough that their past is published in seconds.
 const STATIONS: &str = "300";
 const AGENCY: &str = "H24.61";
-const CHARTED_PROPERTY: &str = "air_temperature";
+const CHARTED_PROPERTY: &str = "flow;class=motorcycle;direction=in;lane=1";
 /// Would run wherever a text of a device became markup.
 const HOSTILE: &str = "<img src=x onerror=hostile=1>";
 const HOSTILE_NAME: &str = "<img src=x onerror=hostile=1> hostile";

@@ -1,5 +1,6 @@
 // The shell round the pages: header, tabs, router.
 
+import { ApiError } from "./api.js";
 import { announce, every, fill, h } from "./dom.js";
 import { LANGUAGES, lang, setLang, t } from "./i18n.js";
 import { icon } from "./icons.js";
@@ -47,16 +48,29 @@ async function show(focus) {
   window.scrollTo(0, 0);
   if (focus) main.focus({ preventScroll: true });
   try {
-    const [module] = await Promise.all([load(), loadNames()]);
+    const [module] = await Promise.all([loaded(load), loadNames()]);
     if (signal.aborted) return;
     const title = await module.show(main, { parameters, query, signal, setQuery: (values) => setQuery(name, parameters, values) });
     if (signal.aborted) return;
     document.title = `${title} · ${t("product")}`;
     if (focus) announce(title);
+    fetchOtherPages();
   } catch (error) {
     if (signal.aborted) return;
     fill(main, h("h1", { class: "visually-hidden" }, t("error.title")), errorState(error, () => show(false)));
   }
+}
+
+/** A page's module; that it cannot be fetched means that the gateway is away. */
+function loaded(load) {
+  return load().catch((error) => {
+    throw error instanceof TypeError ? new ApiError(0, "unreachable", t("error.unreachable"), null) : error;
+  });
+}
+
+/** Fetches the other pages' modules, so that a page can be changed, and say what it knows, while the gateway is away. */
+function fetchOtherPages() {
+  for (const [, load] of Object.values(PAGES)) load().catch(() => {});
 }
 
 /** Keeps a page's choices in the address, without a step in the history. */

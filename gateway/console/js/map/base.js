@@ -17,7 +17,7 @@ const LABEL_GAP_PX = 6;
 
 /** How far a name may step aside for markers and other names. The sea is wide, a commune is not. */
 const OFFSETS = {
-  city: [[0, 0], [0, -30], [0, 30], [60, 0], [-60, 0], [60, -30], [-60, -30], [60, 30], [-60, 30], [0, -60], [0, 60]],
+  city: [[0, 0], [0, -38], [0, 38], [72, 0], [-72, 0], [62, -32], [-62, -32], [62, 32], [-62, 32], [0, -64], [0, 64]],
   sea: [[0, 0], [0, 40], [60, 0], [0, -40]],
   other: [[0, 0], [0, -22], [0, 22], [36, 0], [-36, 0]],
 };
@@ -33,7 +33,7 @@ const PLACES = [
 /** A Leaflet map with its ground in `place`. The assets follow; what cannot be read is left out. */
 export function groundMap(place, labels) {
   const map = L.map(place, {
-    attributionControl: false, zoomControl: false, minZoom: 8, maxZoom: 16, maxBounds: AREA.pad(0.15), maxBoundsViscosity: 0.8,
+    attributionControl: false, zoomControl: false, minZoom: 8, maxZoom: 16, maxBounds: AREA.pad(0.01), maxBoundsViscosity: 0.8,
     zoomSnap: 0.5, wheelPxPerZoomLevel: 90,
   });
   L.control.zoom({ position: "topright", zoomInTitle: labels.zoom_in, zoomOutTitle: labels.zoom_out }).addTo(map);

@@ -107,11 +107,10 @@ export class StationMarkers {
     const face = h("div", { class: members.length === 1 ? "marker" : "marker cluster" });
     const marker = L.marker(place, { icon: L.divIcon({ html: face, className: "marker-holder", iconSize: [size, size] }), keyboard: true, riseOnHover: true });
     const entry = { marker, members, face, size, painted: "" };
-    // Leaflet makes Enter a click; a button takes the space bar too.
     marker.on("click", () => this.#choose(entry));
     marker.addTo(this.#map);
     marker.getElement().addEventListener("keydown", (event) => {
-      if (event.key !== " ") return;
+      if (event.key !== "Enter" && event.key !== " ") return;
       event.preventDefault();
       this.#choose(entry);
     });

@@ -17,6 +17,8 @@ import { matching } from "./stations.js";
 const LISTED_MAX = 40;
 const VALUES_MAX = 6;
 const REDRAW_MS = 1_500;
+/** Fixed, since measuring it again would take the focus out of the popup. */
+const POPUP_PX = 270;
 const MISSED_MS = 15_000;
 const ORDER = { suspect: 0, silent: 1, late: 2, fresh: 3 };
 
@@ -139,20 +141,25 @@ function openPopup(map, marker, chosen, signal) {
     fill(content, h("h2", {}, tn("stations.count", chosen.length, integer(chosen.length))),
       h("ul", { class: "station-links" }, chosen.map((station) => h("li", {}, stateShape(stateOf(station), 12), h("a", { href: stationAddress(station) }, nameOf(station, lang()))))));
   } else {
-    fillPopup(content, chosen, signal, () => popup.update());
+    fillPopup(content, chosen, signal);
   }
-  const popup = L.popup({ maxWidth: 300, minWidth: 220, autoPanPadding: [16, 16], closeButton: true, className: "station-popup" })
+  const popup = L.popup({ maxWidth: POPUP_PX, minWidth: POPUP_PX, autoPanPadding: [16, 16], closeButton: true, className: "station-popup" })
     .setLatLng(marker.getLatLng()).setContent(content);
   popup.on("remove", () => {
-    const element = marker.getElement();
-    if (element && content.contains(document.activeElement)) element.focus();
+    // Whoever closed it from inside stands on nothing now.
+    if (document.activeElement === document.body) marker.getElement()?.focus();
   });
   popup.openOn(map);
+  popup.getElement().addEventListener("keydown", (event) => {
+    if (event.key !== "Escape") return;
+    map.closePopup();
+    marker.getElement()?.focus();
+  });
   popup.getElement().querySelector(".leaflet-popup-close-button")?.setAttribute("aria-label", t("close"));
   content.querySelector("a")?.focus({ preventScroll: true });
 }
 
-async function fillPopup(content, station, signal, update) {
+async function fillPopup(content, station, signal) {
   const values = h("div", { class: "popup-values" }, loadingState(2));
   fill(content,
     h("h2", {}, h("a", { href: stationAddress(station) }, nameOf(station, lang()))),
@@ -171,5 +178,4 @@ async function fillPopup(content, station, signal, update) {
   } catch (error) {
     if (!signal.aborted) fill(values, h("p", { class: "muted" }, error.message));
   }
-  update();
 }
