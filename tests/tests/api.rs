@@ -96,18 +96,18 @@ fn a2_5_a_month_of_minutes_is_down_sampled_without_losing_one() {
     let gateway = Gateway::start(data_dir.path(), &["--set", "store.flush_interval_ms=200"]);
     let mut client = RawMqtt::connect(gateway.mqtt, ProtocolVersion::V5, "box-1");
     // 2024-10-31T17:00:00Z: 1 November in Việt Nam.
-    let start_s = 1_730_394_000;
-    for day in 0..30 {
-        let readings: Vec<String> = (0..1_440)
+    let start_s = 1_730_394_000_i64;
+    for half_day in 0..60 {
+        let readings: Vec<String> = (0..720)
             .map(|minute| {
-                let at = day * 1_440 + minute;
+                let at = half_day * 720 + minute;
                 format!(r#"{{"property":"pm2_5","value":{at},"time":{}}}"#, start_s + at * 60)
             })
             .collect();
         let payload = format!(r#"{{"readings":[{}]}}"#, readings.join(","));
-        publish(&mut client, 1 + day as u16, "obs/A/S", payload.as_bytes());
+        publish(&mut client, 1 + half_day as u16, "obs/A/S", payload.as_bytes());
     }
-    gateway.wait_until_flushed(30);
+    gateway.wait_until_flushed(60);
     let period = "from=2024-10-31T17:00:00Z&to=2024-11-30T17:00:00Z";
     let days = get(&gateway, &format!("/api/v1/series?datastream=A/S/pm2_5&{period}&points=30"));
     assert_eq!(days["bucket_ms"], 86_400_000);
