@@ -4,6 +4,7 @@ use crate::config::Config;
 use crate::feeds::LastValue;
 use crate::pipeline::hot::HotRow;
 use crate::sinks::PENDING_BYTES_MAX;
+use crate::store::{COMPACTION_ROWS_MAX, COMPACTION_TEXT_BYTES_MAX};
 
 use super::open::{BUFFERS_PER_SHARD, OBSERVATION_FRAMES_WAITING_MAX, observation_frame_bytes_max};
 
@@ -18,6 +19,8 @@ pub(super) struct Part {
 
 /// What a row takes in memory until it is flushed, and again while a flush sorts it.
 const ROW_BYTES: u64 = 2 * 72;
+/// A row while files are merged, and its place in their order.
+const COMPACTION_ROW_BYTES: u64 = 64 + 16;
 /// A late row with its place in the buffer.
 const LATE_ROW_BYTES: u64 = 112;
 /// The catalogue's state of a datastream, and its names in the registry and the dictionary.
@@ -71,6 +74,11 @@ pub(super) fn parts(config: &Config) -> Vec<Part> {
             config.store.rows_in_memory_max as u64 * ROW_BYTES,
         ),
         part("late rows", "store.late_rows_max", config.store.late_rows_max as u64 * LATE_ROW_BYTES),
+        part(
+            "compaction",
+            "rows and texts of one merge",
+            COMPACTION_ROWS_MAX * COMPACTION_ROW_BYTES + COMPACTION_TEXT_BYTES_MAX as u64,
+        ),
         part("texts not flushed", "64 MiB, and as much for late rows", 128 << 20),
         part("quarantine not committed", "64 MiB", PENDING_BYTES_MAX),
         part(
