@@ -5,6 +5,7 @@
 //!  ObservationFrame ─▶ store · books · quarantine · states of datastreams · retained messages · re-send marks
 //!                        │ classify_due ─▶ Outcomes ─▶ pipeline (next frame of the log)
 //!                        └ flush ─▶ files ─┐
+//!  Compactor ─▶ files for others ──────────┤
 //!                            everything ───┴─▶ one Commit ─▶ observation log may go up to what a restart needs
 //! ```
 
@@ -13,7 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, TrySendError};
+use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded, select};
 use foldhash::fast::RandomState;
 use hashbrown::HashSet;
 use serde::{Deserialize, Serialize};
@@ -33,7 +34,7 @@ use crate::pipeline::KeeperProgress;
 use crate::pipeline::resend::ResendWindow;
 use crate::registry::SharedRegistry;
 use crate::sinks::Quarantine;
-use crate::store::{Flush, Store, StoreCursor, StoreError};
+use crate::store::{Compaction, Compactor, Flush, Store, StoreCursor, StoreError};
 
 /// Part of the books' and quarantine's state that others read.
 pub type Shared<T> = Arc<Mutex<T>>;
@@ -126,8 +127,25 @@ pub struct Keeper {
     commit_interval_us: i64,
     /// Classified, and not yet taken by the pipeline.
     outcomes: Option<Vec<Outcome>>,
+    /// Made, and not yet committed.
+    compaction: Option<Compaction>,
+    compactions: Option<CompactionPort>,
     to_pipeline: Sender<Vec<Outcome>>,
     progress: Arc<KeeperProgress>,
+}
+
+/// The keeper's end of the compaction.
+struct CompactionPort {
+    compactions: Receiver<Compaction>,
+    committed: Sender<()>,
+}
+
+/// The compactor with its end.
+#[derive(Debug)]
+pub struct CompactorInputs {
+    compactor: Compactor,
+    to_keeper: Sender<Compaction>,
+    committed: Receiver<()>,
 }
 
 impl std::fmt::Debug for Keeper {
@@ -164,6 +182,8 @@ impl Keeper {
             uncommitted_since_us: None,
             commit_interval_us: parts.commit_interval_ms as i64 * 1_000,
             outcomes: None,
+            compaction: None,
+            compactions: None,
             to_pipeline,
             progress,
         };
@@ -174,6 +194,14 @@ impl Keeper {
             }
         }
         keeper
+    }
+
+    /// From here on the store's files are merged by [`run_compactor`] at the other end.
+    pub fn start_compaction(&mut self) -> Result<CompactorInputs, KeeperError> {
+        let (to_keeper, compactions) = bounded(1);
+        let (committed, answers) = bounded(1);
+        self.compactions = Some(CompactionPort { compactions, committed });
+        Ok(CompactorInputs { compactor: self.store.compactor()?, to_keeper, committed: answers })
     }
 
     /// Folds the next frame of the observation log.
@@ -218,10 +246,18 @@ impl Keeper {
     pub fn step(&mut self, now_us: i64) -> Result<(), KeeperError> {
         let pressure = self.store.pressure();
         self.classify(now_us, pressure.must_classify)?;
+        if self.compaction.is_none() {
+            self.compaction = self.compactions.as_ref().and_then(|port| port.compactions.try_recv().ok());
+        }
         self.commit_due(now_us, pressure.must_flush || self.retained_bytes >= RETAINED_PENDING_BYTES_MAX)?;
         let pressure = self.store.pressure();
         self.progress.set_hold(pressure.must_flush || pressure.must_classify);
         Ok(())
+    }
+
+    /// Removes store files that were replaced and are not read any more.
+    pub fn sweep(&mut self, monotonic_us: u64) {
+        self.store.sweep(monotonic_us);
     }
 
     /// Classifies whatever waits; false when nothing does. The outcomes come back as a frame.
@@ -252,13 +288,14 @@ impl Keeper {
         let old_enough = self
             .uncommitted_since_us
             .is_some_and(|since_us| now_us.saturating_sub(since_us) >= self.commit_interval_us);
-        if flush.is_none() && !old_enough && !(force && self.uncommitted_since_us.is_some()) {
+        let is_due = old_enough || self.compaction.is_some() || force && self.uncommitted_since_us.is_some();
+        if flush.is_none() && !is_due {
             return Ok(());
         }
         self.commit(flush)
     }
 
-    fn commit(&mut self, mut flush: Option<Flush>) -> Result<(), KeeperError> {
+    fn commit(&mut self, flush: Option<Flush>) -> Result<(), KeeperError> {
         let cursor = flush.as_ref().map_or_else(|| self.store.cursor(), |flush| flush.cursor);
         let needed_from_frame = cursor.refold_from_frame.min(self.checkpoint.observation_frame_no + 1);
         let refold_from_record_no = self
@@ -280,8 +317,12 @@ impl Keeper {
                 ..self.checkpoint.clone()
             },
             definitions: self.definitions.clone(),
-            files_added: flush.as_mut().map(|flush| flush.files_added.clone()).unwrap_or_default(),
-            files_removed: Vec::new(),
+            files_added: {
+                let flushed = flush.iter().flat_map(|flush| &flush.files_added);
+                let merged = self.compaction.iter().flat_map(|compaction| &compaction.files_added);
+                flushed.chain(merged).cloned().collect()
+            },
+            files_removed: self.compaction.as_ref().map(|it| it.files_removed.clone()).unwrap_or_default(),
             books,
             datastream_states: {
                 let states = lock(&self.states);
@@ -300,6 +341,13 @@ impl Keeper {
         }
         if let Some(flush) = flush {
             self.store.committed(flush);
+        }
+        if let Some(compaction) = self.compaction.take() {
+            self.store.compacted(compaction);
+            if let Some(port) = &self.compactions {
+                // One compaction, one answer: there is room.
+                let _ = port.committed.try_send(());
+            }
         }
         lock(&self.books).committed(&commit.books);
         lock(&self.quarantine).committed(&commit.quarantine);
@@ -455,6 +503,7 @@ pub fn run_keeper(
             Ok(()) => {
                 failing = false;
                 ballast.restore(now_us);
+                keeper.sweep(now_us);
             }
             // The pipeline holds, its queue fills, the journal's buffers run out, nobody is acknowledged.
             Err(error) if error.is_backpressure() => {
@@ -482,5 +531,36 @@ impl FrameTime {
     fn now_us(self, clock: &dyn Clock) -> i64 {
         let since_us = clock.monotonic_us().saturating_sub(self.applied_us) as i64;
         clock.receive_time_us().max(self.frame_us.saturating_add(since_us))
+    }
+}
+
+/// Between two looks for files that are worth merging.
+const COMPACTION_PAUSE: Duration = Duration::from_secs(1);
+/// After a compaction that failed. What it was to merge stays readable as it is.
+const COMPACTION_RETRY_PAUSE: Duration = Duration::from_secs(60);
+
+/// The compactor's thread. Ends when the other end of `stop` is gone.
+pub fn run_compactor(inputs: &mut CompactorInputs, stop: &Receiver<()>) {
+    loop {
+        let pause = match inputs.compactor.step() {
+            Ok(Some(compaction)) => {
+                if inputs.to_keeper.send(compaction).is_err() {
+                    return;
+                }
+                // The keeper commits when there is space, which may be long.
+                select! {
+                    recv(inputs.committed) -> _ => Duration::ZERO,
+                    recv(stop) -> _ => return,
+                }
+            }
+            Ok(None) => COMPACTION_PAUSE,
+            Err(error) => {
+                tracing::warn!("store files were not merged, which is tried again: {error}");
+                COMPACTION_RETRY_PAUSE
+            }
+        };
+        if stop.recv_timeout(pause) != Err(RecvTimeoutError::Timeout) {
+            return;
+        }
     }
 }

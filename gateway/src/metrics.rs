@@ -46,6 +46,8 @@ metrics! {
         unkeyed_messages: "Messages with undated readings and nothing to recognise a re-send by",
         store_flushes: "Flushes committed",
         store_rows_flushed: "Rows written to store files",
+        store_compactions: "Compactions committed",
+        store_rows_compacted: "Rows written once more by compactions",
     }
     gauges {
         mqtt_connections: "Connections that are open now",

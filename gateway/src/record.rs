@@ -1,7 +1,8 @@
 //! The journal's message record: a PUBLISH as it came, with what the gateway knew about its sender.
 //!
 //! Body, little endian, behind the log's generic record header (`docs/format/log.md`); the header's `flags` and `user`
-//! carry QoS, DUP, RETAIN, protocol version and the packet identifier:
+//! carry QoS, DUP, RETAIN, protocol version, whether its connection sent none with a packet identifier before, and that
+//! packet identifier:
 //!
 //! | offset | size | field |
 //! |---|---|---|
@@ -26,6 +27,7 @@ const FLAG_QOS: u8 = 0b0000_0011;
 const FLAG_DUP: u8 = 0b0000_0100;
 const FLAG_RETAIN: u8 = 0b0000_1000;
 const FLAG_V5: u8 = 0b0001_0000;
+const FLAG_FIRST: u8 = 0b0010_0000;
 
 /// The way in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +44,9 @@ pub struct Message<'a> {
     pub retain: bool,
     pub version: ProtocolVersion,
     pub door: Door,
+    /// The first message with a packet identifier on its connection: what follows may be re-sends of an earlier connection,
+    /// in their old order [MQTT-4.6.0-1].
+    pub first: bool,
     /// Zero at QoS 0.
     pub packet_id: u16,
     pub mapping_version: u32,
@@ -66,6 +71,9 @@ impl<'a> Message<'a> {
         }
         if self.version == ProtocolVersion::V5 {
             flags |= FLAG_V5;
+        }
+        if self.first {
+            flags |= FLAG_FIRST;
         }
         flags
     }
@@ -122,6 +130,7 @@ impl<'a> Message<'a> {
                 1 => Door::Mqtt,
                 _ => return None,
             },
+            first: flags & FLAG_FIRST != 0,
             packet_id: user,
             mapping_version: u32_at(16),
             agency,

@@ -6,6 +6,7 @@
 //! - [`mosquitto_pub`], [`MosquittoSub`] and [`python`] are the clients from outside that `tests/setup.sh` installs.
 //! - [`Simulator`] is `firmware-sim` as load, and [`verify`] its verdict; [`JournalCount`] counts a journal without the
 //!   gateway's code; [`check_ack_order`] reads what strace saw.
+//! - [`SmallDisk`] is a file system that can be filled.
 //! - [`wait_until`] is how every test waits: for a condition, with a deadline.
 //!
 //! All helpers panic with a sentence when something is not as it must be: they run in tests only.
@@ -17,6 +18,7 @@ mod mqtt;
 mod outside;
 mod paths;
 mod simulator;
+mod small_disk;
 mod strace;
 mod wait;
 pub mod wire;
@@ -28,5 +30,6 @@ pub use mqtt::{Frame, RawMqtt};
 pub use outside::{MosquittoSub, mosquitto_pub, python, python_file};
 pub use paths::{binary, new_data_dir, repository};
 pub use simulator::{Simulator, verify};
+pub use small_disk::SmallDisk;
 pub use strace::{AckOrder, Call, check_ack_order, parse_strace};
 pub use wait::{DEADLINE, wait_until};

@@ -330,6 +330,28 @@ fn a1_10_different_values_of_one_message_at_one_time_are_kept_apart() {
     );
 }
 
+/// A client with three packet ids reports the same value again and again. Two acks do not reach it, and its newest message,
+/// with the first id again, does not reach the gateway.
+#[test]
+fn a1_10_a_new_undated_reading_is_kept_though_an_old_one_had_its_id_and_value() {
+    let mut scenario = Scenario::start();
+    let topic = "obs/A/S/rain";
+    for _ in 0..3 {
+        scenario.publish(topic, "0");
+    }
+    scenario.gateway.kill9();
+    scenario.gateway = Gateway::start(&scenario.data_dir, &SETTINGS);
+    scenario.connect_as("station");
+    for id in [2, 3, 1] {
+        scenario.publish_dup(topic, "0", id);
+    }
+    scenario.check_states(
+        &["A/S/rain number 0 mm"; 4],
+        Books { decoded: 6, inserted: 4, duplicate: 2, ..Books::default() },
+        Times::LeftOut,
+    );
+}
+
 #[test]
 fn a1_10_undated_readings_are_resent_only_with_dup_and_all_else_equal() {
     let mut scenario = Scenario::start();

@@ -118,7 +118,9 @@ fn commit(number: u64) -> Commit {
             retained(format!("a/{number}").as_bytes(), b"x"),
             retained(format!("a/{}", number.wrapping_sub(1)).as_bytes(), b""),
         ],
-        resend_marks: number.is_multiple_of(3).then(|| vec![ResendMark { key: number, content: u64::MAX }]),
+        resend_marks: number
+            .is_multiple_of(3)
+            .then(|| vec![ResendMark { key: number, content: u64::MAX, message_no: 1, time_us: -1 }]),
         quarantine: QuarantineDelta {
             items: vec![item(number, 0, 10), item(number, 1, 20)],
             bytes_max: Some(1_000),

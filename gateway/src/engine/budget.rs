@@ -4,6 +4,7 @@ use crate::config::Config;
 use crate::feeds::LastValue;
 use crate::pipeline::hot::HotRow;
 use crate::sinks::PENDING_BYTES_MAX;
+use crate::store::{COMPACTION_ROWS_MAX, COMPACTION_TEXT_BYTES_MAX};
 
 use super::open::{BUFFERS_PER_SHARD, OBSERVATION_FRAMES_WAITING_MAX, observation_frame_bytes_max};
 
@@ -18,6 +19,8 @@ pub(super) struct Part {
 
 /// What a row takes in memory until it is flushed, and again while a flush sorts it.
 const ROW_BYTES: u64 = 2 * 72;
+/// A row while files are merged, and its place in their order.
+const COMPACTION_ROW_BYTES: u64 = 64 + 16;
 /// A late row with its place in the buffer.
 const LATE_ROW_BYTES: u64 = 112;
 /// The catalogue's state of a datastream, and its names in the registry and the dictionary.
@@ -25,6 +28,15 @@ const DATASTREAM_STATE_BYTES: u64 = 144;
 const DATASTREAM_NAME_BYTES: u64 = 300;
 /// A connection with its session, idle and without TLS (P8 allows 4 KiB).
 const CONNECTION_BYTES: u64 = 1 << 10;
+
+/// What the list of stations takes per datastream, where a station has five.
+const STATION_LIST_BYTES: u64 = 48;
+/// Footers of 256 files with eight row groups each.
+const STORE_FOOTERS_BYTES: u64 = 32 << 20;
+/// A full queue of events, most of them shared.
+const LISTENER_BYTES: u64 = 512 << 10;
+/// Frames on their way to listeners.
+const TAP_FRAMES_MAX: u64 = 4;
 
 pub(super) fn parts(config: &Config) -> Vec<Part> {
     let part = |name, setting, bytes| Part { name, setting, bytes };
@@ -62,8 +74,25 @@ pub(super) fn parts(config: &Config) -> Vec<Part> {
             config.store.rows_in_memory_max as u64 * ROW_BYTES,
         ),
         part("late rows", "store.late_rows_max", config.store.late_rows_max as u64 * LATE_ROW_BYTES),
+        part(
+            "compaction",
+            "rows and texts of one merge",
+            COMPACTION_ROWS_MAX * COMPACTION_ROW_BYTES + COMPACTION_TEXT_BYTES_MAX as u64,
+        ),
         part("texts not flushed", "64 MiB, and as much for late rows", 128 << 20),
         part("quarantine not committed", "64 MiB", PENDING_BYTES_MAX),
+        part(
+            "station list",
+            "pipeline.datastreams_max",
+            u64::from(config.pipeline.datastreams_max) * STATION_LIST_BYTES,
+        ),
+        part("store footers", "256 files", STORE_FOOTERS_BYTES),
+        part(
+            "listeners to events",
+            "http.event_listeners_max",
+            config.http.event_listeners_max as u64 * LISTENER_BYTES
+                + TAP_FRAMES_MAX * observation_frame_bytes_max(config),
+        ),
     ]
 }
 

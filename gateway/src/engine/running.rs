@@ -21,7 +21,7 @@ use crate::config::Config;
 use crate::feeds::router::{RouterStart, ShardLink};
 use crate::feeds::{Router, RouterInputs, run_router};
 use crate::journal::{FrameConsumer, JournalFrame, JournalPort, JournalWriter, Lanes, run_writer};
-use crate::keeper::{Keeper, run_keeper};
+use crate::keeper::{Keeper, run_compactor, run_keeper};
 use crate::mqtt::listener::{ShardLoop, ShardSender, ShardThread, bind, raise_descriptor_limit};
 use crate::mqtt::shard::{Shard, ShardShared};
 use crate::mqtt::{MqttLimits, ShardMessage};
@@ -50,11 +50,14 @@ pub(super) struct RunningEngine {
     stop_shards: Arc<AtomicBool>,
     stop_writer: Arc<AtomicBool>,
     stop_keeper: Arc<AtomicBool>,
+    /// Dropped to stop the compactor.
+    stop_compactor: Sender<()>,
     shard_senders: Vec<ShardSender>,
     shards: Vec<Handle<()>>,
     writer: Handle<()>,
     pipeline: Handle<(Pipeline, Receiver<Vec<Outcome>>)>,
     keeper: Handle<(Keeper, Receiver<Arc<ObservationFrame>>)>,
+    compactor: Handle<()>,
     router: Handle<()>,
     /// The data directory is ours until this is dropped.
     _lock: File,
@@ -167,9 +170,18 @@ impl RunningEngine {
                 Ok((pipeline, inputs.outcomes))
             })?
         };
+        let (stop_compactor, compactor_stop) = bounded(0);
+        let mut keeper = keeper;
+        let compactor = {
+            let mut inputs = keeper.start_compaction()?;
+            spawner.spawn("compactor", move || {
+                run_compactor(&mut inputs, &compactor_stop);
+                Ok(())
+            })?
+        };
         let keeper = {
             let (clock, stop) = (clock.clone(), stop_keeper.clone());
-            let (mut keeper, mut ballast) = (keeper, ballast);
+            let mut ballast = ballast;
             spawner.spawn("keeper", move || {
                 run_keeper(&mut keeper, &mut ballast, &*clock, &keeper_frames, &health, &stop)?;
                 Ok((keeper, keeper_frames))
@@ -221,17 +233,20 @@ impl RunningEngine {
             stop_shards,
             stop_writer,
             stop_keeper,
+            stop_compactor,
             shard_senders,
             shards,
             writer,
             pipeline,
             keeper,
+            compactor,
             router,
             _lock: lock,
         })
     }
 
     fn stop_all(self) -> Result<(), EngineError> {
+        drop(self.stop_compactor);
         self.stop_shards.store(true, Ordering::Release);
         self.shard_senders.iter().for_each(ShardSender::wake);
         for shard in self.shards {
@@ -241,6 +256,7 @@ impl RunningEngine {
         self.lanes.wake_writer();
         join("journal", self.writer)?;
         let (pipeline, outcomes) = join("pipeline", self.pipeline)?;
+        join("compactor", self.compactor)?;
         self.stop_keeper.store(true, Ordering::Release);
         let (keeper, keeper_frames) = join("keeper", self.keeper)?;
         let mut stages = Stages { pipeline, keeper, keeper_frames, outcomes };

@@ -68,7 +68,10 @@ fn decode(text: &str, plus_is_blank: bool) -> Result<String, String> {
 mod tests {
     use super::parse;
 
-    fn pairs(query: &str) -> Result<Vec<(String, String)>, (String, Option<String>)> {
+    /// Sentence and parameter of a refusal.
+    type Refused = (String, Option<String>);
+
+    fn pairs(query: &str) -> Result<Vec<(String, String)>, Refused> {
         parse(query).map_err(|problem| (problem.detail, problem.parameter))
     }
 

@@ -111,6 +111,8 @@ pub struct Session {
     /// Inbound QoS 2 (3.1.1): identifiers between PUBLISH and PUBREL, with the batch that PUBREC waits for.
     incoming_qos2: HashMap<u16, u64>,
     outgoing: Outgoing,
+    /// A message with a packet identifier was journaled.
+    identified: bool,
     /// The router may know this connection.
     subscribed: bool,
     router_requests_open: u32,
@@ -139,6 +141,7 @@ impl Session {
             acks: VecDeque::new(),
             incoming_qos2: HashMap::new(),
             outgoing,
+            identified: false,
             subscribed: false,
             router_requests_open: 0,
         }
@@ -350,6 +353,7 @@ impl Session {
             retain: publish.retain,
             version: self.parameters.version,
             door: Door::Mqtt,
+            first: publish.packet_id.is_some() && !self.identified,
             packet_id: publish.packet_id.map_or(0, PacketId::get),
             mapping_version: context.mapping_version,
             agency: b"",
@@ -363,6 +367,7 @@ impl Session {
         };
         context.counts.received += 1;
         if let Some(packet_id) = publish.packet_id {
+            self.identified = true;
             if publish.qos == QoS::ExactlyOnce {
                 self.incoming_qos2.insert(packet_id.get(), batch_no);
                 self.push_ack(batch_no, packet_id, AckKind::PubRec);

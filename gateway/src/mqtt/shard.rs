@@ -686,6 +686,7 @@ impl Shard {
                 retain: will.retain,
                 version: *version,
                 door: Door::Mqtt,
+                first: false,
                 packet_id: 0,
                 mapping_version: self.shared.mapping_version,
                 agency: b"",

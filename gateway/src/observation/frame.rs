@@ -121,12 +121,14 @@ pub struct RetainedChange {
     pub payload: Vec<u8>,
 }
 
-/// A mark by which a re-send of an undated message is recognised, 16 bytes (hashes, see `pipeline::resend`).
+/// A mark by which a re-send of an undated message is recognised, 32 bytes (`pipeline::resend` says what each kind holds).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct ResendMark {
     pub key: u64,
     pub content: u64,
+    pub message_no: u64,
+    pub time_us: i64,
 }
 
 #[derive(Debug, Error)]

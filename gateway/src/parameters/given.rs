@@ -276,7 +276,7 @@ pub fn cursor(key: &[&str]) -> String {
 
 fn key_of_cursor(text: &str) -> Option<Vec<String>> {
     let digits = text.as_bytes();
-    if digits.is_empty() || digits.len() % 2 != 0 || !digits.iter().all(u8::is_ascii_hexdigit) {
+    if digits.is_empty() || !digits.len().is_multiple_of(2) || !digits.iter().all(u8::is_ascii_hexdigit) {
         return None;
     }
     let bytes: Vec<u8> = digits

@@ -12,8 +12,8 @@ use super::hot::{Conversion, HotRow};
 use super::mapping::is_observation_topic;
 use super::resend::{ResendWindow, packet_key, packet_mark, sequence_mark};
 use crate::observation::{
-    Classification, MessageEntry, MessageOutcome, ObservationFrame, Quality, Quarantined, ResultKind, Row,
-    TextSpan,
+    Classification, MessageEntry, MessageOutcome, ObservationFrame, Quality, Quarantined, ResendMark,
+    ResultKind, Row, TextSpan,
 };
 use crate::record::Message;
 
@@ -73,8 +73,13 @@ impl MessageDecoder {
             unkeyed: 0,
             zero: [0; 6],
         };
+        if message.first
+            && let Some(mark) = self.resend.connected(message.client, message_no)
+        {
+            self.mark(mark, frame);
+        }
         if !is_observation_topic(message.topic) {
-            self.take_packet_id(message, frame);
+            self.take_packet_id(message, &entry, frame);
             frame.messages.push(entry);
             return;
         }
@@ -192,7 +197,7 @@ impl MessageDecoder {
                 let resent = if undated > 0 {
                     self.is_resend(message, info.seq, frame, entry)
                 } else {
-                    self.take_packet_id(message, frame);
+                    self.take_packet_id(message, entry, frame);
                     false
                 };
                 self.classify(rows, entry.message_no, receive_time_us, resent, frame);
@@ -201,19 +206,22 @@ impl MessageDecoder {
         }
     }
 
+    fn mark(&mut self, mark: ResendMark, frame: &mut ObservationFrame) {
+        self.resend.insert(mark);
+        frame.resend_marks.push(mark);
+    }
+
     /// A dated message is now the last one with its packet identifier: a mark of an older one is void.
-    fn take_packet_id(&mut self, message: &Message<'_>, frame: &mut ObservationFrame) {
+    fn take_packet_id(&mut self, message: &Message<'_>, entry: &MessageEntry, frame: &mut ObservationFrame) {
         if message.packet_id == 0 || self.resend.is_empty() {
             return;
         }
         if self.resend.knows(packet_key(message.client, message.packet_id)) {
-            let mark = packet_mark(message.client, message.packet_id, message.topic, message.payload);
-            self.resend.insert(mark);
-            frame.resend_marks.push(mark);
+            self.mark(mark_of(message, entry), frame);
         }
     }
 
-    /// Has this undated message been here before? Marks it if not.
+    /// Has this undated message been here before? Marks it in either case.
     fn is_resend(
         &mut self,
         message: &Message<'_>,
@@ -221,16 +229,22 @@ impl MessageDecoder {
         frame: &mut ObservationFrame,
         entry: &mut MessageEntry,
     ) -> bool {
-        let by_packet = (message.packet_id != 0)
-            .then(|| packet_mark(message.client, message.packet_id, message.topic, message.payload));
         let by_sequence = seq.map(|seq| sequence_mark(message.topic, seq, message.payload));
-        let resent = by_packet.is_some_and(|mark| message.dup && self.resend.contains(mark))
-            || by_sequence.is_some_and(|mark| self.resend.contains(mark));
-        if !resent {
-            for mark in by_packet.into_iter().chain(by_sequence) {
-                self.resend.insert(mark);
-                frame.resend_marks.push(mark);
+        let mut resent = by_sequence.is_some_and(|mark| self.resend.contains(mark));
+        if message.packet_id != 0 {
+            let mut mark = mark_of(message, entry);
+            if message.dup {
+                let (is_here, progress) = self.resend.judge(mark);
+                if is_here {
+                    mark = self.resend.seen_again(mark);
+                }
+                resent |= is_here;
+                progress.into_iter().for_each(|progress| self.mark(progress, frame));
             }
+            self.mark(mark, frame);
+        }
+        if !resent {
+            by_sequence.into_iter().for_each(|mark| self.mark(mark, frame));
             entry.unkeyed = u8::from(by_sequence.is_none());
         }
         resent
@@ -270,6 +284,17 @@ impl MessageDecoder {
             hot.fold(row, message_no);
         }
     }
+}
+
+fn mark_of(message: &Message<'_>, entry: &MessageEntry) -> ResendMark {
+    packet_mark(
+        message.client,
+        message.packet_id,
+        message.topic,
+        message.payload,
+        entry.message_no,
+        entry.receive_time_us,
+    )
 }
 
 /// The ordinal of a row among the rows of its message before it, or `None` where one of them says the same.

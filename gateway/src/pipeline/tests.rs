@@ -61,6 +61,7 @@ impl Bench {
             retain: false,
             version: ProtocolVersion::V3_1_1,
             door: Door::Mqtt,
+            first: false,
             packet_id,
             mapping_version: 1,
             agency: b"",

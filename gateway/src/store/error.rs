@@ -26,6 +26,10 @@ pub enum StoreError {
     )]
     WrongSize { path: String, expected: u64, found: u64 },
     #[error(
+        "store file {path} does not hold as many rows as the catalogue says: restore the file from a backup"
+    )]
+    WrongRowCount { path: String },
+    #[error(
         "the store expected observation frame {expected} and got {found}: the observation log has a gap or was not read from the cursor on"
     )]
     FrameGap { expected: u64, found: u64 },

@@ -1,9 +1,11 @@
 //! The store itself: the fold over frames, and its flush. The rules stand on the page of [`crate::store`].
 
+use std::collections::BTreeSet;
 use std::mem;
 use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
 
 use super::classify::{CLASSIFY_ROWS_MAX, classify};
+use super::compact::{Compaction, Compactor};
 use super::files::FooterCache;
 use super::late::{LateBuffer, LateRow};
 use super::memory::{Chunk, Memory};
@@ -32,6 +34,8 @@ pub struct Store {
     /// Receive time of the oldest frame that the next flush will cover.
     unflushed_since_us: Option<i64>,
     flush_is_out: bool,
+    /// Files that compaction replaced, and since when that is known.
+    replaced: Vec<(Option<u64>, Arc<FileEntry>)>,
 }
 
 /// Files that are written and not yet committed. The caller commits them with the cursor (and the books) in one
@@ -83,6 +87,7 @@ impl Store {
             committed: cursor,
             unflushed_since_us: None,
             flush_is_out: false,
+            replaced: Vec::new(),
         };
         store.publish(store.shared.view.write().unwrap_or_else(PoisonError::into_inner));
         Ok(store)
@@ -90,6 +95,11 @@ impl Store {
 
     pub fn reader(&self) -> StoreReader {
         StoreReader { shared: self.shared.clone() }
+    }
+
+    /// What merges this store's files.
+    pub fn compactor(&self) -> Result<Compactor, StoreError> {
+        Ok(Compactor::new(self.shared.clone(), self.writer.beside()?, self.config.compaction_files_min))
     }
 
     /// Folds the next frame of the observation log. After an error the store must not be used further: what it holds is
@@ -213,6 +223,37 @@ impl Store {
         self.memory.frozen = 0;
         self.flush_is_out = false;
         self.unflushed_since_us = flush.unflushed_since_us.or(self.unflushed_since_us);
+    }
+
+    /// The transaction with this exchange of files is durable.
+    pub fn compacted(&mut self, compaction: Compaction) {
+        let removed: BTreeSet<u64> = compaction.files_removed.into_iter().collect();
+        self.metrics.store_compactions.inc();
+        self.metrics
+            .store_rows_compacted
+            .inc_by(compaction.files_added.iter().map(|file| file.row_count).sum());
+        let mut view = self.shared.view.write().unwrap_or_else(PoisonError::into_inner);
+        let files = Arc::make_mut(&mut view.files);
+        let replaced: Vec<_> = files.extract_if(.., |file| removed.contains(&file.file_no)).collect();
+        view.counts.files -= replaced.len() as u64;
+        view.counts.rows_in_files -= replaced.iter().map(|file| file.row_count).sum::<u64>();
+        view.counts.bytes_in_files -= replaced.iter().map(|file| file.bytes).sum::<u64>();
+        add_files(&mut view, compaction.files_added);
+        self.publish(view);
+        self.replaced.extend(replaced.into_iter().map(|file| (None, file)));
+    }
+
+    /// Removes replaced files that nobody reads any more.
+    pub fn sweep(&mut self, monotonic_us: u64) {
+        let grace_us = self.config.reader_grace_ms * 1_000;
+        // Scans hold the entries of the files that they read.
+        let unused = |(since_us, file): &mut (Option<u64>, Arc<FileEntry>)| {
+            let since_us = *since_us.get_or_insert(monotonic_us);
+            monotonic_us.saturating_sub(since_us) >= grace_us && Arc::strong_count(file) == 1
+        };
+        let unused: Vec<FileEntry> =
+            self.replaced.extract_if(.., unused).map(|(_, file)| Arc::unwrap_or_clone(file)).collect();
+        self.writer.remove(&unused);
     }
 
     /// Whether the bounds of memory are reached.

@@ -28,6 +28,10 @@
 //! rows are read from memory, from then on from the files; the change is one step for readers. Files that no
 //! transaction names are removed when the store is opened.
 //!
+//! *Compaction.* Files are merged beside all this ([`compact`]); the exchange is one transaction and one step for readers. A
+//! replaced file is removed when no scan has it any more and [`StoreConfig::reader_grace_ms`] has passed, for readers from
+//! outside; a crash leaves it to the sweep of the next start.
+//!
 //! # Bounds
 //!
 //! Rows in memory ([`StoreConfig::rows_in_memory_max`], [`StoreConfig::text_bytes_in_memory_max`]) and late rows
@@ -36,6 +40,7 @@
 //! each column; classification holds [`CLASSIFY_ROWS_MAX`] keys.
 
 mod classify;
+mod compact;
 mod error;
 mod files;
 mod fold;
@@ -53,6 +58,7 @@ mod tests;
 use serde::{Deserialize, Serialize};
 
 pub use classify::CLASSIFY_ROWS_MAX;
+pub use compact::{COMPACTION_ROWS_MAX, COMPACTION_TEXT_BYTES_MAX, Compaction, Compactor};
 pub use error::StoreError;
 pub use fold::{Flush, Pressure, Store};
 pub use row::{StoredRow, StoredValue};
@@ -81,6 +87,10 @@ pub struct StoreConfig {
     pub partition_rows_min: u64,
     /// Rows that one scan holds at once.
     pub scan_rows_max: usize,
+    /// So many small files of one folder are merged; fewer are left alone.
+    pub compaction_files_min: usize,
+    /// How long a file stays after compaction replaced it.
+    pub reader_grace_ms: u64,
 }
 
 impl Default for StoreConfig {
@@ -94,6 +104,8 @@ impl Default for StoreConfig {
             late_rows_max: 262_144,
             partition_rows_min: 10_000,
             scan_rows_max: 262_144,
+            compaction_files_min: 8,
+            reader_grace_ms: 60_000,
         }
     }
 }

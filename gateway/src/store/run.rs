@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
@@ -29,7 +30,7 @@ pub(super) struct RunWriter {
     registry: SharedRegistry,
     parts: WriterParts,
     partition_rows_min: u64,
-    next_file_no: u64,
+    next_file_no: Arc<AtomicU64>,
     /// Directories that are known to be durable.
     directories: BTreeSet<String>,
 }
@@ -43,7 +44,21 @@ impl RunWriter {
     ) -> Result<Self, StoreError> {
         let parts = WriterParts::new().map_err(|error| StoreError::writing(STORE_DIR, error))?;
         let next_file_no = files.iter().map(|file| file.file_no + 1).max().unwrap_or(1);
+        let next_file_no = Arc::new(AtomicU64::new(next_file_no));
         Ok(Self { disk, registry, parts, partition_rows_min, next_file_no, directories: BTreeSet::new() })
+    }
+
+    /// Another one whose files have numbers of their own.
+    pub(super) fn beside(&self) -> Result<Self, StoreError> {
+        let parts = WriterParts::new().map_err(|error| StoreError::writing(STORE_DIR, error))?;
+        Ok(Self {
+            disk: self.disk.clone(),
+            registry: self.registry.clone(),
+            parts,
+            partition_rows_min: self.partition_rows_min,
+            next_file_no: self.next_file_no.clone(),
+            directories: BTreeSet::new(),
+        })
     }
 
     /// Writes all rows of the chunks. After an error no file of this flush is left that anything names.
@@ -80,8 +95,7 @@ impl RunWriter {
     ) -> Result<FileEntry, StoreError> {
         let directory = disk::join(STORE_DIR, name);
         self.make_directory(&directory)?;
-        let file_no = self.next_file_no;
-        self.next_file_no += 1;
+        let file_no = self.next_file_no.fetch_add(1, Ordering::Relaxed);
         let path = disk::join(&directory, &format!("run-{file_no:012}.parquet"));
         let temp = format!("{path}{TEMP_SUFFIX}");
         let written = self
@@ -222,11 +236,7 @@ pub(super) fn check_and_sweep(disk: &dyn Disk, files: &[FileEntry]) -> Result<()
         }
         if !orphans.is_empty() {
             disk.sync_dir(&directory).map_err(StoreError::disk("sync", &directory))?;
-            tracing::info!(
-                directory,
-                files = orphans.len(),
-                "removed store files of a flush that was not committed"
-            );
+            tracing::info!(directory, files = orphans.len(), "removed store files that no commit names");
         }
     }
     Ok(())

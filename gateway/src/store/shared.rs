@@ -131,6 +131,11 @@ impl Symbols {
         id
     }
 
+    /// Whether a text came up that the registry does not know.
+    pub(super) fn has_unknown(&self) -> bool {
+        !self.unknown.is_empty()
+    }
+
     /// Turns rows into what a query gives, under one lock of the registry.
     pub(super) fn stored_rows<'a>(
         &self,

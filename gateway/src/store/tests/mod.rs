@@ -1,5 +1,6 @@
 //! Tests of the store (A1-6): directed ones by concern, and a model.
 
+mod compact;
 mod crash;
 mod late;
 mod model;
@@ -8,7 +9,7 @@ mod query;
 use std::collections::BTreeMap;
 use std::sync::{Arc, RwLock};
 
-use super::{FileEntry, Query, Store, StoreConfig, StoreCursor, StoredRow, StoredValue};
+use super::{Compaction, FileEntry, Query, Store, StoreConfig, StoreCursor, StoredRow, StoredValue};
 use crate::disk::Disk;
 use crate::metrics::Metrics;
 use crate::observation::{
@@ -45,6 +46,8 @@ pub(super) fn config() -> StoreConfig {
         late_rows_max: 200,
         partition_rows_min: 20,
         scan_rows_max: 4_096,
+        compaction_files_min: 2,
+        reader_grace_ms: 1,
         ..StoreConfig::default()
     }
 }
@@ -138,6 +141,24 @@ impl World {
         let outcomes = store.classify_due(0, true).unwrap().unwrap();
         self.frame(store, &[], &outcomes);
         outcomes
+    }
+
+    /// Merges files until nothing is worth it; gives how often that was.
+    pub(super) fn compact(&mut self, store: &mut Store) -> usize {
+        let mut compactor = store.compactor().unwrap();
+        let mut times = 0;
+        while let Some(compaction) = compactor.step().unwrap() {
+            self.exchange(&compaction);
+            store.compacted(compaction);
+            times += 1;
+        }
+        times
+    }
+
+    /// What the catalogue's transaction does.
+    pub(super) fn exchange(&mut self, compaction: &Compaction) {
+        self.files.retain(|file| !compaction.files_removed.contains(&file.file_no));
+        self.files.extend(compaction.files_added.iter().cloned());
     }
 
     /// Flushes and commits.

@@ -19,6 +19,7 @@ enum Action {
     /// The next so many outcomes reach the log, together with some new rows.
     Outcomes(usize, Vec<Reading>),
     Flush(FlushEnd),
+    Compact(CompactionEnd),
     Restart(Crash),
     Query(Query),
 }
@@ -27,6 +28,15 @@ enum Action {
 enum FlushEnd {
     Committed,
     Abandoned,
+    CrashBeforeCommit(Crash),
+    CrashAfterCommit(Crash),
+}
+
+#[derive(Clone, Copy, Debug)]
+enum CompactionEnd {
+    Committed,
+    /// A flush is committed between the merge and its own commit.
+    CommittedBehindFlush,
     CrashBeforeCommit(Crash),
     CrashAfterCommit(Crash),
 }
@@ -142,6 +152,31 @@ impl Model {
         }
     }
 
+    fn compact(&mut self, end: CompactionEnd) {
+        let Some(compaction) = self.store.compactor().unwrap().step().unwrap() else { return };
+        if let CompactionEnd::CommittedBehindFlush = end {
+            self.flush(FlushEnd::Committed);
+        }
+        if !matches!(end, CompactionEnd::CrashBeforeCommit(_)) {
+            self.world.exchange(&compaction);
+        }
+        match end {
+            CompactionEnd::Committed | CompactionEnd::CommittedBehindFlush => {
+                // A scan that began before sees what it saw, whatever is removed meanwhile.
+                let query = Query { revisions: true, ..Query::default() };
+                let before = self.store.reader().scan(&query);
+                self.store.compacted(compaction);
+                (0..2).for_each(|second| self.store.sweep(second * 1_000_000));
+                let before: Vec<StoredRow> = before.collect::<Result<_, _>>().unwrap();
+                assert_eq!(before, super::query(&self.store, &query));
+                self.store.sweep(2_000_000);
+            }
+            CompactionEnd::CrashBeforeCommit(crash) | CompactionEnd::CrashAfterCommit(crash) => {
+                self.restart(crash);
+            }
+        }
+    }
+
     fn restart(&mut self, crash: Crash) {
         self.disk.crash(crash);
         self.disk.restart();
@@ -228,11 +263,18 @@ fn any_action() -> impl Strategy<Value = Action> {
         1 => crash().prop_map(FlushEnd::CrashBeforeCommit),
         1 => crash().prop_map(FlushEnd::CrashAfterCommit),
     ];
+    let compaction = prop_oneof![
+        4 => Just(CompactionEnd::Committed),
+        2 => Just(CompactionEnd::CommittedBehindFlush),
+        1 => crash().prop_map(CompactionEnd::CrashBeforeCommit),
+        1 => crash().prop_map(CompactionEnd::CrashAfterCommit),
+    ];
     prop_oneof![
         5 => readings().prop_map(Action::Frame),
         2 => Just(Action::Classify),
         3 => (1..12usize, readings()).prop_map(|(count, readings)| Action::Outcomes(count, readings)),
         2 => end.prop_map(Action::Flush),
+        1 => compaction.prop_map(Action::Compact),
         1 => crash().prop_map(Action::Restart),
         3 => any_query().prop_map(Action::Query),
     ]
@@ -259,6 +301,7 @@ proptest! {
                     model.frame(&readings, &outcomes);
                 }
                 Action::Flush(end) => model.flush(end),
+                Action::Compact(end) => model.compact(end),
                 Action::Restart(crash) => model.restart(crash),
                 Action::Query(query) => model.check(&query),
             }

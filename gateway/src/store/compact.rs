@@ -1,0 +1,212 @@
+//! Compaction: many small files of one folder become few large ones. Rows stay as they are, every revision of them.
+//!
+//! ```text
+//!  files of the view ──pick──▶ read ▶ sort ▶ write (as a flush does) ──▶ Compaction ──▶ caller's SQLite commit ──compacted──▶ view
+//!                                                                                     replaced files: removed when no scan has them
+//! ```
+//!
+//! A file with half of [`COMPACTION_ROWS_MAX`] rows is never merged again. Of the others in a folder the smallest are merged,
+//! at least [`super::StoreConfig::compaction_files_min`] at once and no file that outweighs the rest: so a row is written some log₂(rows of a file / rows of a
+//! flush) times at most, a day is not rewritten for a few late rows, and what stays small are a handful of files per folder.
+//! Rows of many days (`mixed`) get into files of their days as soon as a merge has enough of them.
+//!
+//! Only one compaction is on its way at a time: the caller asks for the next when it has committed the last.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::files::read_file;
+use super::memory::Chunk;
+use super::row::{KeyBounds, RowSink, Version};
+use super::run::RunWriter;
+use super::shared::{Shared, Symbols};
+use super::{FileEntry, StoreError};
+use crate::disk;
+
+/// Rows that one compaction takes: 64 bytes of memory each while it works, and 16 for the order.
+pub const COMPACTION_ROWS_MAX: u64 = 1 << 20;
+/// Bytes of text results that one compaction holds; it takes fewer files where they would be more.
+pub const COMPACTION_TEXT_BYTES_MAX: usize = 64 << 20;
+/// Files that replace others. The caller commits both changes in one transaction and gives this to
+/// [`super::Store::compacted`]; without a commit the next start sweeps what was added.
+#[derive(Debug)]
+pub struct Compaction {
+    pub files_added: Vec<FileEntry>,
+    pub files_removed: Vec<u64>,
+}
+
+/// Picks and merges; works beside the store's own thread.
+#[derive(Debug)]
+pub struct Compactor {
+    shared: Arc<Shared>,
+    writer: RunWriter,
+    /// Fewer small files are left alone.
+    files_min: usize,
+    /// Files that cannot be written again as they are: a unit or status of theirs is not in the registry.
+    excluded: BTreeSet<u64>,
+}
+
+impl Compactor {
+    pub(super) fn new(shared: Arc<Shared>, writer: RunWriter, files_min: usize) -> Self {
+        Self { shared, writer, files_min, excluded: BTreeSet::new() }
+    }
+
+    /// Merges what is worth it, if anything is. After an error nothing has changed; it may be tried again.
+    pub fn step(&mut self) -> Result<Option<Compaction>, StoreError> {
+        let files = self.shared.view().files;
+        let picked = pick(&files, &self.excluded, self.files_min);
+        if picked.is_empty() {
+            return Ok(None);
+        }
+        let mut merged = Merged(Chunk::with_capacity(0));
+        let mut files_removed = Vec::new();
+        let mut rows = 0;
+        for file in picked {
+            let mut symbols = Symbols::new(self.shared.registry.clone());
+            let named = (file.file_no, file.path.as_str());
+            read_file(&*self.shared.disk, &self.shared.footers, &mut symbols, named, &mut merged)?;
+            if symbols.has_unknown() {
+                tracing::warn!(
+                    path = file.path,
+                    "not compacted: it has units or statuses that the catalogue lacks"
+                );
+                self.excluded.insert(file.file_no);
+                return Ok(None);
+            }
+            rows += file.row_count;
+            files_removed.push(file.file_no);
+            if merged.0.rows.len() as u64 != rows {
+                return Err(StoreError::WrongRowCount { path: file.path.clone() });
+            }
+            if merged.0.texts.len() > COMPACTION_TEXT_BYTES_MAX {
+                break;
+            }
+        }
+        let files_added = self.writer.write(&[Arc::new(merged.0)])?;
+        Ok(Some(Compaction { files_added, files_removed }))
+    }
+}
+
+/// The files of the folder that gains most, smallest first; empty if no merge is worth it.
+fn pick(files: &[Arc<FileEntry>], excluded: &BTreeSet<u64>, files_min: usize) -> Vec<Arc<FileEntry>> {
+    let mut folders: BTreeMap<&str, Vec<&Arc<FileEntry>>> = BTreeMap::new();
+    for file in files {
+        if file.row_count < COMPACTION_ROWS_MAX / 2 && !excluded.contains(&file.file_no) {
+            folders.entry(disk::parent(&file.path)).or_default().push(file);
+        }
+    }
+    let picks = folders.into_values().map(|files| pick_of_folder(files, files_min));
+    let best = picks.max_by_key(Vec::len).unwrap_or_default();
+    best.into_iter().cloned().collect()
+}
+
+fn pick_of_folder(mut files: Vec<&Arc<FileEntry>>, files_min: usize) -> Vec<&Arc<FileEntry>> {
+    files.sort_unstable_by_key(|file| (file.row_count, file.file_no));
+    let mut worth = 0;
+    let mut rows = 0;
+    for (at, file) in files.iter().enumerate() {
+        let before = rows;
+        rows += file.row_count;
+        if rows > COMPACTION_ROWS_MAX {
+            break;
+        }
+        if at + 1 >= files_min && file.row_count <= before {
+            worth = at + 1;
+        }
+    }
+    files.truncate(worth);
+    files
+}
+
+/// Takes every row.
+struct Merged(Chunk);
+
+impl RowSink for Merged {
+    fn may_match(&self, _bounds: &KeyBounds) -> bool {
+        true
+    }
+
+    fn matches(&mut self, _datastream: u32, _time_us: i64) -> bool {
+        true
+    }
+
+    fn take(&mut self, row: &Version, text: &[u8]) {
+        self.0.push(*row, text);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(file_no: u64, folder: &str, row_count: u64) -> Arc<FileEntry> {
+        Arc::new(FileEntry {
+            file_no,
+            path: format!("store/{folder}/run-{file_no:012}.parquet"),
+            row_count,
+            bytes: 1,
+            time_min_us: 0,
+            time_max_us: 0,
+            datastream_min: 0,
+            datastream_max: 0,
+        })
+    }
+
+    fn picked(files: &[(&str, u64)]) -> Vec<u64> {
+        let files: Vec<_> = (1..).zip(files).map(|(no, (folder, rows))| file(no, folder, *rows)).collect();
+        pick(&files, &BTreeSet::new(), 8).iter().map(|file| file.file_no).collect()
+    }
+
+    #[test]
+    fn few_files_and_files_of_many_folders_are_left_alone() {
+        assert_eq!(picked(&[("a", 10); 7]), [] as [u64; 0]);
+        assert_eq!(
+            picked(&[("a", 10), ("b", 10), ("c", 10), ("d", 10), ("e", 10), ("f", 10), ("g", 10), ("h", 10)])
+                .len(),
+            0
+        );
+        assert_eq!(picked(&[("a", 10); 8]).len(), 8);
+    }
+
+    #[test]
+    fn a_large_file_is_not_rewritten_for_a_few_rows() {
+        let mut files = vec![("a", 10); 8];
+        files.push(("a", 81));
+        assert_eq!(picked(&files), [1, 2, 3, 4, 5, 6, 7, 8]);
+        files[8].1 = 80;
+        assert_eq!(picked(&files).len(), 9);
+    }
+
+    #[test]
+    fn what_is_large_enough_stays_and_a_merge_has_a_bound() {
+        assert_eq!(picked(&[("a", COMPACTION_ROWS_MAX / 2); 20]), [] as [u64; 0]);
+        assert_eq!(picked(&[("a", COMPACTION_ROWS_MAX / 10); 20]).len(), 10);
+    }
+
+    #[test]
+    fn each_row_is_written_a_few_times_only() {
+        let mut files: Vec<Arc<FileEntry>> = Vec::new();
+        let (mut next, mut written) = (1, 0);
+        for _ in 0..8_640 {
+            files.push(file(next, "day", 1_000));
+            next += 1;
+            loop {
+                let picked: BTreeSet<u64> =
+                    pick(&files, &BTreeSet::new(), 8).iter().map(|file| file.file_no).collect();
+                if picked.is_empty() {
+                    break;
+                }
+                let rows = files
+                    .iter()
+                    .filter(|file| picked.contains(&file.file_no))
+                    .map(|file| file.row_count)
+                    .sum();
+                files.retain(|file| !picked.contains(&file.file_no));
+                files.push(file(next, "day", rows));
+                (next, written) = (next + 1, written + rows);
+            }
+        }
+        assert!(files.len() <= 40, "{} files for a day", files.len());
+        assert!(written <= 8 * 8_640_000, "{written} rows written for 8,640,000");
+    }
+}

@@ -1,0 +1,115 @@
+//! Compaction: the same rows in fewer files, whatever step of it a crash hits.
+
+use std::sync::Arc;
+
+use super::*;
+use crate::disk::{Crash, Fault, FaultKind, FaultOn, SimDisk};
+
+const DAY_US: i64 = 86_400_000_000;
+
+/// Six small files of many days, with corrections and texts among them.
+fn world_of_small_files(disk: &SimDisk) -> (World, Store) {
+    let mut world = World::new(Arc::new(disk.clone()));
+    let mut store = world.start();
+    for round in 0..6 {
+        let mut readings: Vec<Reading> = (0..12)
+            .map(|day| reading(round % 3, day * DAY_US + i64::from(round), f64::from(round)))
+            .collect();
+        readings.push(Reading {
+            value: StoredValue::Text(format!("round {round}").into()),
+            ..reading(4, 20 * DAY_US + i64::from(round), 0.0)
+        });
+        world.inserted(&mut store, &readings);
+        world.late(&mut store, &[reading(round % 3, i64::from(round), 77.0)]);
+        world.flush(&mut store);
+    }
+    (world, store)
+}
+
+fn files_on(disk: &dyn Disk) -> Vec<String> {
+    let folders = disk.list("store").unwrap().into_iter().map(|folder| format!("store/{folder}"));
+    let files = folders.flat_map(|folder| {
+        disk.list(&folder)
+            .unwrap()
+            .into_iter()
+            .map(move |name| format!("{folder}/{name}"))
+            .collect::<Vec<_>>()
+    });
+    let mut files: Vec<String> = files.collect();
+    files.sort();
+    files
+}
+
+fn names(world: &World) -> Vec<String> {
+    let mut names: Vec<String> = world.files.iter().map(|file| file.path.clone()).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn many_small_files_become_few_with_the_same_rows() {
+    let disk = SimDisk::new(0);
+    let (mut world, mut store) = world_of_small_files(&disk);
+    let before = query(&store, &all_revisions());
+    let counts = store.reader().counts();
+    assert_eq!(world.files.len(), 6);
+    assert!(world.compact(&mut store) > 0);
+    assert!(world.files.len() < 6, "{:?}", world.files);
+    assert_eq!(query(&store, &all_revisions()), before);
+    let after = store.reader().counts();
+    assert_eq!((after.rows_in_files, after.files), (counts.rows_in_files, world.files.len() as u64));
+    assert!(files_on(&disk).len() > world.files.len(), "readers from outside have their time");
+    store.sweep(0);
+    store.sweep(1_000);
+    assert_eq!(files_on(&disk), names(&world));
+    assert_eq!(query(&world.start(), &all_revisions()), before);
+}
+
+#[test]
+fn a_crash_at_any_step_of_a_compaction_changes_nothing() {
+    let disk = SimDisk::new(0);
+    let (_, store) = world_of_small_files(&disk);
+    let first = disk.steps();
+    store.compactor().unwrap().step().unwrap().unwrap();
+    let steps = disk.steps() - first;
+    assert!(steps > 5, "the compaction has {steps} steps");
+    for crash in [Crash::Kill, Crash::PowerLoss] {
+        for step in 0..=steps {
+            let disk = SimDisk::new(step);
+            let (world, store) = world_of_small_files(&disk);
+            let before = query(&store, &all_revisions());
+            disk.crash_at(disk.steps() + step, crash);
+            let compaction = store.compactor().unwrap().step();
+            disk.crash(crash);
+            drop((compaction, store));
+            disk.restart();
+            let store = world.start();
+            assert_eq!(query(&store, &all_revisions()), before, "{crash:?} at step {step}");
+            assert_eq!(files_on(&disk), names(&world), "orphans are swept; {crash:?} at step {step}");
+        }
+    }
+}
+
+#[test]
+fn without_space_files_stay_as_they_are() {
+    let disk = SimDisk::new(0);
+    let (mut world, mut store) = world_of_small_files(&disk);
+    let before = query(&store, &all_revisions());
+    disk.fail(Fault { on: FaultOn::Write, nth: 1, kind: FaultKind::NoSpace });
+    assert!(store.compactor().unwrap().step().unwrap_err().is_no_space());
+    assert_eq!(files_on(&disk), names(&world));
+    assert!(world.compact(&mut store) > 0, "and is tried again");
+    assert_eq!(query(&store, &all_revisions()), before);
+}
+
+#[test]
+fn a_file_with_a_unit_that_the_registry_lacks_is_left_alone() {
+    let disk = SimDisk::new(0);
+    let (mut world, _) = world_of_small_files(&disk);
+    // The store beside another catalogue.
+    let mut other = Registry::default();
+    other.apply(&Definition::Agency { id: 1, code: "H24.05".into() });
+    world.registry = Arc::new(RwLock::new(other));
+    let mut compactor = world.start().compactor().unwrap();
+    assert!((0..20).all(|_| compactor.step().unwrap().is_none()));
+}
