@@ -1,6 +1,8 @@
-//! The command line: `firmware-sim run | replay | verify`.
+//! The command line: `firmware-sim run | city | replay | verify`.
 //!
 //! Exit 0: fine; 1: verify found something; 2: wrong usage or environment.
+
+mod city;
 
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
@@ -39,6 +41,8 @@ struct Cli {
 enum Command {
     /// Publish seeded signals of simulated stations.
     Run(RunArgs),
+    /// Publish what the stations of Hải Phòng measure: the past up to now, then live, with faults and storms.
+    City(Box<city::CityArgs>),
     /// Publish recorded series, as recorded or moved to now.
     Replay(ReplayArgs),
     /// Compare a truth ledger with the rows of a store.
@@ -222,6 +226,7 @@ fn run(command: Command) -> Result<ExitCode, String> {
             let config = sim_config(args)?;
             with_control(|control| sim::run(&config, control))
         }
+        Command::City(args) => city::run(*args),
         Command::Replay(args) => {
             let config = replay_config(args);
             with_control(|control| {
@@ -355,10 +360,11 @@ fn print_summary(summary: &Summary) {
         summary.unacked()
     );
     println!(
-        "of these: {} duplicates, {} corrections, {} garbage, {} out of order; {} skipped, {} sent again after {} lost connections",
+        "of these: {} duplicates, {} corrections, {} garbage, {} years off, {} out of order; {} skipped, {} sent again after {} lost connections",
         summary.duplicates,
         summary.corrections,
         summary.garbage,
+        summary.misdated,
         summary.reordered,
         summary.gaps,
         summary.resent,

@@ -1,9 +1,13 @@
 //! The handle on a run from outside: stop it, and see how far it is.
 
+mod latency;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use serde::Serialize;
+
+pub use latency::{AckLatency, Latencies};
 
 /// Counts of one run. All of them only grow, except that `unacked` is what is missing at the time of asking.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -19,6 +23,8 @@ pub struct Summary {
     pub corrections: u64,
     /// Messages that nothing can decode.
     pub garbage: u64,
+    /// Messages of devices that lost the year; a gateway takes none of their readings.
+    pub misdated: u64,
     /// Messages sent later than their turn.
     pub reordered: u64,
     /// Messages that a station skipped, their sequence numbers with them.
@@ -44,6 +50,7 @@ macro_rules! counters {
         #[derive(Debug, Default)]
         pub struct Control {
             stop: Arc<AtomicBool>,
+            pub(crate) ack_latency: AckLatency,
             $(pub(crate) $name: AtomicU64,)*
         }
 
@@ -64,6 +71,7 @@ counters!(
     duplicates,
     corrections,
     garbage,
+    misdated,
     reordered,
     gaps,
     resent,
@@ -83,6 +91,11 @@ impl Control {
 
     pub fn is_stopped(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
+    }
+
+    /// From handing a message to the MQTT client until its PUBACK.
+    pub fn ack_latency(&self) -> Latencies {
+        self.ack_latency.so_far()
     }
 
     /// The flag behind [`Self::stop`], for a signal handler.

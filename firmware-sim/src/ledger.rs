@@ -2,7 +2,7 @@
 //!
 //! One JSON object per line:
 //! ```text
-//! {"session":"2026-11-21T01:05:00Z","format_version":1,"command":"run","seed":7}
+//! {"session":"2026-11-21T01:05:00Z","format_version":2,"command":"run","seed":7}
 //! {"sent":1,"client":"sim-7-0","packet":1,"topic":"obs/H24.05/KHI001","format":"json","qos":1,"kind":"reading",
 //!  "time":"2026-11-21T01:05:00Z","seq":1,"readings":[{"property":"pm2_5","value":38.4,"unit":"ug/m3"}]}   (one line)
 //! {"acked":1}
@@ -29,7 +29,7 @@ use crate::message::{Reading, Text};
 use crate::time;
 
 /// Version of the lines above.
-pub const FORMAT_VERSION: u32 = 1;
+pub const FORMAT_VERSION: u32 = 2;
 /// Longest line that a reader takes; the bound on what a file that is no ledger can make it hold.
 pub const LINE_BYTES_MAX: usize = 4 << 20;
 
@@ -53,6 +53,8 @@ pub enum Kind {
     Correction,
     /// Undecodable; expected in quarantine and nowhere else.
     Garbage,
+    /// Decodable, but years away from now: its readings are expected in quarantine and nowhere else. Since version 2.
+    Misdated,
 }
 
 /// First line of a run.

@@ -50,6 +50,24 @@ pub(crate) struct Planned {
 pub(crate) trait Source {
     /// The next message, or `None` when there are no more. `now_us` is the device's clock.
     fn next(&mut self, now_us: i64) -> Option<Planned>;
+
+    /// Microseconds until the next message is there; 0 = now, or never again.
+    fn wait_us(&mut self, _now_us: i64) -> u64 {
+        0
+    }
+
+    /// True while the client has no network: its connection breaks off, and it does not try for another.
+    fn is_cut_off(&mut self, _now_us: i64) -> bool {
+        false
+    }
+}
+
+/// What a client's loop goes on with.
+enum Next {
+    Event(Box<Result<Event, ConnectionError>>),
+    CutOff,
+    /// Everything is done or given up.
+    Over,
 }
 
 /// What all clients of a run have in common.
@@ -225,7 +243,15 @@ impl Client {
     async fn run(&mut self, event_loop: &mut EventLoop) -> Result<(), RunError> {
         let mut delay = RECONNECT_DELAY_MIN;
         loop {
-            let Some(event) = self.next_event(event_loop).await? else { break };
+            let event = match self.next_event(event_loop).await? {
+                Next::Event(event) => *event,
+                Next::CutOff => {
+                    self.connection_lost(event_loop)?;
+                    self.stay_cut_off().await;
+                    continue;
+                }
+                Next::Over => break,
+            };
             match event {
                 Ok(event) => {
                     if matches!(event, Event::Incoming(Incoming::ConnAck(_))) {
@@ -255,32 +281,49 @@ impl Client {
         Ok(())
     }
 
-    /// Publishes what is due until rumqttc has something to say; `None` when everything is done or given up.
-    async fn next_event(
-        &mut self,
-        event_loop: &mut EventLoop,
-    ) -> Result<Option<Result<Event, ConnectionError>>, RunError> {
-        // rumqttc's poll may lose a packet when it is dropped half way, so it is kept until it has an answer.
+    /// Publishes what is due until rumqttc has something to say.
+    async fn next_event(&mut self, event_loop: &mut EventLoop) -> Result<Next, RunError> {
+        // rumqttc's poll may lose a packet when it is dropped half way, so it is kept until it has an answer, or until the
+        // connection goes anyway.
         let mut poll = std::pin::pin!(event_loop.poll());
         loop {
+            if self.is_cut_off() {
+                return Ok(Next::CutOff);
+            }
             let wake_at = self.publish_due()?;
             if self.finished && (self.tracker.outstanding() == 0 || self.is_out_of_patience()) {
                 if self.tracker.outstanding() > 0 && !self.connected {
                     add(&self.shared.control.clients_gave_up, 1);
                 }
-                return Ok(None);
+                return Ok(Next::Over);
             }
             let is_bounded = self.shared.ends_at.is_some();
             if !self.connected && self.was_connected && !is_bounded && self.is_given_up() {
                 add(&self.shared.control.clients_gave_up, 1);
-                return Ok(None);
+                return Ok(Next::Over);
             }
             tokio::select! {
                 biased;
-                event = &mut poll => return Ok(Some(event)),
+                event = &mut poll => return Ok(Next::Event(Box::new(event))),
                 () = sleep_until(wake_at) => {}
             }
         }
+    }
+
+    fn is_over(&self) -> bool {
+        self.shared.ends_at.is_some_and(|end| Instant::now() >= end) || self.shared.control.is_stopped()
+    }
+
+    /// A client that is to end gets its network back, so that it learns what became of its last messages.
+    fn is_cut_off(&mut self) -> bool {
+        !self.finished && !self.is_over() && self.source.is_cut_off(crate::time::now_us())
+    }
+
+    async fn stay_cut_off(&mut self) {
+        while self.is_cut_off() {
+            tokio::time::sleep(TICK).await;
+        }
+        self.last_progress = Instant::now();
     }
 
     fn is_out_of_patience(&self) -> bool {
@@ -295,12 +338,15 @@ impl Client {
     /// Hands over what is due and fits into the window; returns when to look again.
     fn publish_due(&mut self) -> Result<Instant, RunError> {
         let now = Instant::now();
-        let is_over = self.shared.ends_at.is_some_and(|end| now >= end) || self.shared.control.is_stopped();
-        if is_over {
+        if self.is_over() {
             self.finish();
         }
         if self.finished || !self.connected {
             return Ok(now + TICK);
+        }
+        let wait_us = self.source.wait_us(crate::time::now_us());
+        if wait_us > 0 {
+            return Ok(now + Duration::from_micros(wait_us).min(TICK));
         }
         let window = usize::from(self.shared.options.in_flight_max);
         let room = window.saturating_sub(self.tracker.outstanding()).min(BATCH_MESSAGES_MAX);
@@ -314,10 +360,14 @@ impl Client {
 
     fn publish(&mut self, count: usize) -> Result<(), RunError> {
         let first_new = self.tracker.queued().count();
+        let (since, now_us) = (Instant::now(), crate::time::now_us());
         let mut is_last = false;
         {
             let mut ledger = self.shared.ledger.borrow_mut();
-            for _ in 0..count {
+            for index in 0..count {
+                if index > 0 && self.source.wait_us(now_us) > 0 {
+                    break;
+                }
                 let Some(planned) = self.source.next(crate::time::now_us()) else {
                     is_last = true;
                     break;
@@ -340,7 +390,7 @@ impl Client {
                 let number = ledger.sent(&mut sent)?;
                 let readings = u32::try_from(sent.readings.len()).unwrap_or(u32::MAX);
                 let payload = planned.encoded.payload;
-                self.tracker.queue(Handed { number, readings, topic: sent.topic, payload });
+                self.tracker.queue(Handed { number, readings, topic: sent.topic, payload, since });
             }
             ledger.flush()?;
         }
@@ -370,7 +420,9 @@ impl Client {
             Event::Outgoing(Outgoing::Publish(packet_id)) => self.tracker.published(*packet_id),
             Event::Incoming(Incoming::PubAck(ack)) => {
                 if let Some(message) = self.tracker.acked(ack.pkid) {
-                    self.last_progress = Instant::now();
+                    let now = Instant::now();
+                    self.last_progress = now;
+                    self.shared.control.ack_latency.record(now - message.since);
                     self.shared.ledger.borrow_mut().acked(message.number)?;
                     add(&self.shared.control.messages_acked, 1);
                     add(&self.shared.control.readings_acked, u64::from(message.readings));
@@ -388,6 +440,7 @@ impl Client {
         self.last_progress = Instant::now();
         self.pace.begin(Instant::now());
         event_loop.pending.clear();
+        self.tracker.restart(Instant::now());
         if self.shared.options.resend_after_reconnect {
             let mut ledger = self.shared.ledger.borrow_mut();
             for (packet_id, message) in self.tracker.in_flight() {
@@ -461,6 +514,7 @@ fn count_planned(control: &Control, planned: &Planned) {
         Kind::Duplicate => add(&control.duplicates, 1),
         Kind::Correction => add(&control.corrections, 1),
         Kind::Garbage => add(&control.garbage, 1),
+        Kind::Misdated => add(&control.misdated, 1),
     }
 }
 

@@ -6,6 +6,8 @@
 
 use std::collections::VecDeque;
 
+use tokio::time::Instant;
+
 /// A message that was handed to rumqttc.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Handed {
@@ -14,6 +16,8 @@ pub(crate) struct Handed {
     pub(crate) readings: u32,
     pub(crate) topic: String,
     pub(crate) payload: Vec<u8>,
+    /// When it was handed over, or handed in again after a reconnect.
+    pub(crate) since: Instant,
 }
 
 /// Messages between hand-over and PUBACK. Never more than the client's window, so searching is cheap.
@@ -61,6 +65,12 @@ impl Tracker {
         self.queued.iter()
     }
 
+    /// What is outstanding goes out again on a new connection: its wait begins anew.
+    pub(crate) fn restart(&mut self, now: Instant) {
+        let in_flight = self.in_flight.iter_mut().map(|(_, message)| message);
+        in_flight.chain(&mut self.queued).for_each(|message| message.since = now);
+    }
+
     /// Stops waiting for what was in flight.
     pub(crate) fn abandon_in_flight(&mut self) {
         self.in_flight.clear();
@@ -72,7 +82,7 @@ mod tests {
     use super::*;
 
     fn message(number: u64) -> Handed {
-        Handed { number, readings: 1, topic: "t".to_owned(), payload: vec![] }
+        Handed { number, readings: 1, topic: "t".to_owned(), payload: vec![], since: Instant::now() }
     }
 
     fn tracker(count: u64) -> Tracker {

@@ -1,9 +1,13 @@
 //! Payloads and topics that no gateway can make a reading of.
 
+use crate::client::Planned;
+use crate::ledger::{Format, Kind};
+use crate::message::{Message, Text};
+use crate::payload::Encoded;
 use crate::random::Random;
 
 /// A topic below `obs/` and a payload that must end in quarantine as a whole.
-pub(super) fn garbage(random: &mut Random, agency: &str, station: &str) -> (String, Vec<u8>) {
+pub(crate) fn garbage(random: &mut Random, agency: &str, station: &str) -> (String, Vec<u8>) {
     let topic = format!("obs/{agency}/{station}");
     let text = |text: &str| text.as_bytes().to_vec();
     match random.between(0, 9) {
@@ -23,4 +27,17 @@ pub(super) fn garbage(random: &mut Random, agency: &str, station: &str) -> (Stri
         8 => (format!("obs/{agency}"), text(r#"{"readings":[{"property":"pm2_5","value":1.5}]}"#)),
         _ => (format!("{topic}/pm2_5/extra"), text("1.5")),
     }
+}
+
+/// Garbage as it is planned: the ledger knows of no readings in it.
+pub(crate) fn planned_garbage(agency: &Text, topic: String, payload: Vec<u8>) -> Planned {
+    let message = Message {
+        agency: agency.clone(),
+        station: Text::Borrowed(""),
+        time_us: None,
+        utc_offset_s: 0,
+        seq: None,
+        readings: Vec::new(),
+    };
+    Planned { encoded: Encoded { topic, payload, message }, format: Format::Json, kind: Kind::Garbage }
 }

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use crate::client::{Planned, Source};
 use crate::control::{Control, add};
-use crate::ledger::{Format, Kind};
+use crate::ledger::Kind;
 use crate::message::{Message, Reading, Text, Value};
-use crate::payload::{Encoded, encode};
+use crate::payload::encode;
 use crate::random::Random;
-use crate::sim::garbage::garbage;
+use crate::sim::garbage::{garbage, planned_garbage};
 use crate::sim::station::Station;
 use crate::sim::{Faults, FormatChoice, Times};
 
@@ -70,7 +70,7 @@ impl Generator {
         }
         if self.random.chance(faults.garbage) {
             let (topic, payload) = garbage(&mut self.random, &self.options.agency, &self.stations[at].1.name);
-            self.ready.push_back(self.planned_garbage(topic, payload));
+            self.ready.push_back(planned_garbage(&self.options.agency, topic, payload));
         }
         let message = self.measure(at, now_us);
         let correction = if message.time_us.is_some() && self.random.chance(faults.corrections) {
@@ -136,18 +136,6 @@ impl Generator {
             let release_at = self.made + self.random.between(delay_min, DELAY_MESSAGES_MAX);
             self.held.push((release_at, planned));
         }
-    }
-
-    fn planned_garbage(&self, topic: String, payload: Vec<u8>) -> Planned {
-        let message = Message {
-            agency: self.options.agency.clone(),
-            station: Text::Borrowed(""),
-            time_us: None,
-            utc_offset_s: 0,
-            seq: None,
-            readings: Vec::new(),
-        };
-        Planned { encoded: Encoded { topic, payload, message }, format: Format::Json, kind: Kind::Garbage }
     }
 }
 

@@ -14,6 +14,7 @@ use crate::ledger::{Format, Session, Writer};
 use crate::message::legal_name;
 use crate::random::Random;
 
+pub(crate) use garbage::{garbage, planned_garbage};
 use generator::{Generator, GeneratorOptions};
 pub use station::{Station, StationKind};
 

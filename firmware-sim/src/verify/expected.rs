@@ -188,12 +188,16 @@ impl Expected {
     fn enter(&mut self, sent: &Sent, session: u32, dated: &mut Vec<Entry>, undated: &mut Vec<Entry>) {
         let message = self.messages.len() as u32;
         self.messages.push(MessageState { session, number: sent.sent, acked: false });
-        if sent.kind == Kind::Garbage {
+        if matches!(sent.kind, Kind::Garbage | Kind::Misdated) {
             self.messages_garbage += 1;
         }
         let Some(station) = sent.station() else { return };
         if !self.stations.contains(station) {
             self.stations.insert(station.into());
+        }
+        // A row of a misdated reading is one that was never asked for.
+        if sent.kind == Kind::Misdated {
+            return;
         }
         for reading in &sent.readings {
             self.readings_sent += 1;

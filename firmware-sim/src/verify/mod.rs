@@ -6,7 +6,7 @@
 //! - An undated reading with a sequence number is one row, however often it was sent; without one it is a row per sending.
 //! - A number is expected in the catalogue's unit where the sent unit converts to it, and then bit for bit.
 //! - What was sent and never acknowledged may be there, once, or not.
-//! - Garbage is expected in quarantine, that is: not among the rows.
+//! - Garbage is expected in quarantine, that is: not among the rows; the same holds for readings of a clock that is years off.
 //!
 //! Memory: about 200 bytes per reading of the ledger while it is loaded; rows are looked at one by one. One message must not
 //! carry the same property twice at one time.

@@ -1,0 +1,332 @@
+//! The messages of one connection: its stations in the order of their times, what goes wrong, and what a storm holds back.
+
+use std::cell::Cell;
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::faults::Condition;
+use super::noise;
+use super::signals::{Instrument, STATUS_MEASURING};
+use super::sky::UTC_OFFSET_S;
+use super::storm::{CityControl, Storm};
+use crate::client::{Planned, Source};
+use crate::control::add;
+use crate::ledger::{Format, Kind};
+use crate::message::Message;
+use crate::payload::encode;
+use crate::sim::{garbage, planned_garbage};
+
+/// What a station without store does not send within this time is gone.
+const STORELESS_US: i64 = 30_000_000;
+/// Stations measure at round times and send within this, each at its own moment.
+const SEND_DELAY_US_MAX: f64 = 300e6;
+/// How often the counts of what waits are brought up to date.
+const REPORT_US: i64 = 1_000_000;
+/// Most measurements that are passed over (silent stations) before other connections get their turn.
+const PASSED_OVER_MAX: usize = 10_000;
+const PURPOSE_DELAY: u64 = 3;
+const PURPOSE_MESSAGE: u64 = 4;
+
+/// How time passes for a run.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Course {
+    /// The first moment that is covered, and when the run began, both epoch µs.
+    pub(super) from_us: i64,
+    pub(super) begun_us: i64,
+    /// The past runs so much faster than the clock; `None` is as fast as it is acknowledged.
+    pub(super) speed: Option<f64>,
+}
+
+impl Course {
+    /// Up to where the stations have measured; never ahead of the clock.
+    fn position_us(self, now_us: i64) -> i64 {
+        match self.speed {
+            None => now_us,
+            Some(speed) => {
+                let passed_us = (now_us - self.begun_us) as f64 * speed;
+                self.from_us.saturating_add(passed_us as i64).min(now_us)
+            }
+        }
+    }
+}
+
+/// A station on its edge box.
+#[derive(Debug)]
+pub(super) struct Device {
+    pub(super) instrument: Instrument,
+    /// The station whose sensors this one has while they are swapped.
+    pub(super) neighbour: Option<Instrument>,
+    pub(super) condition: Condition,
+    pub(super) garbage: f64,
+    pub(super) duplicates: f64,
+    /// Number of the next measurement since 1970.
+    slot: i64,
+    interval_us: i64,
+    delay_us: i64,
+}
+
+impl Device {
+    pub(super) fn new(
+        instrument: Instrument,
+        neighbour: Option<Instrument>,
+        condition: Condition,
+        seed: u64,
+        from_us: i64,
+    ) -> Self {
+        let station = &instrument.station;
+        let interval_us = station.interval_us();
+        let spread_us = (0.9 * interval_us as f64).min(SEND_DELAY_US_MAX);
+        let delay_us = (spread_us * noise::unit(seed, station.stream(PURPOSE_DELAY), 0)) as i64;
+        // Rounded up: the first measurement that is sent from `from_us` on.
+        let slot = -(delay_us - from_us).div_euclid(interval_us);
+        Self { instrument, neighbour, condition, garbage: 0.0, duplicates: 0.0, slot, interval_us, delay_us }
+    }
+
+    /// When the next measurement goes out.
+    fn due_us(&self) -> i64 {
+        self.slot * self.interval_us + self.delay_us
+    }
+
+    /// Measurements from the next one on that are due up to a moment.
+    fn due_until(&self, us: i64) -> u64 {
+        let span_us = us - self.due_us();
+        if span_us < 0 { 0 } else { (span_us / self.interval_us) as u64 + 1 }
+    }
+}
+
+/// Everything that a connection carries.
+pub(super) struct EdgeBox {
+    number: usize,
+    seed: u64,
+    course: Course,
+    devices: Vec<Device>,
+    /// When each station's next message is due, and which that is.
+    queue: BinaryHeap<Reverse<(i64, usize)>>,
+    /// Stations that a storm holds back.
+    held: Vec<usize>,
+    ready: VecDeque<Planned>,
+    control: Arc<CityControl>,
+    /// Of the whole city.
+    messages_left: Rc<Cell<u64>>,
+    storms: Vec<Storm>,
+    storms_version: u64,
+    reported_us: i64,
+    waiting: u64,
+    is_behind: bool,
+    was_cut_off: bool,
+}
+
+impl EdgeBox {
+    pub(super) fn new(
+        number: usize,
+        seed: u64,
+        course: Course,
+        devices: Vec<Device>,
+        control: Arc<CityControl>,
+        messages_left: Rc<Cell<u64>>,
+    ) -> Self {
+        let queue = devices.iter().enumerate().map(|(at, device)| Reverse((device.due_us(), at))).collect();
+        control.boxes_behind.fetch_add(1, Ordering::Relaxed);
+        Self {
+            number,
+            seed,
+            course,
+            devices,
+            queue,
+            held: Vec::new(),
+            ready: VecDeque::new(),
+            storms: control.storm_list(),
+            storms_version: control.version(),
+            control,
+            messages_left,
+            reported_us: i64::MIN,
+            waiting: 0,
+            is_behind: true,
+            was_cut_off: false,
+        }
+    }
+
+    /// Takes note of new storms, and of those that are over.
+    fn look_at_storms(&mut self, now_us: i64) {
+        let version = self.control.version();
+        let is_changed = version != self.storms_version;
+        if is_changed {
+            self.storms_version = version;
+            self.storms = self.control.storm_list();
+        }
+        if self.held.is_empty() {
+            return;
+        }
+        let (devices, storms, queue) = (&self.devices, &self.storms, &mut self.queue);
+        self.held.retain(|at| {
+            let device = &devices[*at];
+            let is_free = storms.iter().all(|storm| storm.is_over(&device.instrument.station, now_us));
+            if is_free {
+                queue.push(Reverse((device.due_us(), *at)));
+            }
+            !is_free
+        });
+    }
+
+    fn is_held(&self, at: usize, now_us: i64) -> bool {
+        !self.storms.iter().all(|storm| storm.is_over(&self.devices[at].instrument.station, now_us))
+    }
+
+    /// Makes the next message if one is due; returns µs until one is.
+    fn prepare(&mut self, now_us: i64) -> u64 {
+        if !self.ready.is_empty() {
+            return 0;
+        }
+        self.report(now_us);
+        let position_us = self.course.position_us(now_us);
+        for _ in 0..PASSED_OVER_MAX {
+            let Some(&Reverse((due_us, at))) = self.queue.peek() else {
+                // All are held back; the end of a storm is looked for at every report.
+                return REPORT_US as u64 / 20;
+            };
+            if due_us > position_us {
+                if std::mem::take(&mut self.is_behind) {
+                    self.control.boxes_behind.fetch_sub(1, Ordering::Relaxed);
+                }
+                return (due_us - position_us).unsigned_abs();
+            }
+            self.queue.pop();
+            if self.is_held(at, now_us) {
+                self.held.push(at);
+                continue;
+            }
+            let device = &self.devices[at];
+            let is_gone = device.instrument.station.has_no_clock && now_us - due_us > STORELESS_US;
+            if is_gone {
+                add(&self.control.missed, 1);
+            } else {
+                self.make(at);
+            }
+            let device = &mut self.devices[at];
+            device.slot += 1;
+            self.queue.push(Reverse((device.due_us(), at)));
+            if !self.ready.is_empty() {
+                return 0;
+            }
+        }
+        1
+    }
+
+    /// Measures, spoils and encodes.
+    fn make(&mut self, at: usize) {
+        let device = &mut self.devices[at];
+        let time_us = device.slot * device.interval_us;
+        if device.condition.is_silent(time_us) {
+            return;
+        }
+        let measured_us = device.condition.measured_at(time_us);
+        let sensors = match &mut device.neighbour {
+            Some(neighbour) if device.condition.is_swapped(time_us) => neighbour,
+            _ => &mut device.instrument,
+        };
+        let mut readings = sensors.measure(measured_us);
+        device.condition.spoil(time_us, &mut readings);
+        let station = &device.instrument.station;
+        let format = station.format;
+        if format == Format::Bare && !station.has_no_clock {
+            // With a status a single value becomes an object, and an object has a time.
+            for reading in readings.iter_mut().filter(|reading| reading.status.is_none()) {
+                reading.status = Some(STATUS_MEASURING.into());
+            }
+        }
+        let (clock_us, is_misdated) = device.condition.clock(time_us);
+        let message = Message {
+            agency: station.topic_agency.clone(),
+            station: station.topic_station.clone(),
+            time_us: (!station.has_no_clock).then_some(clock_us),
+            utc_offset_s: UTC_OFFSET_S,
+            seq: (!station.has_no_clock).then_some(device.slot.unsigned_abs()),
+            readings,
+        };
+        let mut random = noise::random(self.seed, station.stream(PURPOSE_MESSAGE), time_us);
+        if random.chance(device.garbage) {
+            let (topic, payload) = garbage(&mut random, &station.topic_agency, &station.topic_station);
+            self.ready.push_back(planned_garbage(&station.topic_agency, topic, payload));
+        }
+        let kind = if is_misdated { Kind::Misdated } else { Kind::Reading };
+        for encoded in encode(message, format, station.time_style) {
+            let planned = Planned { encoded, format, kind };
+            let is_twice = !is_misdated && random.chance(device.duplicates);
+            let twin = is_twice.then(|| Planned { kind: Kind::Duplicate, ..planned.clone() });
+            self.ready.extend([Some(planned), twin].into_iter().flatten());
+        }
+    }
+
+    /// Counts what waits.
+    fn report(&mut self, now_us: i64) {
+        let is_changed = self.storms_version != self.control.version();
+        if now_us - self.reported_us < REPORT_US / 20 && !is_changed {
+            return;
+        }
+        self.look_at_storms(now_us);
+        if now_us - self.reported_us < REPORT_US && !is_changed {
+            return;
+        }
+        self.reported_us = now_us;
+        let position_us = self.course.position_us(now_us);
+        let waiting = self.devices.iter().map(|device| device.due_until(position_us)).sum();
+        // Differences, because all connections add up to one count.
+        self.control.waiting.fetch_add(waiting, Ordering::Relaxed);
+        self.control.waiting.fetch_sub(self.waiting, Ordering::Relaxed);
+        self.waiting = waiting;
+        if self.storms.is_empty() {
+            return;
+        }
+        let by_storm: Vec<u64> = self
+            .storms
+            .iter()
+            .map(|storm| {
+                let hit = self.devices.iter().filter(|device| storm.hits(&device.instrument.station));
+                let until_us = storm.until_us.saturating_sub(1).min(position_us);
+                let during = |device: &Device| {
+                    device
+                        .due_until(until_us)
+                        .saturating_sub(device.due_until(storm.from_us.saturating_sub(1)))
+                };
+                hit.map(during).sum()
+            })
+            .collect();
+        self.control.report_waiting(self.number, &by_storm);
+    }
+}
+
+impl Source for EdgeBox {
+    fn next(&mut self, now_us: i64) -> Option<Planned> {
+        let left = self.messages_left.get();
+        if left == 0 || self.prepare(now_us) > 0 {
+            return None;
+        }
+        self.messages_left.set(left - 1);
+        self.ready.pop_front()
+    }
+
+    fn wait_us(&mut self, now_us: i64) -> u64 {
+        if self.messages_left.get() == 0 { 0 } else { self.prepare(now_us) }
+    }
+
+    fn is_cut_off(&mut self, now_us: i64) -> bool {
+        self.report(now_us);
+        let is_cut_off = !self.devices.is_empty()
+            && self.storms.iter().any(|storm| {
+                (storm.from_us..storm.until_us).contains(&now_us)
+                    && self.devices.iter().all(|device| storm.hits(&device.instrument.station))
+            });
+        if is_cut_off != self.was_cut_off {
+            self.was_cut_off = is_cut_off;
+            if is_cut_off {
+                self.control.boxes_cut_off.fetch_add(1, Ordering::Relaxed);
+            } else {
+                self.control.boxes_cut_off.fetch_sub(1, Ordering::Relaxed);
+            }
+        }
+        is_cut_off
+    }
+}

@@ -1,0 +1,1 @@
+//! A city as a whole; its parts have their tests beside them.
