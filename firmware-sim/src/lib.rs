@@ -23,6 +23,8 @@ mod random;
 pub mod replay;
 pub mod sim;
 pub mod time;
+#[cfg(test)]
+mod truth;
 pub mod verify;
 pub mod watch;
 

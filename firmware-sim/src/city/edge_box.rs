@@ -42,7 +42,7 @@ pub(super) struct Course {
 
 impl Course {
     /// Up to where the stations have measured; never ahead of the clock.
-    fn position_us(self, now_us: i64) -> i64 {
+    pub(super) fn position_us(self, now_us: i64) -> i64 {
         match self.speed {
             None => now_us,
             Some(speed) => {
@@ -142,7 +142,7 @@ impl EdgeBox {
             storms_version: control.version(),
             control,
             messages_left,
-            reported_us: i64::MIN,
+            reported_us: 0,
             waiting: 0,
             is_behind: true,
             was_cut_off: false,

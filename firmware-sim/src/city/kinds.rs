@@ -138,7 +138,12 @@ pub(super) const RIVER_GAUGES: [KnownGauge; 15] = [
     KnownGauge { name: "Đông Xuyên", river: "Thái Bình", commune: "11809" },
     KnownGauge { name: "Tiên Tiến", river: "Mới", commune: "11755" },
 ];
-/// Communes with a coast: Đồ Sơn first, because Hòn Dấu belongs to it.
-pub(super) const COASTAL_COMMUNES: [&str; 6] = ["11455", "11914", "11948", "11411", "11737", "11809"];
+/// Hòn Dấu belongs to it.
+pub(super) const DO_SON: &str = "11455";
+/// The islands.
+pub(super) const CAT_HAI: &str = "11914";
+pub(super) const BACH_LONG_VI: &str = "11948";
+/// Communes with a coast.
+pub(super) const COASTAL_COMMUNES: [&str; 6] = [DO_SON, CAT_HAI, BACH_LONG_VI, "11411", "11737", "11809"];
 /// The reference gauge (UHSLC 6502).
 pub(super) const HON_DAU: (&str, f64, f64) = ("Hòn Dấu", 20.667, 106.807);

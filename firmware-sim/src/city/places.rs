@@ -22,6 +22,7 @@ pub struct Commune {
     pub region: String,
     pub is_island: bool,
     pub is_ward: bool,
+    pub(super) area_km2: f64,
     pub(super) middle: Place,
     /// Stations are scattered within this distance: a rough one, because a commune is no disc.
     pub(super) radius_km: f64,
@@ -46,6 +47,7 @@ fn commune(fields: &[String]) -> Option<Commune> {
         region: district.split("; ").next().unwrap_or_default().to_owned(),
         is_island: kind == ISLAND_TYPE,
         is_ward: kind == "phường",
+        area_km2,
         middle: Place::new(latitude.parse().ok()?, longitude.parse().ok()?),
         radius_km: (0.7 * (area_km2 / std::f64::consts::PI).sqrt()).min(3.0),
     })

@@ -89,7 +89,7 @@ impl Local {
     /// From 0 at night to 1 in the thick of the morning and evening traffic.
     pub(super) fn rush(self) -> f64 {
         let peak = |at: f64, width: f64| (-((self.hour() - at) / width).powi(2)).exp();
-        let rush = peak(7.3, 1.3) + peak(17.3, 1.7) + 0.35 * peak(12.0, 4.0);
+        let rush = peak(7.3, 1.3) + peak(17.3, 1.7) + 0.35 * peak(12.0, 4.0) + 0.3 * peak(20.0, 2.5);
         let weekend = if self.is_weekend() { 0.7 } else { 1.0 };
         (rush * weekend).min(1.0)
     }

@@ -1,6 +1,10 @@
 //! The stations of a city. Station n is the same whatever the number of stations: a larger city only has more of them.
 
-use super::kinds::{Agency, COASTAL_COMMUNES, HON_DAU, KindFacts, RIVER_GAUGES, StationKind};
+use std::collections::HashMap;
+
+use super::kinds::{
+    Agency, BACH_LONG_VI, CAT_HAI, COASTAL_COMMUNES, DO_SON, HON_DAU, KindFacts, RIVER_GAUGES, StationKind,
+};
 use super::noise;
 use super::places::{Commune, communes, without_accents};
 use super::sky::Place;
@@ -12,6 +16,8 @@ use crate::sim::FormatChoice;
 
 /// Most stations of one city; each takes about a kilobyte.
 pub const STATIONS_MAX: usize = 100_000;
+/// A commune of twice this area has three turns where a small one has one.
+const AREA_KM2_PER_TURN: f64 = 60.0;
 /// Streams of chance from here on belong to stations, 256 for each.
 const STREAM_STATIONS: u64 = 1 << 16;
 const STREAMS_PER_STATION: u64 = 256;
@@ -75,6 +81,7 @@ pub(super) fn stations(
     let communes = communes();
     let candidates = StationKind::ALL.map(|kind| candidates(seed, kind, &communes));
     let mut numbers = [0; StationKind::ALL.len()];
+    let mut turns: HashMap<(StationKind, usize), usize> = HashMap::new();
     (0..count)
         .map(|index| {
             let kind_at = next_kind(&numbers, index);
@@ -82,8 +89,11 @@ pub(super) fn stations(
             numbers[kind_at] += 1;
             let kind = StationKind::ALL[kind_at];
             let of_kind = &candidates[kind_at];
-            let commune = &communes[of_kind[number % of_kind.len()]];
-            let mut station = station(seed, index, kind, number, commune, number / of_kind.len() + 1);
+            let commune_at = of_kind[number % of_kind.len()];
+            let turn = turns.entry((kind, commune_at)).or_default();
+            *turn += 1;
+            let commune = &communes[commune_at];
+            let mut station = station(seed, index, kind, number, commune, *turn);
             station.interval_s =
                 (f64::from(kind.facts().interval_s) * interval_scale).round().max(1.0) as u32;
             station.format = format.map_or(station.format, |format| format.of_station(index));
@@ -107,16 +117,26 @@ fn candidates(seed: u64, kind: StationKind, communes: &[Commune]) -> Vec<usize> 
         StationKind::TideGauge => COASTAL_COMMUNES.contains(&commune.code.as_str()),
         StationKind::RiverGauge => !commune.is_island,
         StationKind::AirReference | StationKind::Drain => commune.is_ward,
-        StationKind::Traffic | StationKind::Pumps => commune.code != "11948",
+        StationKind::Traffic | StationKind::Pumps => commune.code != BACH_LONG_VI,
         _ => true,
     };
-    let mut order: Vec<usize> = (0..communes.len()).filter(|index| fits(&communes[*index])).collect();
+    // A large commune gets its turn more often than a small one.
+    let copies = |index: usize| 1 + (communes[index].area_km2 / AREA_KM2_PER_TURN) as usize;
+    let fitting = (0..communes.len()).filter(|index| fits(&communes[*index]));
+    let mut order: Vec<usize> = fitting.flat_map(|index| std::iter::repeat_n(index, copies(index))).collect();
     let mut random = Random::new(seed, STREAM_SHUFFLE + kind as u64);
     for at in (1..order.len()).rev() {
         order.swap(at, random.between(0, at as u64) as usize);
     }
-    if kind == StationKind::TideGauge {
-        order.sort_by_key(|index| COASTAL_COMMUNES.iter().position(|code| *code == communes[*index].code));
+    // Every city of some size has a few stations on the islands, and the tide gauge at Hòn Dấu.
+    let first = match kind {
+        StationKind::RainGauge | StationKind::AirSensor => CAT_HAI,
+        StationKind::Weather => BACH_LONG_VI,
+        StationKind::TideGauge => DO_SON,
+        _ => return order,
+    };
+    if let Some(at) = order.iter().position(|index| communes[*index].code == first) {
+        order.swap(0, at);
     }
     order
 }

@@ -133,7 +133,10 @@ impl CityControl {
 
     /// Ends a storm before its time.
     pub fn end_storm(&self, number: usize) {
-        let now_us = crate::time::now_us();
+        self.end_storm_at(number, crate::time::now_us());
+    }
+
+    pub(super) fn end_storm_at(&self, number: usize, now_us: i64) {
         if let Some(storm) = self.board().storms.get_mut(number) {
             storm.until_us = storm.until_us.min(now_us);
         }

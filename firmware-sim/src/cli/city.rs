@@ -196,8 +196,22 @@ pub(super) fn run(args: CityArgs) -> Result<ExitCode, String> {
             // The first storm of a run always has its place.
             let _ = control.start_storm(Storm { region: args.storm_region, from_us, until_us });
         }
-        city.run(&control)
+        let outcome = city.run(&control);
+        report(&control);
+        outcome
     })
+}
+
+/// What the counts of every run do not say.
+fn report(control: &CityControl) {
+    let latency = control.ack_latency();
+    if let (Some(median_us), Some(most_us)) = (latency.quantile_us(0.5), latency.quantile_us(0.99)) {
+        let (median, most) = (Duration::from_micros(median_us), Duration::from_micros(most_us));
+        println!("PUBACK after {median:?} (p50), {most:?} (p99)");
+    }
+    if control.missed() > 0 {
+        println!("{} measurements are gone: their stations store nothing", control.missed());
+    }
 }
 
 #[cfg(test)]

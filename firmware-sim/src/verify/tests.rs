@@ -313,3 +313,20 @@ fn sessions_number_their_messages_anew() {
     let whole = [rows, vec![row(700_000_000, 7.0, Some(1))]].concat();
     assert!(truth.report(whole).is_clean());
 }
+
+/// A2-1: a gateway takes nothing from a clock that is years off; a row of it would be an invention.
+#[test]
+fn misdated_readings_are_expected_nowhere() {
+    let (mut truth, mut rows) = ten();
+    let long_ago_us = 946_684_800_000_000;
+    truth.acked(Some(long_ago_us), None, pm(1.0));
+    let Some(Line::Sent(sent)) = truth.lines.iter_mut().rev().find(|line| matches!(line, Line::Sent(_)))
+    else {
+        panic!("it was just sent");
+    };
+    sent.kind = Kind::Misdated;
+    let report = truth.report(rows.clone());
+    assert_eq!((counts(&report), report.messages_garbage), ((0, 0, 0, 0), 1));
+    rows.push(row(long_ago_us, 1.0, None));
+    assert_eq!(counts(&truth.report(rows)), (0, 0, 0, 1));
+}
