@@ -163,7 +163,8 @@ impl EdgeBox {
         let (devices, storms, queue) = (&self.devices, &self.storms, &mut self.queue);
         self.held.retain(|at| {
             let device = &devices[*at];
-            let is_free = storms.iter().all(|storm| storm.is_over(&device.instrument.station, now_us));
+            let station = &device.instrument.station;
+            let is_free = !storms.iter().any(|storm| storm.is_on(now_us) && storm.hits(station));
             if is_free {
                 queue.push(Reverse((device.due_us(), *at)));
             }
@@ -171,8 +172,20 @@ impl EdgeBox {
         });
     }
 
-    fn is_held(&self, at: usize, now_us: i64) -> bool {
-        !self.storms.iter().all(|storm| storm.is_over(&self.devices[at].instrument.station, now_us))
+    /// Can't this station send what was due at `due_us`? What was due before a storm that is older than the run went out then.
+    fn is_held(&self, at: usize, due_us: i64, now_us: i64) -> bool {
+        let station = &self.devices[at].instrument.station;
+        self.storms.iter().any(|storm| {
+            storm.is_on(now_us)
+                && storm.hits(station)
+                && (storm.from_us >= self.course.begun_us || due_us >= storm.from_us)
+        })
+    }
+
+    fn caught_up(&mut self) {
+        if std::mem::take(&mut self.is_behind) {
+            self.control.boxes_behind.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 
     /// Makes the next message if one is due; returns µs until one is.
@@ -185,16 +198,15 @@ impl EdgeBox {
         for _ in 0..PASSED_OVER_MAX {
             let Some(&Reverse((due_us, at))) = self.queue.peek() else {
                 // All are held back; the end of a storm is looked for at every report.
+                self.caught_up();
                 return REPORT_US as u64 / 20;
             };
             if due_us > position_us {
-                if std::mem::take(&mut self.is_behind) {
-                    self.control.boxes_behind.fetch_sub(1, Ordering::Relaxed);
-                }
+                self.caught_up();
                 return (due_us - position_us).unsigned_abs();
             }
             self.queue.pop();
-            if self.is_held(at, now_us) {
+            if self.is_held(at, due_us, now_us) {
                 self.held.push(at);
                 continue;
             }
@@ -314,9 +326,11 @@ impl Source for EdgeBox {
 
     fn is_cut_off(&mut self, now_us: i64) -> bool {
         self.report(now_us);
+        let next_due_us = self.queue.peek().map_or(i64::MAX, |Reverse((due_us, _))| *due_us);
         let is_cut_off = !self.devices.is_empty()
             && self.storms.iter().any(|storm| {
-                (storm.from_us..storm.until_us).contains(&now_us)
+                storm.is_on(now_us)
+                    && (storm.from_us >= self.course.begun_us || next_due_us >= storm.from_us)
                     && self.devices.iter().all(|device| storm.hits(&device.instrument.station))
             });
         if is_cut_off != self.was_cut_off {

@@ -2,6 +2,7 @@
 //!
 //! A storm is a region without network for a while. Its stations go on measuring; afterwards they send what they have, all at
 //! once, oldest first. Connections that serve nothing but the region break off; on the others the region's stations fall silent.
+//! A storm may have begun before the run: then the past before it is covered first, and the hours since then are what waits.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -25,8 +26,8 @@ pub struct Storm {
 }
 
 impl Storm {
-    pub(super) fn is_over(&self, station: &Station, now_us: i64) -> bool {
-        !(self.from_us..self.until_us).contains(&now_us) || !self.hits(station)
+    pub(super) fn is_on(&self, now_us: i64) -> bool {
+        (self.from_us..self.until_us).contains(&now_us)
     }
 
     pub(super) fn hits(&self, station: &Station) -> bool {

@@ -66,8 +66,8 @@ pub(super) struct CityArgs {
     things_only: bool,
     #[command(flatten)]
     faults: FaultArgs,
-    /// A storm begins so many seconds after the start.
-    #[arg(long, requires = "storm_duration_s")]
+    /// A storm begins so many seconds after the start; with a minus before it (`=-7200`): the region has been cut off since.
+    #[arg(long, requires = "storm_duration_s", allow_negative_numbers = true)]
     storm_start_s: Option<f64>,
     /// Seconds without network.
     #[arg(long, requires = "storm_start_s")]
@@ -153,7 +153,9 @@ fn micros(duration: Duration) -> i64 {
 pub(super) fn run(args: CityArgs) -> Result<ExitCode, String> {
     let storm = match (args.storm_start_s, args.storm_duration_s) {
         (Some(start), Some(duration)) => {
-            Some((seconds("storm-start-s", start)?, seconds("storm-duration-s", duration)?))
+            let start_us = micros(seconds("storm-start-s", start.abs())?);
+            let start_us = if start < 0.0 { -start_us } else { start_us };
+            Some((start_us, micros(seconds("storm-duration-s", duration)?)))
         }
         _ => None,
     };
@@ -190,9 +192,9 @@ pub(super) fn run(args: CityArgs) -> Result<ExitCode, String> {
     }
     with_control(|control| {
         let control = CityControl::of_run(control);
-        if let Some((start, duration)) = storm {
-            let from_us = time::now_us().saturating_add(micros(start));
-            let until_us = from_us.saturating_add(micros(duration));
+        if let Some((start_us, duration_us)) = storm {
+            let from_us = time::now_us().saturating_add(start_us);
+            let until_us = from_us.saturating_add(duration_us);
             // The first storm of a run always has its place.
             let _ = control.start_storm(Storm { region: args.storm_region, from_us, until_us });
         }

@@ -249,7 +249,7 @@ fn the_extract_loads_as_a_whole() {
         // `geo` is the city's, not recorded.
         let folders = ["LICENSES", "geo", "geo/licences"];
         let is_in = |name: &&str| path.parent().is_some_and(|folder| folder.ends_with(name));
-        let is_paper = path.ends_with("README.md") || folders.iter().any(|name| is_in(name));
+        let is_paper = path.ends_with("README.md") || folders.iter().any(is_in);
         assert!(is_paper, "{}", path.display());
     }
     let bytes: u64 =

@@ -116,3 +116,26 @@ fn storms_are_bounded() {
     let made = (0..STORMS_MAX + 5).filter_map(|_| control.start_storm(storm(Region::All))).count();
     assert_eq!((made, control.storms().len()), (STORMS_MAX, STORMS_MAX));
 }
+
+/// A run that begins in a storm: the past before it comes first, the hours since then when it is over.
+#[test]
+fn a_storm_may_be_older_than_the_run() {
+    let city = city(CityConfig { format: Some(FormatChoice::Json), ..config() });
+    let control = CityControl::new();
+    let (from_us, until_us) = (start_us() - 2 * HOUR_US, start_us() + 60 * SECOND_US);
+    control.start_storm(Storm { region: Region::All, from_us, until_us });
+    let course = Course { from_us: start_us() - 6 * HOUR_US, begun_us: start_us(), speed: None };
+    for mut edge_box in city.edge_boxes(course, &control) {
+        let sent = drive(&mut edge_box, start_us(), until_us + 10 * SECOND_US);
+        let times = |during: bool| -> Vec<i64> {
+            let chosen = sent.iter().filter(|(now_us, _)| (*now_us < until_us) == during);
+            chosen.map(|(_, planned)| planned.encoded.message.time_us.expect("dated")).collect()
+        };
+        let (during, after) = (times(true), times(false));
+        assert!(during.len() > 50 && after.len() > 20, "{} {}", during.len(), after.len());
+        assert!(during.iter().all(|time_us| *time_us < from_us));
+        assert!(after.iter().all(|time_us| *time_us > from_us - 300 * SECOND_US));
+        assert!(during.windows(2).chain(after.windows(2)).all(|pair| pair[1] > pair[0] - 300 * SECOND_US));
+    }
+    assert_eq!((control.boxes_behind.load(Ordering::Relaxed), control.storms()[0].waiting), (0, 0));
+}
