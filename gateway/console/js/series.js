@@ -18,13 +18,20 @@ const POINTS_MAX = 600;
 const PIXELS_PER_POINT = 3;
 const TABLE_ROWS_MAX = 200;
 
+/** What tells the datastreams of a station apart: one property may come in several periods. */
+export function streamKey(observation) {
+  return observation.period_s ? `${observation.property}@${observation.period_s}` : observation.property;
+}
+
 /** Fills `place` with the chart; `choose(observation)` says of which datastream. */
 export function seriesPanel(place, { station, range, signal, changed }) {
   const state = { observation: null, range: Object.hasOwn(RANGES_MS, range) ? range : "day", end_ms: null, chart: null, asked: 0, steps: null };
   const head = h("div", { class: "card-head" });
-  const canvas = h("div", { class: "chart", "data-state": "loading" });
+  const canvas = h("div", { class: "chart", "data-state": "empty" });
   const foot = h("div", { class: "chart-foot" });
   const tools = h("div", { class: "chart-tools" });
+  fill(head, h("h2", { id: "chart-title" }, t("chart.title")));
+  fill(canvas, emptyState(t("station.no_values"), null));
   fill(place, head, tools, canvas, foot);
   signal.addEventListener("abort", () => state.chart?.destroy());
 
@@ -46,7 +53,7 @@ export function seriesPanel(place, { station, range, signal, changed }) {
     if (!state.chart) fill(canvas, loadingState(4));
     try {
       const series = await get("/api/v1/series", {
-        datastream: `${station}/${observation.property}`, from: new Date(from_ms).toISOString(), to: new Date(to_ms).toISOString(), points,
+        datastream: `${station}/${observation.property}`, period_s: observation.period_s, from: new Date(from_ms).toISOString(), to: new Date(to_ms).toISOString(), points,
       }, signal);
       if (mine === state.asked) draw(series, from_ms, to_ms);
     } catch (error) {
@@ -112,15 +119,15 @@ export function seriesPanel(place, { station, range, signal, changed }) {
         h("span", { class: "muted" }, state.end_ms === null ? t("chart.until_now") : `${dateTime(from_ms)} – ${dateTime(to_ms)}`),
         step(1, t("chart.later"), "chevron")));
   };
-  const remember = () => changed({ property: state.observation.property, range: state.range === "day" ? "" : state.range });
+  const remember = () => changed({ property: streamKey(state.observation), range: state.range === "day" ? "" : state.range });
 
   const refresh = { };
   for (const [name, interval_ms] of Object.entries(REFRESH_MS)) refresh[name] = throttled(read, interval_ms, signal);
 
   return {
-    property: () => state.observation?.property ?? null,
+    chosen: () => (state.observation ? streamKey(state.observation) : null),
     choose: (observation) => {
-      const isOther = state.observation?.property !== observation.property;
+      const isOther = state.observation === null || streamKey(state.observation) !== streamKey(observation);
       if (!isOther) return;
       const wasNone = state.observation === null;
       state.observation = observation;
@@ -133,8 +140,8 @@ export function seriesPanel(place, { station, range, signal, changed }) {
       read();
     },
     observed: (observation) => {
-      if (observation.property !== state.observation?.property) return;
-      state.observation = observation;
+      if (state.observation === null || streamKey(observation) !== streamKey(state.observation)) return;
+      if (Date.parse(observation.phenomenonTime) >= Date.parse(state.observation.phenomenonTime)) state.observation = observation;
       if (state.end_ms === null) refresh[state.range]();
     },
   };

@@ -72,7 +72,8 @@ async function read() {
   }
 }
 
-function prepared(station) {
+/** A station of the API with what the pages work out of it. */
+export function prepared(station) {
   const time_ms = station.phenomenon_time ? Date.parse(station.phenomenon_time) : null;
   const words = [station.name, station.name_en, station.station, station.commune?.name, station.agency];
   return { ...station, time_ms, words: folded(words.filter(Boolean).join(" ")) };

@@ -9,8 +9,8 @@ import { listen } from "../live.js";
 import { agencyName, domainName, propertyName } from "../names.js";
 import { ageText, emptyState, errorState, fact, loadingState, pageHead, qualityBadge, stateBadge } from "../parts.js";
 import { payloadView } from "../hex.js";
-import { seriesPanel } from "../series.js";
-import { keyOf, loadStations, nameOf, observed, onStations, stateOf, stations } from "../stations.js";
+import { seriesPanel, streamKey } from "../series.js";
+import { keyOf, loadStations, nameOf, observed, onStations, prepared, stateOf, stations } from "../stations.js";
 
 const DATASTREAMS_MAX = 1_000;
 const FIRST_ASKED = ["pm2_5", "tide_level", "water_level", "inundation_depth", "air_temperature", "rain", "flow", "active_power"];
@@ -21,8 +21,8 @@ const MESSAGES_MS = 5_000;
 export async function show(root, { parameters: [agency, code], query, signal, setQuery }) {
   const key = `${agency}/${code}`;
   const [answer] = await Promise.all([get("/api/v1/latest", { agency, station: code, limit: DATASTREAMS_MAX }, signal), loadStations()]);
-  const station = stations().byKey.get(key) ?? (await get("/api/v1/stations", { agency, station: code }, signal)).stations[0];
-  const latest = new Map(answer.observations.map((observation) => [observation.property, observation]));
+  const station = stations().byKey.get(key) ?? (await get("/api/v1/stations", { agency, station: code }, signal)).stations.map(prepared)[0];
+  const latest = new Map(answer.observations.map((observation) => [streamKey(observation), observation]));
   const title = station ? nameOf(station, lang()) : code;
   const back = h("a", { class: "back", href: "#/stations" }, icon("back", 16), t("station.back"));
   if (!station && latest.size === 0) {
@@ -50,12 +50,12 @@ export async function show(root, { parameters: [agency, code], query, signal, se
 
   const asked = query.get("property");
   const panel = seriesPanel(chart, { station: key, range: query.get("range") ?? "day", signal, changed: (choice) => setQuery(choice) });
-  const choose = (property) => {
-    drawDatastreams(list, latest, property, choose);
-    panel.choose(latest.get(property));
+  const choose = (chosen) => {
+    drawDatastreams(list, latest, chosen, choose);
+    panel.choose(latest.get(chosen));
   };
   if (latest.size === 0) fill(list, emptyState(t("station.no_values"), null));
-  else choose(latest.has(asked) ? asked : firstChoice(latest));
+  else choose(latest.has(asked) ? asked : firstChoice(latest, asked));
   readMessages(messages, key, signal);
 
   const redraw = throttled(() => updateDatastreams(list, latest), REDRAW_MS, signal);
@@ -69,29 +69,30 @@ export async function show(root, { parameters: [agency, code], query, signal, se
   listen({ station: key }, {
     observation: (observation) => {
       if (keyOf(observation) !== key) return;
-      const known = latest.get(observation.property);
+      const known = latest.get(streamKey(observation));
+      panel.observed(observation);
+      again();
       if (known && Date.parse(known.phenomenonTime) > Date.parse(observation.phenomenonTime)) return;
-      latest.set(observation.property, observation);
+      latest.set(streamKey(observation), observation);
       const now = observed(observation);
       if (now) {
         fill(badge, stateBadge(stateOf(now)));
         fill(seen, ageText(now.time_ms));
       }
       if (known) redraw();
-      else choose(panel.property() ?? observation.property);
-      panel.observed(observation);
-      again();
+      else choose(panel.chosen() ?? streamKey(observation));
     },
   }, signal);
   return title;
 }
 
 /** What people ask of a station first; else its first number; else whatever it has. */
-function firstChoice(latest) {
+function firstChoice(latest, asked) {
   const all = [...latest.values()];
-  const found = FIRST_ASKED.map((base) => all.find((observation) => baseProperty(observation.property) === base)).find(Boolean)
+  const found = all.find((observation) => observation.property === asked)
+    ?? FIRST_ASKED.map((base) => all.find((observation) => baseProperty(observation.property) === base)).find(Boolean)
     ?? all.find((observation) => typeof observation.result === "number") ?? all[0];
-  return found.property;
+  return streamKey(found);
 }
 
 function coordinates(station) {
@@ -105,15 +106,15 @@ function drawDatastreams(list, latest, chosen, choose) {
   const hadFocus = list.contains(document.activeElement);
   const inOrder = [...latest.values()].sort((a, b) => a.domain.localeCompare(b.domain) || propertyName(a.property).localeCompare(propertyName(b.property), "vi") || a.property.localeCompare(b.property));
   fill(list, inOrder.map((observation) => h("button", {
-    type: "button", class: "datastream", "aria-pressed": String(observation.property === chosen), "data-property": observation.property,
-    on: { click: () => choose(observation.property) },
+    type: "button", class: "datastream", "aria-pressed": String(streamKey(observation) === chosen), "data-key": streamKey(observation),
+    on: { click: () => choose(streamKey(observation)) },
   }, datastreamContent(observation))));
   if (hadFocus) list.querySelector('[aria-pressed="true"]')?.focus();
 }
 
 function updateDatastreams(list, latest) {
   for (const button of list.querySelectorAll(".datastream")) {
-    const observation = latest.get(button.dataset.property);
+    const observation = latest.get(button.dataset.key);
     if (observation && button.dataset.time !== observation.phenomenonTime) {
       const isNew = button.dataset.time !== undefined;
       fill(button, datastreamContent(observation));
