@@ -12,12 +12,19 @@ const AREA = L.latLngBounds([20.05, 105.9], [21.3, 107.85]);
 /** What is shown first: the city without its far island. */
 const CITY = L.latLngBounds([20.56, 106.16], [21.14, 107.12]);
 const COMMUNE_ZOOM = 12;
+/** How near a single place is shown. */
+const PLACE_ZOOM = 14;
 /** Room round a label that no other label may enter. */
 const LABEL_GAP_PX = 6;
 
+/** Places round a point, wider than high, as labels are. */
+function ringOf(radius) {
+  return Array.from({ length: 16 }, (_, step) => [1.6 * radius * Math.sin(step * Math.PI / 8), -radius * Math.cos(step * Math.PI / 8)]);
+}
+
 /** How far a name may step aside for markers and other names. The sea is wide, a commune is not. */
 const OFFSETS = {
-  city: [[0, 0], [0, -38], [0, 38], [72, 0], [-72, 0], [62, -32], [-62, -32], [62, 32], [-62, 32], [0, -64], [0, 64]],
+  city: [[0, 0], ...ringOf(36), ...ringOf(48), ...ringOf(60)],
   sea: [[0, 0], [0, 40], [60, 0], [0, -40]],
   other: [[0, 0], [0, -22], [0, 22], [36, 0], [-36, 0]],
 };
@@ -30,14 +37,15 @@ const PLACES = [
   { name: "Vịnh Bắc Bộ", name_en: "Gulf of Tonkin", lat: 20.45, lon: 107.15, kind: "sea", from: 8, to: 12 },
 ];
 
-/** A Leaflet map with its ground in `place`. The assets follow; what cannot be read is left out. */
-export function groundMap(place, labels) {
+/** A Leaflet map in `place`, at the point `at` (`[lat, lon]`) or showing the city. Its ground follows with [`drawGround`]. */
+export function groundMap(place, labels, at) {
   const map = L.map(place, {
     attributionControl: false, zoomControl: false, minZoom: 8, maxZoom: 16, maxBounds: AREA.pad(0.01), maxBoundsViscosity: 0.8,
     zoomSnap: 0.5, wheelPxPerZoomLevel: 90,
   });
   L.control.zoom({ position: "topright", zoomInTitle: labels.zoom_in, zoomOutTitle: labels.zoom_out }).addTo(map);
-  map.fitBounds(CITY);
+  if (at) map.setView(at, PLACE_ZOOM);
+  else map.fitBounds(CITY);
   const panes = ["water", "land", "lines", "names"];
   panes.forEach((name, index) => {
     const pane = map.createPane(name);
@@ -48,7 +56,7 @@ export function groundMap(place, labels) {
   return map;
 }
 
-/** Reads and draws the assets, then the names. Ends quietly when `signal` aborts. */
+/** Reads and draws the assets, then the names; what cannot be read is left out. Ends quietly when `signal` aborts. */
 export async function drawGround(map, markers, signal) {
   const read = (name) => get(`/map/${name}.geojson`, {}, signal).catch(() => ({ features: [] }));
   const [land, rivers, districts] = await Promise.all(["land", "rivers", "districts"].map(read));

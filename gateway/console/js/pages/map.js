@@ -33,11 +33,10 @@ export async function show(root, { query, signal, setQuery }) {
       h("section", { class: "map-side", "aria-label": t("map.side") }, controls, legend, inView),
       h("div", { class: "map-frame" }, place, h("p", { class: "map-credit" }, t("map.credit"), " ", h("a", { href: "#/about" }, t("map.credit.link"))))));
 
-  const map = groundMap(place, { zoom_in: t("map.zoom_in"), zoom_out: t("map.zoom_out") });
+  const asked = /^(-?\d+(?:\.\d+)?),(-?\d+(?:\.\d+)?)$/.exec(query.get("at") ?? "");
+  const map = groundMap(place, { zoom_in: t("map.zoom_in"), zoom_out: t("map.zoom_out") }, asked?.slice(1).map(Number));
   signal.addEventListener("abort", () => map.remove());
   const markers = new StationMarkers(map, (chosen, marker) => openPopup(map, marker, chosen, signal));
-  const asked = /^(-?[\d.]+),(-?[\d.]+)$/.exec(query.get("at") ?? "");
-  if (asked) map.setView([Number(asked[1]), Number(asked[2])], 14);
   // The browser tests move the map.
   place.map = map;
 
