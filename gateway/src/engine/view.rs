@@ -54,8 +54,8 @@ impl std::fmt::Debug for EngineView {
     }
 }
 
-/// A station's newest messages are looked for among its rows of so long before its newest one.
-const MESSAGES_SPAN_US: i64 = 86_400_000_000;
+/// A station's newest messages are looked for among its rows of so long before its newest one: an hour, a day, 30 days.
+const MESSAGE_SPANS_US: [i64; 3] = [3_600_000_000, 86_400_000_000, 30 * 86_400_000_000];
 /// Rows that are looked at for it.
 const MESSAGE_ROWS_MAX: usize = 50_000;
 
@@ -307,17 +307,22 @@ impl GatewayView for EngineView {
         if newest_us == i64::MIN {
             return Ok(Some(StationMessages::default()));
         }
-        let query = Query {
+        let mut query = Query {
             datastreams,
-            from_us: newest_us.saturating_sub(MESSAGES_SPAN_US),
             limit: Some(MESSAGE_ROWS_MAX),
             order: Order::NewestFirst,
             ..Query::default()
         };
         let mut positions = BTreeSet::new();
-        for row in self.store.scan_until(&query, cancel) {
-            positions.insert(row.map_err(query_error)?.position);
-            if positions.len() == limit {
+        for span_us in MESSAGE_SPANS_US {
+            query.from_us = newest_us.saturating_sub(span_us);
+            for row in self.store.scan_until(&query, cancel) {
+                positions.insert(row.map_err(query_error)?.position);
+                if positions.len() >= limit {
+                    break;
+                }
+            }
+            if positions.len() >= limit {
                 break;
             }
         }

@@ -1,5 +1,8 @@
 //! The HTTP interface: health, readiness, metrics, and the questions of the outside contract.
 //!
+//! Routes, parameters and answers come from one table ([`crate::api::Question`]); rows ([`output`]) and events ([`events`])
+//! stream, everything else is answered as a whole ([`encoding`]).
+//!
 //! One thread with its own current-thread runtime; whatever may read a disk or wait for a lock runs on a small pool of
 //! blocking threads. Errors are JSON problems ([`problem`]). There is no authentication yet, so the listener is on
 //! loopback (the configuration sees to that) and only requests that name this machine are answered ([`limits`]).

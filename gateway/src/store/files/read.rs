@@ -24,7 +24,7 @@ use crate::disk::{Disk, DiskFile, OpenMode};
 use crate::observation::{ResultKind, TextSpan};
 
 /// Footers that are kept; the least recently used goes first.
-pub(in super::super) const FOOTERS_MAX: usize = 256;
+const FOOTERS_MAX: usize = 256;
 
 /// Footers of the files that were read last.
 #[derive(Debug, Default)]
