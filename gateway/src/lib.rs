@@ -3,7 +3,9 @@
 //! The way of a reading (`docs/architecture.md`): [`mqtt`] → [`journal`] → [`pipeline`] → observation log
 //! ([`observation`]) → [`store`], [`feeds`], quarantine; [`catalogue`] keeps the control state, [`books`] the counts.
 
+pub mod api;
 pub mod books;
+pub mod cancel;
 pub mod catalogue;
 pub mod cli;
 pub mod clock;
@@ -19,6 +21,7 @@ pub mod log;
 pub mod metrics;
 pub mod mqtt;
 pub mod observation;
+pub mod parameters;
 pub mod pipeline;
 pub mod query;
 pub mod record;
@@ -26,3 +29,4 @@ pub mod registry;
 pub mod retained;
 pub mod sinks;
 pub mod store;
+pub mod things;

@@ -7,7 +7,6 @@
 mod answer;
 mod render;
 mod request;
-mod selector;
 
 #[cfg(test)]
 pub(crate) mod fake;
@@ -16,19 +15,23 @@ mod tests;
 
 use std::fmt::Debug;
 use std::io;
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
+use std::sync::Arc;
 
 use codecs::payload::Value;
 use serde::{Serialize, Serializer};
 
-pub use answer::answer;
+pub use crate::parameters::{BadParameter, DatastreamSelector};
+pub use answer::{answer, hex, quarantine_json, write_datastreams};
 pub use render::{COLUMNS, RowWriter, write_number};
-pub use request::{BadParameter, DatastreamFilter, Format, Request};
-pub use selector::DatastreamSelector;
+pub use request::{DATASTREAMS, DatastreamFilter, Format, LEDGER, OBSERVATIONS, Request};
 
 use crate::books::{Ledger, LedgerFilter};
+use crate::cancel::Cancel;
 use crate::catalogue::{QuarantineEntry, QuarantineFilter, QuarantineItem};
+use crate::feeds::ObservationTap;
 use crate::metrics::Metrics;
+use crate::things::Things;
 
 /// A gateway as those see it who ask: the running engine, or a data directory that was opened without one.
 pub trait GatewayView: Debug + Send + Sync {
@@ -42,6 +45,19 @@ pub trait GatewayView: Debug + Send + Sync {
         each: &mut dyn FnMut(&ObservationRow<'_>) -> ControlFlow<()>,
     ) -> Result<(), QueryError>;
 
+    /// Does the query give more than `limit` rows?
+    fn has_more_than(&self, query: &ObservationQuery, limit: u64) -> Result<bool, QueryError>;
+
+    /// Hands over times (µs) and values of one datastream (the registry's number) in order: numbers in the datastream's
+    /// unit, and booleans as 0 and 1; the revision in force.
+    fn numbers(
+        &self,
+        datastream: u32,
+        times_us: Range<i64>,
+        cancel: &Cancel,
+        each: &mut dyn FnMut(i64, f64),
+    ) -> Result<(), QueryError>;
+
     /// Ordered by name.
     fn datastreams(&self, filter: &DatastreamFilter) -> Result<Vec<DatastreamInfo>, QueryError>;
 
@@ -51,7 +67,26 @@ pub trait GatewayView: Debug + Send + Sync {
     /// Everything that was quarantined of the message at `position`; empty if nothing was.
     fn quarantine_show(&self, position: u64) -> Result<Vec<QuarantineItem>, QueryError>;
 
+    /// The newest raw messages of a station, newest first, as far as the journal still has them; `None` = there is no
+    /// such station.
+    fn messages(
+        &self,
+        agency: &str,
+        station: &str,
+        limit: usize,
+        cancel: &Cancel,
+    ) -> Result<Option<StationMessages>, QueryError>;
+
+    /// Where observations pass by.
+    fn tap(&self) -> &Arc<ObservationTap>;
+
     fn readiness(&self) -> Readiness;
+
+    /// Agencies, stations, communes and the newest observations.
+    fn things(&self) -> &Things;
+
+    /// The gateway's clock, µs since 1970 UTC.
+    fn now_us(&self) -> i64;
 
     fn metrics(&self) -> &Metrics;
 }
@@ -68,6 +103,8 @@ pub struct ObservationQuery {
     pub limit: Option<u64>,
     /// All revisions instead of the one in force.
     pub revisions: bool,
+    /// Ends the search early.
+    pub cancel: Cancel,
 }
 
 /// One observation with its names resolved.
@@ -110,6 +147,27 @@ pub struct DatastreamInfo {
     pub phenomenon_time_us: Option<i64>,
 }
 
+/// The newest messages of a station.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StationMessages {
+    /// Newest first.
+    pub messages: Vec<RawMessage>,
+    /// How many of the newest are gone from the journal.
+    pub recycled: usize,
+}
+
+/// A message as it came.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RawMessage {
+    pub position: u64,
+    pub receive_time_us: i64,
+    pub client: String,
+    pub topic: String,
+    pub qos: u8,
+    pub dup: bool,
+    pub payload: Vec<u8>,
+}
+
 /// The answer of `GET /ready`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Readiness {
@@ -136,6 +194,8 @@ pub enum QueryError {
     /// The one who asked went away, or takes no more.
     #[error("the answer could not be written: {0}")]
     Output(#[from] io::Error),
+    #[error("nobody waits for the answer any more")]
+    Cancelled,
     /// Asking again later may help.
     #[error("{0}")]
     Unavailable(String),

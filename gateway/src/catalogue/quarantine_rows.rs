@@ -60,13 +60,24 @@ pub struct QuarantineFilter {
     /// Receive time, µs since 1970 UTC: `from_us .. to_us`.
     pub from_us: Option<i64>,
     pub to_us: Option<i64>,
+    /// Entries older than this one only: its position and ordinal.
+    pub before: Option<(u64, u32)>,
     /// Never more than [`QUARANTINE_LIST_MAX`].
     pub limit: usize,
 }
 
 impl Default for QuarantineFilter {
     fn default() -> Self {
-        Self { reason: None, client: None, agency: None, topic: None, from_us: None, to_us: None, limit: 100 }
+        Self {
+            reason: None,
+            client: None,
+            agency: None,
+            topic: None,
+            from_us: None,
+            to_us: None,
+            before: None,
+            limit: 100,
+        }
     }
 }
 
@@ -78,6 +89,7 @@ impl QuarantineFilter {
             && equal(&self.agency, &entry.agency)
             && self.from_us.is_none_or(|from| entry.receive_time_us >= from)
             && self.to_us.is_none_or(|to| entry.receive_time_us < to)
+            && self.before.is_none_or(|before| (entry.position, entry.ordinal) < before)
             && self.includes_topic(&entry.topic)
     }
 

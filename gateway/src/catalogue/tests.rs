@@ -299,6 +299,9 @@ fn quarantine_is_narrowed_by_every_member_of_the_filter() {
     let cases = [
         (any(), vec![6, 5, 4, 3, 2, 1]),
         (QuarantineFilter { limit: 2, ..any() }, vec![6, 5]),
+        (QuarantineFilter { before: Some((4, 0)), limit: 2, ..any() }, vec![3, 2]),
+        (QuarantineFilter { before: Some((4, 1)), limit: 1, ..any() }, vec![4]),
+        (QuarantineFilter { before: Some((1, 0)), ..any() }, vec![]),
         (QuarantineFilter { reason: text("not_json"), ..any() }, vec![6, 4, 2]),
         (QuarantineFilter { client: text("client-1"), ..any() }, vec![5, 3, 1]),
         (QuarantineFilter { agency: text("H25"), ..any() }, vec![]),

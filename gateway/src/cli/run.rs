@@ -13,7 +13,7 @@ use super::arguments::RunArguments;
 use super::control::ControlServer;
 use super::{Backend, CommonArguments, Damage, Failure, Running};
 use crate::config::Config;
-use crate::http::{HttpListener, HttpServer};
+use crate::http::{HttpListener, HttpServer, HttpSettings};
 use crate::query::GatewayView;
 
 /// The gateway is asked to stop.
@@ -109,7 +109,7 @@ impl ServedGateway {
         let running = backend.start(config.clone(), damage)?;
         // From here on the gateway runs, so whatever goes wrong it is stopped in order.
         let served = listener
-            .serve(running.view())
+            .serve(running.view(), HttpSettings::of(config))
             .map_err(|error| Failure::environment(format!("the HTTP server can't start: {error}")))
             .and_then(|http| Ok((http, ControlServer::start(&config.data_dir, running.view())?)));
         match served {

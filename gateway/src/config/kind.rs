@@ -121,6 +121,19 @@ pub(super) fn directory(default: &str) -> Kind<PathBuf> {
     }
 }
 
+/// The path of a file; empty = none.
+pub(super) fn optional_file() -> Kind<PathBuf> {
+    Kind {
+        default: PathBuf::new(),
+        default_toml: "\"\"".to_owned(),
+        expected: "the path of a file, or nothing".to_owned(),
+        read: Box::new(|typed| match text(typed)? {
+            path if path.contains('\0') => Err(Refusal::NotExpected),
+            path => Ok(PathBuf::from(path)),
+        }),
+    }
+}
+
 fn text(typed: &Typed) -> Result<&str, Refusal> {
     match typed {
         Typed::Text(text) | Typed::Untyped(text) => Ok(text),

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use super::error::Problem;
-use super::kind::{Kind, blocks, directory, integer, loopback_address};
+use super::kind::{Kind, blocks, directory, integer, loopback_address, optional_file};
 use super::load::Reader;
 use crate::log::{FRAME_HEADER_LEN, RECORD_HEADER_LEN};
 use crate::record::MESSAGE_HEAD_LEN;
@@ -97,6 +97,26 @@ settings! {
     http: Http {
         /// Address of the HTTP listener. Port 0 takes a free one.
         listen: SocketAddr = loopback_address(8080);
+        /// How long the gateway may work on one question before it gives up; streams have as long for their first bytes.
+        question_ms_max: u64 = integer(10_000, 10..=600_000);
+        /// Listeners to `/api/v1/events` at once; each holds a connection of the 128 there may be.
+        event_listeners_max: usize = integer(32, 0..=100);
+    }
+
+    /// What the HTTP interface says.
+    api: Api {
+        /// Age of a station's newest observation up to which the station is "fresh".
+        fresh_max_s: u32 = integer(900, 1..=31_536_000);
+        /// Age up to which it is "late"; beyond, it is "silent".
+        late_max_s: u32 = integer(7_200, 1..=31_536_000);
+    }
+
+    /// What the operator says about agencies and stations: UTF-8 CSV files, read at start.
+    things: Things {
+        /// Stations: `agency,station,name,name_en,commune,latitude,longitude`. Empty = none.
+        stations_file: PathBuf = optional_file();
+        /// Agencies: `agency,name,name_en`. Empty = none.
+        agencies_file: PathBuf = optional_file();
     }
 
     /// The journal of raw messages and the observation log.
@@ -199,6 +219,12 @@ impl Config {
                     "a subscriber's queue must hold the largest packet: mqtt.packet_bytes_max is {}",
                     self.mqtt.packet_bytes_max
                 ),
+            );
+        }
+        if self.api.late_max_s < self.api.fresh_max_s {
+            refuse(
+                "api.late_max_s",
+                format!("it must be at least api.fresh_max_s, which is {}", self.api.fresh_max_s),
             );
         }
         if self.store.rows_in_memory_max < self.store.flush_rows_max {

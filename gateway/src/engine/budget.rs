@@ -29,6 +29,15 @@ const DATASTREAM_NAME_BYTES: u64 = 300;
 /// A connection with its session, idle and without TLS (P8 allows 4 KiB).
 const CONNECTION_BYTES: u64 = 1 << 10;
 
+/// What the list of stations takes per datastream, where a station has five.
+const STATION_LIST_BYTES: u64 = 48;
+/// Footers of 256 files with eight row groups each.
+const STORE_FOOTERS_BYTES: u64 = 32 << 20;
+/// A full queue of events, most of them shared.
+const LISTENER_BYTES: u64 = 512 << 10;
+/// Frames on their way to listeners.
+const TAP_FRAMES_MAX: u64 = 4;
+
 pub(super) fn parts(config: &Config) -> Vec<Part> {
     let part = |name, setting, bytes| Part { name, setting, bytes };
     let shards = config.mqtt.shard_count() as u64;
@@ -72,6 +81,18 @@ pub(super) fn parts(config: &Config) -> Vec<Part> {
         ),
         part("texts not flushed", "64 MiB, and as much for late rows", 128 << 20),
         part("quarantine not committed", "64 MiB", PENDING_BYTES_MAX),
+        part(
+            "station list",
+            "pipeline.datastreams_max",
+            u64::from(config.pipeline.datastreams_max) * STATION_LIST_BYTES,
+        ),
+        part("store footers", "256 files", STORE_FOOTERS_BYTES),
+        part(
+            "listeners to events",
+            "http.event_listeners_max",
+            config.http.event_listeners_max as u64 * LISTENER_BYTES
+                + TAP_FRAMES_MAX * observation_frame_bytes_max(config),
+        ),
     ]
 }
 

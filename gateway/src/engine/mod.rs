@@ -13,6 +13,7 @@
 
 mod budget;
 mod open;
+mod raw;
 mod running;
 mod view;
 
@@ -28,6 +29,7 @@ use crate::log::LogError;
 use crate::observation::ParseError;
 use crate::query::GatewayView;
 use crate::store::StoreError;
+use crate::things::ThingsError;
 
 /// Why a gateway cannot start, or cannot go on.
 #[derive(Debug, Error)]
@@ -62,6 +64,8 @@ pub enum EngineError {
     ObservationsMissing { first: u64, needed: u64 },
     #[error("{0}")]
     Store(#[from] StoreError),
+    #[error(transparent)]
+    Things(#[from] ThingsError),
     #[error("the {0} thread ended by a bug of the gateway; its log says where")]
     Thread(&'static str),
 }
@@ -87,7 +91,8 @@ impl EngineError {
             | Self::Keeper(_)
             | Self::Locked { .. }
             | Self::NoSegments { .. }
-            | Self::Store(_) => Exit::Environment,
+            | Self::Store(_)
+            | Self::Things(_) => Exit::Environment,
         };
         Failure::new(exit, self.to_string())
     }

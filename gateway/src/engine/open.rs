@@ -29,7 +29,7 @@ use crate::log::{
     AlignedBuf, LogConfig, LogId, LogKind, LogReader, LogWriter, Position, Prepared, Recovered, recover,
 };
 use crate::metrics::Metrics;
-use crate::observation::{ObservationFrame, Outcome, ResultKind, parse_frame};
+use crate::observation::{ObservationFrame, Outcome, parse_frame};
 use crate::pipeline::dictionary::{Dictionary, DictionaryLimits};
 use crate::pipeline::hot::HotRow;
 use crate::pipeline::resend::ResendWindow;
@@ -40,7 +40,7 @@ use crate::retained::RetainedBudget;
 use crate::sinks::Quarantine;
 use crate::store::{Store, StoreConfig, StoreReader};
 
-const JOURNAL_DIR: &str = "journal";
+pub(super) const JOURNAL_DIR: &str = "journal";
 const OBSERVATIONS_DIR: &str = "observations";
 const LOCK_FILE: &str = "lock";
 const BALLAST_FILE: &str = "ballast";
@@ -385,7 +385,7 @@ impl Rebuilt {
             rebuilt.pipeline_retained.admit(&change.topic, change.properties.len(), change.payload.len());
         }
         for (datastream, state) in &snapshot.datastream_states {
-            if let Some(value) = last_value(state) {
+            if let Some(value) = LastValue::of_state(state) {
                 rebuilt.last_values.set(*datastream, value);
             }
         }
@@ -567,22 +567,4 @@ fn grow_hot_rows(hot: &mut Vec<HotRow>, registry: &SharedRegistry) {
         let entry = property_catalogue::property(codecs::name::base(&datastream.property));
         hot.push(HotRow::new(datastream.unit, entry.and_then(|entry| entry.plausible)));
     }
-}
-
-fn last_value(state: &DatastreamState) -> Option<LastValue> {
-    if state.watermark_us == i64::MIN {
-        return None;
-    }
-    Some(LastValue {
-        time_us: state.watermark_us,
-        kind: state.kind,
-        value: state.value,
-        text: (state.kind == ResultKind::Text).then(|| state.text.as_str().into()),
-        status: state.status,
-        unit: state.unit,
-        quality: state.quality,
-        seq: state.seq_plus_1.checked_sub(1),
-        position: state.position,
-        result_time_us: state.result_time_us,
-    })
 }

@@ -30,6 +30,7 @@ use crate::pipeline::mapping::MAPPING_VERSION;
 use crate::pipeline::stage::PipelineInputs;
 use crate::pipeline::{Pipeline, run_pipeline};
 use crate::query::GatewayView;
+use crate::things::Directory;
 
 /// SUBSCRIBE, UNSUBSCRIBE and ends of connections that wait for the router.
 const ROUTER_REQUESTS_MAX: usize = 16_384;
@@ -80,6 +81,7 @@ impl RunningEngine {
             config.mqtt.listen
         )))?;
         let mqtt_addr = listener.local_addr().map_err(io("mqtt.listen"))?;
+        let directory = Directory::load(&config.things.stations_file, &config.things.agencies_file)?;
         let mut opened = Opened::open(config, damage)?;
         opened.prepare_segments()?;
         super::budget::log(config);
@@ -91,7 +93,7 @@ impl RunningEngine {
                 "the system allows fewer open descriptors than connections: further ones wait"
             );
         }
-        let view = Arc::new(EngineView::new(&mut opened)?);
+        let view = Arc::new(EngineView::new(&mut opened, directory)?);
         let Opened {
             clock,
             lanes,
@@ -130,6 +132,7 @@ impl RunningEngine {
                 registry,
                 subscriptions_per_client_max: config.mqtt.subscriptions_per_client_max,
                 frames_wanted: frames_wanted.clone(),
+                tap: view.tap().clone(),
             },
             Box::new(Senders(shard_senders.clone())),
             shard_count,

@@ -1,6 +1,7 @@
 //! What HTTP and command line may ask of a gateway, running or opened for the question.
 
-use std::ops::ControlFlow;
+use std::collections::BTreeSet;
+use std::ops::{ControlFlow, Range};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
@@ -9,21 +10,25 @@ use codecs::payload::Value;
 
 use super::EngineError;
 use super::open::Opened;
+use super::raw;
 use crate::books::{Books, Ledger, LedgerFilter};
+use crate::cancel::Cancel;
 use crate::catalogue::{DatastreamState, History, QuarantineEntry, QuarantineFilter, QuarantineItem};
-use crate::clock::synchronised;
+use crate::clock::{Clock, synchronised};
 use crate::disk::Disk;
+use crate::feeds::ObservationTap;
 use crate::health::Health;
 use crate::journal::Lanes;
 use crate::keeper::{Shared, lock};
 use crate::metrics::Metrics;
 use crate::query::{
     ClockState, DatastreamFilter, DatastreamInfo, DatastreamSelector, GatewayView, ObservationQuery,
-    ObservationRow, QueryError, Readiness,
+    ObservationRow, QueryError, RawMessage, Readiness, StationMessages,
 };
 use crate::registry::{Registry, SharedRegistry};
 use crate::sinks::Quarantine;
-use crate::store::{Query, StoreReader, StoredValue};
+use crate::store::{NumberRow, NumberValue, Order, Query, StoreError, StoreReader, StoredValue};
+use crate::things::{Directory, Freshness, Things};
 
 /// Reads what the stages share; never waits for one of them longer than for a frame to be folded.
 pub(super) struct EngineView {
@@ -36,6 +41,10 @@ pub(super) struct EngineView {
     health: Arc<Health>,
     states: Shared<Vec<DatastreamState>>,
     growth: Growth,
+    things: Things,
+    clock: Arc<dyn Clock>,
+    disk: Arc<dyn Disk>,
+    tap: Arc<ObservationTap>,
     history: Mutex<Box<dyn History>>,
 }
 
@@ -44,6 +53,14 @@ impl std::fmt::Debug for EngineView {
         f.debug_struct("EngineView").finish_non_exhaustive()
     }
 }
+
+/// A station's newest messages are looked for among its rows of so long before its newest one: an hour, a day, 30 days.
+const MESSAGE_SPANS_US: [i64; 3] = [3_600_000_000, 86_400_000_000, 30 * 86_400_000_000];
+/// Rows that are looked at for it.
+const MESSAGE_ROWS_MAX: usize = 50_000;
+
+/// Datastreams that are looked at under one lock of the registry.
+const DATASTREAMS_AT_ONCE: usize = 16_384;
 
 /// How fast the store grows: the logs are recycled and do not.
 struct Growth {
@@ -74,12 +91,21 @@ pub(super) fn offline(mut opened: Opened) -> Result<EngineView, EngineError> {
     opened.settle()?;
     // The lock goes with `opened`, so that a slow reader of the answer keeps no gateway from starting: what is asked for lies
     // in files and in the catalogue by now, and neither takes anything back from readers.
-    EngineView::new(&mut opened)
+    EngineView::new(&mut opened, Directory::of_communes()?)
 }
 
 impl EngineView {
-    pub(super) fn new(opened: &mut Opened) -> Result<Self, EngineError> {
+    pub(super) fn new(opened: &mut Opened, directory: Directory) -> Result<Self, EngineError> {
+        let states = opened.stages.keeper.states();
+        let freshness = Freshness {
+            fresh_max_s: opened.config.api.fresh_max_s,
+            late_max_s: opened.config.api.late_max_s,
+        };
         Ok(Self {
+            things: Things::new(directory, opened.registry.clone(), states.clone(), freshness),
+            clock: opened.clock.clone(),
+            disk: opened.disk.clone(),
+            tap: Arc::default(),
             books: opened.books.clone(),
             quarantine: opened.quarantine.clone(),
             registry: opened.registry.clone(),
@@ -87,7 +113,7 @@ impl EngineView {
             metrics: opened.metrics.clone(),
             lanes: opened.lanes.clone(),
             health: opened.health.clone(),
-            states: opened.stages.keeper.states(),
+            states,
             growth: Growth {
                 disk: opened.disk.clone(),
                 since: Instant::now(),
@@ -95,6 +121,30 @@ impl EngineView {
             },
             history: Mutex::new(opened.stages.keeper.history()?),
         })
+    }
+
+    fn describe(&self, datastreams: &[(Arc<str>, u32, u32)], list: &mut Vec<DatastreamInfo>) {
+        // Copied, so that the keeper does not wait while names are written.
+        let watermarks: Vec<i64> = {
+            let states = lock(&self.states);
+            let watermark = |id: u32| states.get(id as usize).map_or(i64::MIN, |state| state.watermark_us);
+            datastreams.iter().map(|(.., id)| watermark(*id)).collect()
+        };
+        let registry = self.registry.read().unwrap_or_else(PoisonError::into_inner);
+        list.extend(datastreams.iter().zip(watermarks).map(|((.., id), watermark_us)| {
+            let datastream = registry.datastream(*id);
+            let station = registry.station(datastream.station);
+            DatastreamInfo {
+                datastream: datastream.name.to_string(),
+                agency: registry.agency(station.agency).to_string(),
+                station: station.code.to_string(),
+                property: datastream.property.to_string(),
+                period_s: (datastream.period_s != 0).then_some(datastream.period_s),
+                domain: datastream.domain.to_string(),
+                unit: (datastream.unit != 0).then(|| registry.symbol(datastream.unit).to_string()),
+                phenomenon_time_us: Some(watermark_us).filter(|time_us| *time_us != i64::MIN),
+            }
+        }));
     }
 
     fn with_history<T>(
@@ -111,6 +161,25 @@ impl EngineView {
         })
     }
 
+    /// The store's form of a query; `None` = it means no datastream.
+    fn store_query(&self, query: &ObservationQuery) -> Option<Query> {
+        let datastreams = match &query.datastream {
+            DatastreamSelector::All => Vec::new(),
+            selector => {
+                let registry = self.registry.read().unwrap_or_else(PoisonError::into_inner);
+                Some(self.select(&registry, selector)).filter(|datastreams| !datastreams.is_empty())?
+            }
+        };
+        Some(Query {
+            datastreams,
+            from_us: query.from_us.unwrap_or(i64::MIN),
+            to_us: query.to_us.unwrap_or(i64::MAX),
+            limit: query.limit.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX)),
+            revisions: query.revisions,
+            ..Query::default()
+        })
+    }
+
     /// Numbers of the datastreams that a selector means.
     fn select(&self, registry: &Registry, selector: &DatastreamSelector) -> Vec<u32> {
         if let DatastreamSelector::Exact { agency, station, property } = selector {
@@ -122,6 +191,13 @@ impl EngineView {
             selector.includes(agency, &station.code, &datastream.property).then_some(id as u32)
         };
         registry.datastreams().iter().enumerate().filter_map(included).collect()
+    }
+}
+
+fn query_error(error: StoreError) -> QueryError {
+    match error {
+        StoreError::Cancelled => QueryError::Cancelled,
+        other => QueryError::Failed(other.to_string()),
     }
 }
 
@@ -141,28 +217,11 @@ impl GatewayView for EngineView {
         query: &ObservationQuery,
         each: &mut dyn FnMut(&ObservationRow<'_>) -> ControlFlow<()>,
     ) -> Result<(), QueryError> {
-        let datastreams = match &query.datastream {
-            DatastreamSelector::All => Vec::new(),
-            selector => {
-                let registry = self.registry.read().unwrap_or_else(PoisonError::into_inner);
-                let datastreams = self.select(&registry, selector);
-                if datastreams.is_empty() {
-                    return Ok(());
-                }
-                datastreams
-            }
-        };
-        let scan = self.store.scan(&Query {
-            datastreams,
-            from_us: query.from_us.unwrap_or(i64::MIN),
-            to_us: query.to_us.unwrap_or(i64::MAX),
-            limit: query.limit.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX)),
-            revisions: query.revisions,
-            ..Query::default()
-        });
+        let Some(store_query) = self.store_query(query) else { return Ok(()) };
+        let scan = self.store.scan_until(&store_query, &query.cancel);
         let mut names: Vec<Option<Arc<str>>> = Vec::new();
         for row in scan {
-            let row = row.map_err(|error| QueryError::Failed(error.to_string()))?;
+            let row = row.map_err(query_error)?;
             let index = row.datastream as usize;
             if names.len() <= index {
                 names.resize(index + 1, None);
@@ -200,32 +259,124 @@ impl GatewayView for EngineView {
         Ok(())
     }
 
+    fn has_more_than(&self, query: &ObservationQuery, limit: u64) -> Result<bool, QueryError> {
+        let Some(store_query) = self.store_query(query) else { return Ok(false) };
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        self.store.has_more_than(&store_query, limit, &query.cancel).map_err(query_error)
+    }
+
+    fn numbers(
+        &self,
+        datastream: u32,
+        times_us: Range<i64>,
+        cancel: &Cancel,
+        each: &mut dyn FnMut(i64, f64),
+    ) -> Result<(), QueryError> {
+        let unit = {
+            let registry = self.registry.read().unwrap_or_else(PoisonError::into_inner);
+            registry.datastreams().get(datastream as usize).map(|datastream| datastream.unit)
+        };
+        let query = Query {
+            datastreams: vec![datastream],
+            from_us: times_us.start,
+            to_us: times_us.end,
+            ..Query::default()
+        };
+        let mut fold = |row: NumberRow| match row.value {
+            // What came in a unit that could not be converted is another quantity.
+            NumberValue::Number(number) if Some(row.unit) == unit => each(row.time_us, number),
+            NumberValue::Number(_) => {}
+            NumberValue::Boolean(value) => each(row.time_us, f64::from(u8::from(value))),
+        };
+        self.store.numbers(&query, cancel, &mut fold).map_err(query_error)
+    }
+
+    fn messages(
+        &self,
+        agency: &str,
+        station: &str,
+        limit: usize,
+        cancel: &Cancel,
+    ) -> Result<Option<StationMessages>, QueryError> {
+        let Some(datastreams) = self.things.datastreams_of(agency, station) else { return Ok(None) };
+        let newest_us = {
+            let states = lock(&self.states);
+            let times = datastreams.iter().filter_map(|id| states.get(*id as usize));
+            times.map(|state| state.watermark_us).max().unwrap_or(i64::MIN)
+        };
+        if newest_us == i64::MIN {
+            return Ok(Some(StationMessages::default()));
+        }
+        let mut query = Query {
+            datastreams,
+            limit: Some(MESSAGE_ROWS_MAX),
+            order: Order::NewestFirst,
+            ..Query::default()
+        };
+        let mut positions = BTreeSet::new();
+        for span_us in MESSAGE_SPANS_US {
+            query.from_us = newest_us.saturating_sub(span_us);
+            for row in self.store.scan_until(&query, cancel) {
+                positions.insert(row.map_err(query_error)?.position);
+                if positions.len() >= limit {
+                    break;
+                }
+            }
+            if positions.len() >= limit {
+                break;
+            }
+        }
+        let positions: Vec<u64> = positions.into_iter().collect();
+        let mut found = raw::read(&self.disk, &positions, cancel)?;
+        let messages: Vec<RawMessage> =
+            positions.iter().rev().filter_map(|position| found.remove(position)).collect();
+        let recycled = positions.len() - messages.len();
+        Ok(Some(StationMessages { messages, recycled }))
+    }
+
+    fn tap(&self) -> &Arc<ObservationTap> {
+        &self.tap
+    }
+
     fn datastreams(&self, filter: &DatastreamFilter) -> Result<Vec<DatastreamInfo>, QueryError> {
-        let registry = self.registry.read().unwrap_or_else(PoisonError::into_inner);
-        // Copied, so that the keeper does not wait while names are written.
-        let watermarks: Vec<i64> = lock(&self.states).iter().map(|state| state.watermark_us).collect();
-        let mut list: Vec<DatastreamInfo> = registry
-            .datastreams()
-            .iter()
-            .enumerate()
-            .filter_map(|(id, datastream)| {
-                let station = registry.station(datastream.station);
-                let agency = registry.agency(station.agency);
-                let wanted = filter.agency.as_deref().is_none_or(|wanted| wanted == &**agency)
-                    && filter.station.as_deref().is_none_or(|wanted| wanted == &*station.code);
-                wanted.then(|| DatastreamInfo {
-                    datastream: datastream.name.to_string(),
-                    agency: agency.to_string(),
-                    station: station.code.to_string(),
-                    property: datastream.property.to_string(),
-                    period_s: (datastream.period_s != 0).then_some(datastream.period_s),
-                    domain: datastream.domain.to_string(),
-                    unit: (datastream.unit != 0).then(|| registry.symbol(datastream.unit).to_string()),
-                    phenomenon_time_us: watermarks.get(id).copied().filter(|time_us| *time_us != i64::MIN),
-                })
-            })
-            .collect();
-        list.sort_by(|a, b| (&a.datastream, a.period_s).cmp(&(&b.datastream, b.period_s)));
+        let (agency, station) = match filter.station.as_deref() {
+            Some(station) => match station.split_once('/') {
+                Some((agency, code)) => (Some(agency), Some(code)),
+                None => (None, Some(station)),
+            },
+            None => (None, None),
+        };
+        let behind = |name: &str, period_s: u32| {
+            filter.after.as_ref().is_none_or(|(after, of)| (name, period_s) > (after.as_str(), *of))
+        };
+        let mut wanted: Vec<(Arc<str>, u32, u32)> = Vec::new();
+        let mut next = 0;
+        loop {
+            let registry = self.registry.read().unwrap_or_else(PoisonError::into_inner);
+            let rest = registry.datastreams().get(next..).unwrap_or_default();
+            if rest.is_empty() {
+                break;
+            }
+            for (id, datastream) in (next..).zip(rest.iter().take(DATASTREAMS_AT_ONCE)) {
+                let of_station = registry.station(datastream.station);
+                let of_agency: &str = registry.agency(of_station.agency);
+                if filter.agency.as_deref().is_none_or(|wanted| wanted == of_agency)
+                    && agency.is_none_or(|wanted| wanted == of_agency)
+                    && station.is_none_or(|wanted| wanted == &*of_station.code)
+                    && behind(&datastream.name, datastream.period_s)
+                {
+                    wanted.push((datastream.name.clone(), datastream.period_s, id as u32));
+                }
+                next = id + 1;
+            }
+        }
+        wanted.sort();
+        wanted
+            .truncate(filter.limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX)));
+        let mut list = Vec::with_capacity(wanted.len());
+        for some in wanted.chunks(DATASTREAMS_AT_ONCE) {
+            self.describe(some, &mut list);
+        }
         Ok(list)
     }
 
@@ -252,6 +403,14 @@ impl GatewayView for EngineView {
             clock,
             disk_hours_left: self.growth.hours_left(&self.store),
         }
+    }
+
+    fn things(&self) -> &Things {
+        &self.things
+    }
+
+    fn now_us(&self) -> i64 {
+        self.clock.receive_time_us()
     }
 
     fn metrics(&self) -> &Metrics {

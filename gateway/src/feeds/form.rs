@@ -61,6 +61,30 @@ pub(super) fn write_observation(
     out.push('}');
 }
 
+/// The same with `agency`, `station`, `property` and `domain` beside.
+pub fn write_named_observation(
+    out: &mut String,
+    registry: &Registry,
+    datastream: &Datastream,
+    value: &LastValue,
+    late: bool,
+) {
+    write_observation(out, registry, datastream, value, late);
+    out.pop();
+    let station = registry.station(datastream.station);
+    for (member, text) in [
+        ("agency", registry.agency(station.agency)),
+        ("station", &station.code),
+        ("property", &datastream.property),
+        ("domain", &datastream.domain),
+    ] {
+        // Writing to a String cannot fail.
+        let _ = write!(out, ",\"{member}\":");
+        write_string(out, text);
+    }
+    out.push('}');
+}
+
 /// A number as JSON: the shortest text that reads back as the same `f64`.
 fn write_number(out: &mut String, number: f64) {
     match serde_json::Number::from_f64(number) {

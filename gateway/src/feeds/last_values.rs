@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::catalogue::DatastreamState;
 use crate::observation::{Classification, ObservationFrame, ResultKind, Row};
 
 /// One observation with everything that its feed message says.
@@ -39,6 +40,25 @@ impl LastValue {
             position: message.map_or(0, |message| message.message_no),
             result_time_us: message.map_or(0, |message| message.receive_time_us),
         }
+    }
+
+    /// The observation at a datastream's watermark; `None` = there is none yet.
+    pub fn of_state(state: &DatastreamState) -> Option<Self> {
+        if state.watermark_us == i64::MIN {
+            return None;
+        }
+        Some(Self {
+            time_us: state.watermark_us,
+            kind: state.kind,
+            value: state.value,
+            text: (state.kind == ResultKind::Text).then(|| state.text.as_str().into()),
+            status: state.status,
+            unit: state.unit,
+            quality: state.quality,
+            seq: state.seq_plus_1.checked_sub(1),
+            position: state.position,
+            result_time_us: state.result_time_us,
+        })
     }
 }
 

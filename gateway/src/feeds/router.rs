@@ -15,6 +15,7 @@ use super::form;
 use super::last_values::{LastValue, LastValues};
 use super::matching::{Matches, REMEMBERED_SUBSCRIPTIONS_MAX, Subscription, Subscriptions};
 use super::retained_store::RetainedStore;
+use super::tap::ObservationTap;
 use crate::clock::Clock;
 use crate::journal::JournalFrame;
 use crate::metrics::Metrics;
@@ -40,6 +41,7 @@ pub struct Router {
     subscriptions: Subscriptions,
     subscriptions_per_client_max: usize,
     frames_wanted: Arc<AtomicBool>,
+    tap: Arc<ObservationTap>,
     retained: RetainedStore,
     last_values: LastValues,
     registry: SharedRegistry,
@@ -95,6 +97,7 @@ pub struct RouterStart {
     pub subscriptions_per_client_max: usize,
     /// Set while there are subscriptions: journal frames without retained messages are of use to the router then only.
     pub frames_wanted: Arc<AtomicBool>,
+    pub tap: Arc<ObservationTap>,
 }
 
 impl Router {
@@ -109,6 +112,7 @@ impl Router {
             subscriptions: Subscriptions::default(),
             subscriptions_per_client_max: start.subscriptions_per_client_max,
             frames_wanted: start.frames_wanted,
+            tap: start.tap,
             retained: start.retained,
             last_values: start.last_values,
             registry: start.registry,
@@ -149,7 +153,8 @@ impl Router {
     }
 
     /// Publishes the feeds of a synced observation frame.
-    pub fn step_observations(&mut self, frame: &ObservationFrame) {
+    pub fn step_observations(&mut self, frame: &Arc<ObservationFrame>) {
+        self.tap.offer(frame);
         for row in &frame.rows {
             self.last_values.fold(frame, row);
         }

@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::extract::Request;
-use axum::http::{HeaderMap, StatusCode, Version, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -124,6 +124,23 @@ impl AsyncWrite for LimitedStream {
     }
 }
 
+/// What every answer tells a browser, unless it says so itself (the console has a policy of its own).
+pub(super) async fn secure(request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    for (name, value) in [
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (header::X_FRAME_OPTIONS, "DENY"),
+        (header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
+        (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+        // Kept, but asked for again: the ETag says whether it is still the same.
+        (header::CACHE_CONTROL, "no-cache"),
+    ] {
+        response.headers_mut().entry(name).or_insert(HeaderValue::from_static(value));
+    }
+    response
+}
+
 /// Refuses requests whose head is too long, and those that name another host: a web page from elsewhere must not reach
 /// this machine's gateway through a host name of its own (DNS rebinding).
 pub(super) async fn check_head(request: Request, next: Next) -> Response {
@@ -152,7 +169,7 @@ fn head_problem(request: &Request) -> Option<Problem> {
     }
     if !names_this_machine(headers) {
         let detail = "the Host header must be localhost or an address: there is no authentication yet";
-        return Some(Problem::new(StatusCode::FORBIDDEN, "wrong_host", detail).at("Host"));
+        return Some(Problem::new(StatusCode::FORBIDDEN, "wrong_host", detail).at_header("Host"));
     }
     None
 }

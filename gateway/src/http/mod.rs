@@ -1,14 +1,24 @@
 //! The HTTP interface: health, readiness, metrics, and the questions of the outside contract.
 //!
+//! Routes, parameters and answers come from one table ([`crate::api::Question`]); rows ([`output`]) and events ([`events`])
+//! stream, everything else is answered as a whole ([`encoding`]).
+//!
 //! One thread with its own current-thread runtime; whatever may read a disk or wait for a lock runs on a small pool of
 //! blocking threads. Errors are JSON problems ([`problem`]). There is no authentication yet, so the listener is on
 //! loopback (the configuration sees to that) and only requests that name this machine are answered ([`limits`]).
 
+mod encoding;
+mod events;
 mod limits;
 mod output;
 mod problem;
+mod query_string;
 mod routes;
 
+#[cfg(test)]
+mod api_tests;
+#[cfg(test)]
+mod event_tests;
 #[cfg(test)]
 mod tests;
 
@@ -21,6 +31,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
+use crate::config::Config;
 use crate::query::GatewayView;
 
 /// Connections that are served at once; more wait to be accepted.
@@ -32,6 +43,23 @@ const QUERY_WAIT_MS: u64 = 10_000;
 const BLOCKING_THREADS_MAX: usize = 2 * QUERIES_MAX + 2;
 /// How long open requests may take when the server stops.
 const STOP_MS: u64 = 2_000;
+
+/// What the configuration says.
+#[derive(Clone, Debug)]
+pub struct HttpSettings {
+    /// How long a question may take.
+    pub question_ms_max: u64,
+    pub event_listeners_max: usize,
+}
+
+impl HttpSettings {
+    pub fn of(config: &Config) -> Self {
+        Self {
+            question_ms_max: config.http.question_ms_max,
+            event_listeners_max: config.http.event_listeners_max,
+        }
+    }
+}
 
 /// A port that is held, so that a port in use is known before anything else is started.
 #[derive(Debug)]
@@ -54,7 +82,7 @@ impl HttpListener {
     }
 
     /// Answers from now on.
-    pub fn serve(self, view: Arc<dyn GatewayView>) -> io::Result<HttpServer> {
+    pub fn serve(self, view: Arc<dyn GatewayView>, settings: HttpSettings) -> io::Result<HttpServer> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .max_blocking_threads(BLOCKING_THREADS_MAX)
@@ -65,7 +93,9 @@ impl HttpListener {
         };
         let (stop, stopped) = oneshot::channel::<()>();
         let stopping = Arc::new(AtomicBool::new(false));
-        let router = routes::router(view, stopping.clone());
+        let events =
+            Arc::new(events::EventHub::new(view.clone(), settings.event_listeners_max, stopping.clone()));
+        let router = routes::router(view, settings, events.clone(), stopping.clone());
         let thread = std::thread::Builder::new().name("http".to_owned()).spawn(move || {
             runtime.block_on(async {
                 let (begin, begun) = oneshot::channel::<()>();
@@ -88,7 +118,10 @@ impl HttpListener {
             });
             runtime.shutdown_timeout(Duration::from_millis(STOP_MS));
         })?;
-        Ok(HttpServer { addr: self.addr, stop: Some(stop), stopping, thread: Some(thread) })
+        let mut server =
+            HttpServer { addr: self.addr, stop: Some(stop), stopping, events, threads: vec![thread] };
+        server.threads.push(server.events.start()?);
+        Ok(server)
     }
 }
 
@@ -98,7 +131,8 @@ pub struct HttpServer {
     addr: SocketAddr,
     stop: Option<oneshot::Sender<()>>,
     stopping: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
+    events: Arc<events::EventHub>,
+    threads: Vec<JoinHandle<()>>,
 }
 
 impl HttpServer {
@@ -110,10 +144,11 @@ impl HttpServer {
     pub fn stop(&mut self) {
         self.stopping.store(true, Ordering::Relaxed);
         drop(self.stop.take());
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
-            tracing::error!("the HTTP thread panicked");
+        self.events.wake();
+        for thread in self.threads.drain(..) {
+            if thread.join().is_err() {
+                tracing::error!("a thread of the HTTP server panicked");
+            }
         }
     }
 }

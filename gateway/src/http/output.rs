@@ -13,6 +13,7 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 use super::problem::Problem;
+use crate::cancel::CancelOnDrop;
 
 /// Bytes that are sent at once.
 const CHUNK_BYTES: usize = 64 << 10;
@@ -30,8 +31,8 @@ enum Piece {
     Failed(Problem),
 }
 
-/// The two ends of one answer. To be called within the server's runtime.
-pub(super) fn answer_stream(stopping: Arc<AtomicBool>) -> (AnswerWriter, AnswerBody) {
+/// The two ends of one answer. To be called within the server's runtime. `cancel` goes with the body.
+pub(super) fn answer_stream(stopping: Arc<AtomicBool>, cancel: CancelOnDrop) -> (AnswerWriter, AnswerBody) {
     let (pieces, receiver) = channel(CHUNKS_WAITING_MAX);
     let writer = AnswerWriter {
         pieces,
@@ -40,7 +41,7 @@ pub(super) fn answer_stream(stopping: Arc<AtomicBool>) -> (AnswerWriter, AnswerB
         deadline: Instant::now() + Duration::from_millis(ANSWER_MS_MAX),
         chunk: Vec::new(),
     };
-    (writer, AnswerBody { pieces: receiver, first: None, ended: false })
+    (writer, AnswerBody { pieces: receiver, first: None, ended: false, _cancel: cancel })
 }
 
 /// Written to by a blocking thread.
@@ -109,6 +110,8 @@ pub(super) struct AnswerBody {
     pieces: Receiver<Piece>,
     first: Option<Bytes>,
     ended: bool,
+    /// Nobody looks for more rows when the client has gone.
+    _cancel: CancelOnDrop,
 }
 
 impl AnswerBody {

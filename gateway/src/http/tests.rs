@@ -5,28 +5,30 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::{HttpListener, HttpServer};
+use super::{HttpListener, HttpServer, HttpSettings};
 use crate::query::fake::FakeView;
 
-struct Answer {
-    status: u16,
-    head: String,
-    body: String,
+pub(super) const SETTINGS: HttpSettings = HttpSettings { question_ms_max: 1_000, event_listeners_max: 2 };
+
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) head: String,
+    pub(super) body: String,
 }
 
 impl Answer {
-    fn json(&self) -> serde_json::Value {
+    pub(super) fn json(&self) -> serde_json::Value {
         serde_json::from_str(&self.body).unwrap_or_else(|_| panic!("no JSON: {}", self.body))
     }
 }
 
-fn serve(view: FakeView) -> (HttpServer, Arc<FakeView>) {
+pub(super) fn serve(view: FakeView) -> (HttpServer, Arc<FakeView>) {
     let view = Arc::new(view);
     let listener = HttpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
-    (listener.serve(view.clone()).unwrap(), view)
+    (listener.serve(view.clone(), SETTINGS).unwrap(), view)
 }
 
-fn send(server: &HttpServer, request: &str) -> Answer {
+pub(super) fn send(server: &HttpServer, request: &str) -> Answer {
     let mut stream = TcpStream::connect(server.addr()).unwrap();
     stream.write_all(request.as_bytes()).unwrap();
     let mut bytes = Vec::new();
@@ -53,7 +55,7 @@ fn unchunked(mut rest: &str) -> String {
     }
 }
 
-fn get(server: &HttpServer, path: &str) -> Answer {
+pub(super) fn get(server: &HttpServer, path: &str) -> Answer {
     send(server, &format!("GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", server.addr()))
 }
 
@@ -127,7 +129,7 @@ fn errors_are_problems() {
             (Some(u64::from(status)), Some(code)),
             "{path}"
         );
-        assert_eq!(json["field"].as_str(), field, "{path}");
+        assert_eq!(json["parameter"].as_str(), field, "{path}");
         assert!(json["detail"].as_str().is_some_and(|detail| !detail.is_empty()));
     }
     let post = send(
@@ -179,6 +181,7 @@ fn long_answers_are_limited() {
     let (server, _) = serve(FakeView { many: Some(1_000_000), ..FakeView::default() });
     let rows = get(&server, "/api/v1/observations");
     assert_eq!(rows.json().as_array().unwrap().len(), 10_000);
+    assert!(rows.head.contains("x-truncated: true"), "A2-5: a cut array says so: {}", rows.head);
     let rows = get(&server, "/api/v1/observations?limit=100000");
     assert_eq!(rows.json().as_array().unwrap().len(), 100_000);
     let rows = get(&server, "/api/v1/observations?limit=200000&format=csv");

@@ -98,7 +98,12 @@ fn write_ledger(ledger: &Ledger, format: Format, out: &mut dyn Write) -> io::Res
     Ok(())
 }
 
-fn write_datastreams(datastreams: &[DatastreamInfo], format: Format, out: &mut dyn Write) -> io::Result<()> {
+/// Datastreams as they are listed.
+pub fn write_datastreams(
+    datastreams: &[DatastreamInfo],
+    format: Format,
+    out: &mut dyn Write,
+) -> io::Result<()> {
     if format != Format::Table {
         return write_json(&datastreams, out);
     }
@@ -116,7 +121,8 @@ fn write_datastreams(datastreams: &[DatastreamInfo], format: Format, out: &mut d
     table.finish(out)
 }
 
-fn quarantine_json(entry: &QuarantineEntry) -> serde_json::Map<String, serde_json::Value> {
+/// An entry as it is listed.
+pub fn quarantine_json(entry: &QuarantineEntry) -> serde_json::Map<String, serde_json::Value> {
     let values = [
         json!(entry.position),
         json!(format_rfc3339(entry.receive_time_us)),
@@ -203,6 +209,6 @@ fn write_quarantine_items(
     Ok(())
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

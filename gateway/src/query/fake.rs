@@ -1,28 +1,51 @@
 //! A gateway that knows a few rows, for tests of the doors.
 
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use codecs::payload::Value;
 
 use super::{
     ClockState, DatastreamFilter, DatastreamInfo, DatastreamSelector, GatewayView, ObservationQuery,
-    ObservationRow, QueryError, Readiness,
+    ObservationRow, QueryError, RawMessage, Readiness, StationMessages,
 };
 use crate::books::{Ledger, LedgerFilter, MessageLedger, ObservationLedger};
+use crate::cancel::Cancel;
 use crate::catalogue::{QuarantineEntry, QuarantineFilter, QuarantineItem};
+use crate::feeds::ObservationTap;
 use crate::metrics::Metrics;
+use crate::things::Things;
+use crate::things::fake::city;
 
 /// 2026-11-21T01:05:00Z.
 pub(crate) const TIME_US: i64 = 1_795_223_100_000_000;
 
 /// Answers with [`rows`], or with `many` rows of one datastream.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct FakeView {
     pub(crate) many: Option<u64>,
     pub(crate) not_ready: AtomicBool,
     pub(crate) broken: bool,
+    /// Numbers take for ever.
+    pub(crate) slow: bool,
     pub(crate) metrics: Metrics,
+    pub(crate) things: Things,
+    pub(crate) tap: Arc<ObservationTap>,
+}
+
+impl Default for FakeView {
+    fn default() -> Self {
+        Self {
+            many: None,
+            not_ready: AtomicBool::new(false),
+            broken: false,
+            slow: false,
+            metrics: Metrics::default(),
+            things: city(),
+            tap: Arc::default(),
+        }
+    }
 }
 
 /// One row of each kind, with everything that is hard to write.
@@ -144,6 +167,30 @@ impl GatewayView for FakeView {
         self.check()
     }
 
+    fn has_more_than(&self, _: &ObservationQuery, limit: u64) -> Result<bool, QueryError> {
+        Ok(self.many.unwrap_or(5) > limit)
+    }
+
+    /// One value per minute; of a slow view none, until nobody waits any more.
+    fn numbers(
+        &self,
+        _: u32,
+        times_us: Range<i64>,
+        cancel: &Cancel,
+        each: &mut dyn FnMut(i64, f64),
+    ) -> Result<(), QueryError> {
+        self.check()?;
+        if self.slow {
+            while !cancel.is_cancelled() {
+                std::thread::sleep(std::time::Duration::from_millis(1));
+            }
+            return Err(QueryError::Cancelled);
+        }
+        let minutes = (times_us.end - times_us.start) / 60_000_000;
+        (0..minutes.min(50_000)).for_each(|minute| each(times_us.start + minute * 60_000_000, minute as f64));
+        Ok(())
+    }
+
     fn datastreams(&self, filter: &DatastreamFilter) -> Result<Vec<DatastreamInfo>, QueryError> {
         let datastream = |property: &str, phenomenon_time_us| DatastreamInfo {
             datastream: format!("H24.05/KHI003/{property}"),
@@ -156,11 +203,13 @@ impl GatewayView for FakeView {
             phenomenon_time_us,
         };
         let known = filter.agency.as_deref().is_none_or(|agency| agency == "H24.05");
-        Ok(if known {
-            vec![datastream("door", None), datastream("pm2_5", Some(TIME_US))]
-        } else {
-            Vec::new()
-        })
+        let mut list = match known {
+            true => vec![datastream("door", None), datastream("pm2_5", Some(TIME_US))],
+            false => Vec::new(),
+        };
+        list.retain(|entry| filter.after.as_ref().is_none_or(|(after, _)| entry.datastream > *after));
+        list.truncate(filter.limit.unwrap_or(u64::MAX) as usize);
+        Ok(list)
     }
 
     fn quarantine_list(&self, filter: &QuarantineFilter) -> Result<Vec<QuarantineEntry>, QueryError> {
@@ -171,10 +220,46 @@ impl GatewayView for FakeView {
         Ok(Some(quarantined()).filter(|item| item.entry.position == position).into_iter().collect())
     }
 
+    fn messages(
+        &self,
+        agency: &str,
+        station: &str,
+        limit: usize,
+        _: &Cancel,
+    ) -> Result<Option<StationMessages>, QueryError> {
+        if self.things.datastreams_of(agency, station).is_none() {
+            return Ok(None);
+        }
+        let message = |position, payload: &[u8]| RawMessage {
+            position,
+            receive_time_us: TIME_US,
+            client: "box-1".to_owned(),
+            topic: format!("obs/{agency}/{station}"),
+            qos: 1,
+            dup: false,
+            payload: payload.to_vec(),
+        };
+        let mut messages = vec![message(9, b"\xff\x00"), message(8, "{\"m\":\"m\u{1b0}a\"}".as_bytes())];
+        messages.truncate(limit);
+        Ok(Some(StationMessages { messages, recycled: 3 }))
+    }
+
+    fn tap(&self) -> &Arc<ObservationTap> {
+        &self.tap
+    }
+
     fn readiness(&self) -> Readiness {
         let ready = !self.not_ready.load(Ordering::Relaxed);
         let reasons = if ready { Vec::new() } else { vec!["the journal has no segment ready".to_owned()] };
         Readiness { ready, reasons, clock: ClockState::Synchronised, disk_hours_left: Some(1234.5) }
+    }
+
+    fn things(&self) -> &Things {
+        &self.things
+    }
+
+    fn now_us(&self) -> i64 {
+        TIME_US + 60_000_000
     }
 
     fn metrics(&self) -> &Metrics {

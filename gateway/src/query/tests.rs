@@ -85,7 +85,8 @@ fn answers_without_rows_are_whole() {
     for (format, text) in [("json", "[]\n"), ("ndjson", ""), ("csv", &*format!("{}\n", COLUMNS.join(",")))] {
         assert_eq!(text_of("observations", &[("format", format), ("datastream", "nobody")]), text);
     }
-    assert!(text_of("observations", &[("format", "table"), ("limit", "0")]).starts_with("datastream"));
+    let nobody = [("format", "table"), ("datastream", "nobody")];
+    assert!(text_of("observations", &nobody).starts_with("datastream"));
 }
 
 #[test]
@@ -177,6 +178,7 @@ fn bad_parameters_are_named() {
         ("observations", "from", "yesterday", "the time is not RFC 3339"),
         ("observations", "to", "2026-11-21T01:05:00", "the time has no zone"),
         ("observations", "limit", "-1", "expected a whole number, found \"-1\""),
+        ("observations", "limit", "0", "at least 1, found 0"),
         ("observations", "limit", "many", "expected a whole number, found \"many\""),
         ("observations", "format", "xml", "expected json, csv, ndjson or table, found \"xml\""),
         ("observations", "revisions", "maybe", "expected true or false, found \"maybe\""),

@@ -9,6 +9,8 @@ use crate::disk;
 
 #[derive(Debug, Error)]
 pub enum StoreError {
+    #[error("nobody waits for the answer any more")]
+    Cancelled,
     #[error("store: can't {action} {path}: {source}")]
     Disk { action: &'static str, path: String, source: io::Error },
     #[error(

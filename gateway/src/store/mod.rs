@@ -63,7 +63,7 @@ pub use error::StoreError;
 pub use fold::{Flush, Pressure, Store};
 pub use row::{StoredRow, StoredValue};
 pub use run::FILES_PER_FLUSH_MAX;
-pub use scan::{Order, Query, Scan};
+pub use scan::{NumberRow, NumberValue, Order, Query, Scan};
 pub use shared::{StoreCounts, StoreReader};
 
 /// Directory of the store's files, in the data directory.

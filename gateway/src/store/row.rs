@@ -134,6 +134,10 @@ pub(super) trait RowSink {
     fn may_match(&self, bounds: &KeyBounds) -> bool;
     /// Is a row of this datastream and time wanted?
     fn matches(&mut self, datastream: u32, time_us: i64) -> bool;
+    /// Are numbers and booleans enough? Then texts may come as null, and statuses, qualities, seqs and positions as 0.
+    fn numbers_only(&self) -> bool {
+        false
+    }
     /// Takes a wanted row; a text result's bytes are `text`, not where its span points.
     fn take(&mut self, row: &Version, text: &[u8]);
 }

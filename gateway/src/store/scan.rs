@@ -12,6 +12,8 @@ use super::memory::Chunk;
 use super::row::{KeyBounds, RowSink, StoredRow, Version};
 use super::shared::{Shared, Symbols};
 use super::{FileEntry, StoreError};
+use crate::cancel::Cancel;
+use crate::observation::ResultKind;
 
 /// Rows that are turned into [`StoredRow`]s at once.
 const READY_ROWS: usize = 1_024;
@@ -56,6 +58,22 @@ impl Default for Query {
     }
 }
 
+/// What a chart needs of a row.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct NumberRow {
+    pub datastream: u32,
+    pub time_us: i64,
+    /// Symbol, see [`crate::registry`].
+    pub unit: u32,
+    pub value: NumberValue,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum NumberValue {
+    Number(f64),
+    Boolean(bool),
+}
+
 /// An iterator over the rows of a [`Query`]. After an error it ends.
 #[derive(Debug)]
 pub struct Scan {
@@ -69,6 +87,7 @@ pub struct Scan {
     end_rank: i64,
     left: usize,
     revisions: bool,
+    cancel: Cancel,
     /// Rows of the window that were made ready.
     given: usize,
     ready: vec::IntoIter<StoredRow>,
@@ -77,7 +96,7 @@ pub struct Scan {
 }
 
 impl Scan {
-    pub(super) fn new(shared: Arc<Shared>, query: &Query) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, query: &Query, numbers_only: bool, cancel: &Cancel) -> Self {
         let mut datastreams = query.datastreams.clone();
         datastreams.sort_unstable();
         datastreams.dedup();
@@ -102,6 +121,8 @@ impl Scan {
             halve_at: rows_max,
             rows: Vec::new(),
             texts: Vec::new(),
+            numbers_only,
+            cancel: cancel.clone(),
         };
         let mut files: Vec<_> =
             view.files.iter().filter(|file| window.may_match(&file.bounds())).cloned().collect();
@@ -109,6 +130,7 @@ impl Scan {
         // The first window begins where an empty one before it ended.
         window.end_rank = start_rank;
         Self {
+            cancel: cancel.clone(),
             symbols: Symbols::new(shared.registry.clone()),
             shared,
             chunks: view.chunks,
@@ -147,6 +169,10 @@ impl Scan {
                 read_file(&*self.shared.disk, &self.shared.footers, &mut self.symbols, file, window)?;
             }
         }
+        // What was not looked at is missing.
+        if self.cancel.is_cancelled() {
+            return Err(StoreError::Cancelled);
+        }
         #[cfg(test)]
         {
             self.rows_held_max = self.rows_held_max.max(window.rows.capacity());
@@ -171,6 +197,32 @@ impl Scan {
         let got_some = self.given < end;
         self.given = end;
         got_some
+    }
+
+    /// Hands over the numbers and booleans of all windows, in order.
+    pub(super) fn numbers(mut self, each: &mut dyn FnMut(NumberRow)) -> Result<(), StoreError> {
+        while !self.is_finished() {
+            self.fill()?;
+            for row in &self.window.rows {
+                let value = match row.kind() {
+                    ResultKind::Number => NumberValue::Number(f64::from_bits(row.value)),
+                    ResultKind::Boolean => NumberValue::Boolean(row.value != 0),
+                    ResultKind::Text | ResultKind::Null => continue,
+                };
+                each(NumberRow { datastream: row.datastream, time_us: row.time_us, unit: row.unit, value });
+            }
+        }
+        Ok(())
+    }
+
+    /// Are there more than `limit` rows?
+    pub(super) fn has_more_than(mut self, limit: usize) -> Result<bool, StoreError> {
+        let mut rows = 0;
+        while !self.is_finished() && rows <= limit {
+            self.fill()?;
+            rows += self.window.rows.len();
+        }
+        Ok(rows > limit)
     }
 
     fn is_finished(&self) -> bool {
@@ -251,6 +303,9 @@ struct Window {
     halve_at: usize,
     rows: Vec<Version>,
     texts: Vec<u8>,
+    numbers_only: bool,
+    /// Nothing matches any more.
+    cancel: Cancel,
 }
 
 impl Window {
@@ -293,7 +348,7 @@ impl Window {
 impl RowSink for Window {
     fn may_match(&self, bounds: &KeyBounds) -> bool {
         let (low, high) = self.rank.range(bounds);
-        if low >= self.end_rank || high < self.start_rank {
+        if self.cancel.is_cancelled() || low >= self.end_rank || high < self.start_rank {
             return false;
         }
         let at = self.datastreams.partition_point(|datastream| *datastream < bounds.datastream_min);
@@ -306,13 +361,17 @@ impl RowSink for Window {
         (self.start_rank..self.end_rank).contains(&rank) && self.wants(datastream)
     }
 
+    fn numbers_only(&self) -> bool {
+        self.numbers_only
+    }
+
     fn take(&mut self, row: &Version, text: &[u8]) {
         // The window may have shrunk since `matches`.
         if self.rank.of(row.time_us) >= self.end_rank {
             return;
         }
         let mut row = *row;
-        row.move_text(text, &mut self.texts);
+        row.move_text(if self.numbers_only { &[] } else { text }, &mut self.texts);
         self.rows.push(row);
         if self.rows.len() >= self.halve_at {
             self.halve();

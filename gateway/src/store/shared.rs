@@ -8,8 +8,9 @@ use hashbrown::HashMap;
 use super::files::FooterCache;
 use super::memory::Chunk;
 use super::row::{KeyBounds, StoredRow, StoredValue, Version};
-use super::scan::{Query, Scan};
+use super::scan::{NumberRow, Query, Scan};
 use super::{FileEntry, StoreError};
+use crate::cancel::Cancel;
 use crate::disk::Disk;
 use crate::observation::{ResultKind, Row};
 use crate::registry::SharedRegistry;
@@ -61,7 +62,28 @@ impl StoreReader {
 
     /// The same rows one by one, in bounded memory. The scan sees the store as it is now, whatever is flushed meanwhile.
     pub fn scan(&self, query: &Query) -> Scan {
-        Scan::new(self.shared.clone(), query)
+        self.scan_until(query, &Cancel::default())
+    }
+
+    /// The same; ends in [`StoreError::Cancelled`] once nobody waits for it.
+    pub fn scan_until(&self, query: &Query, cancel: &Cancel) -> Scan {
+        Scan::new(self.shared.clone(), query, false, cancel)
+    }
+
+    /// The numbers and booleans of the same rows: fewer columns are read, and less is made of them.
+    pub fn numbers(
+        &self,
+        query: &Query,
+        cancel: &Cancel,
+        each: &mut dyn FnMut(NumberRow),
+    ) -> Result<(), StoreError> {
+        Scan::new(self.shared.clone(), query, true, cancel).numbers(each)
+    }
+
+    /// Has the query more than `limit` rows?
+    pub fn has_more_than(&self, query: &Query, limit: usize, cancel: &Cancel) -> Result<bool, StoreError> {
+        let query = Query { limit: Some(limit.saturating_add(1)), ..query.clone() };
+        Scan::new(self.shared.clone(), &query, true, cancel).has_more_than(limit)
     }
 
     pub fn counts(&self) -> StoreCounts {

@@ -105,9 +105,13 @@ fn quarantine_list(
         "SELECT position, ordinal, receive_time_us, byte_offset, readings, reason, sentence, topic, client, agency, \
          payload_bytes FROM quarantine WHERE (?1 IS NULL OR reason = ?1) AND (?2 IS NULL OR client = ?2) \
          AND (?3 IS NULL OR agency = ?3) AND (?4 IS NULL OR receive_time_us >= ?4) \
-         AND (?5 IS NULL OR receive_time_us < ?5) ORDER BY position DESC, ordinal DESC",
+         AND (?5 IS NULL OR receive_time_us < ?5) AND (position, ordinal) < (?6, ?7) ORDER BY position DESC, ordinal DESC",
     )?;
-    let values = params![filter.reason, filter.client, filter.agency, filter.from_us, filter.to_us];
+    // A range of the key, so that a late page is found as quickly as the first.
+    let (position, ordinal) = filter.before.unwrap_or((u64::MAX, u32::MAX));
+    let position = i64::try_from(position).unwrap_or(i64::MAX);
+    let values =
+        params![filter.reason, filter.client, filter.agency, filter.from_us, filter.to_us, position, ordinal];
     let mut entries = Vec::new();
     let mut rows = statement.query(values)?;
     while entries.len() < filter.limit() {

@@ -24,7 +24,7 @@ use crate::disk::{Disk, DiskFile, OpenMode};
 use crate::observation::{ResultKind, TextSpan};
 
 /// Footers that are kept; the least recently used goes first.
-const FOOTERS_MAX: usize = 64;
+const FOOTERS_MAX: usize = 256;
 
 /// Footers of the files that were read last.
 #[derive(Debug, Default)]
@@ -125,7 +125,7 @@ fn read_row_group(
         let last = wanted.iter().rposition(|wanted| *wanted).unwrap_or(first);
         let values = match &mut values {
             Some(values) => values,
-            none => none.insert(ValueColumns::open(&open)?),
+            none => none.insert(ValueColumns::open(&open, sink.numbers_only())?),
         };
         values.read(page.start + first..page.start + last + 1)?;
         let keys = (&ids.values[first..=last], &times.values[first..=last]);
@@ -212,14 +212,20 @@ impl<T: DataType> Column<T> {
     }
 }
 
-/// The columns beside the key.
+/// The columns beside the key that every reader wants.
 struct ValueColumns {
     ordinals: Column<Int32Type>,
     revisions: Column<Int32Type>,
     numbers: Column<DoubleType>,
-    texts: Column<ByteArrayType>,
     booleans: Column<BoolType>,
     units: Column<ByteArrayType>,
+    /// `None`: the sink wants numbers only.
+    rest: Option<RestColumns>,
+}
+
+/// The columns that only whole rows need.
+struct RestColumns {
+    texts: Column<ByteArrayType>,
     statuses: Column<ByteArrayType>,
     qualities: Column<Int32Type>,
     flags: Column<Int32Type>,
@@ -229,20 +235,14 @@ struct ValueColumns {
 }
 
 impl ValueColumns {
-    fn open(open: &Opener<'_>) -> Result<Self> {
+    fn open(open: &Opener<'_>, numbers_only: bool) -> Result<Self> {
         Ok(Self {
             ordinals: open.column(schema::ORDINAL)?,
             revisions: open.column(schema::REVISION)?,
             numbers: open.column(schema::NUMBER)?,
-            texts: open.column(schema::TEXT)?,
             booleans: open.column(schema::BOOLEAN)?,
             units: open.column(schema::UNIT)?,
-            statuses: open.column(schema::STATUS)?,
-            qualities: open.column(schema::QUALITY)?,
-            flags: open.column(schema::FLAGS)?,
-            seqs: open.column(schema::SEQ)?,
-            positions: open.column(schema::POSITION)?,
-            result_times: open.column(schema::RESULT_TIME)?,
+            rest: if numbers_only { None } else { Some(RestColumns::open(open)?) },
         })
     }
 
@@ -250,15 +250,9 @@ impl ValueColumns {
         self.ordinals.read(rows.clone())?;
         self.revisions.read(rows.clone())?;
         self.numbers.read(rows.clone())?;
-        self.texts.read(rows.clone())?;
         self.booleans.read(rows.clone())?;
         self.units.read(rows.clone())?;
-        self.statuses.read(rows.clone())?;
-        self.qualities.read(rows.clone())?;
-        self.flags.read(rows.clone())?;
-        self.seqs.read(rows.clone())?;
-        self.positions.read(rows.clone())?;
-        self.result_times.read(rows)
+        self.rest.as_mut().map_or(Ok(()), |rest| rest.read(rows))
     }
 
     /// Puts the wanted rows of what was read together.
@@ -269,19 +263,18 @@ impl ValueColumns {
         symbols: &mut Symbols,
         sink: &mut impl RowSink,
     ) {
-        let (mut numbers, mut texts, mut booleans) =
-            (Optional::new(&self.numbers), Optional::new(&self.texts), Optional::new(&self.booleans));
-        let (mut units, mut statuses) = (Optional::new(&self.units), Optional::new(&self.statuses));
-        let mut seqs = Optional::new(&self.seqs);
+        let (mut numbers, mut booleans) = (Optional::new(&self.numbers), Optional::new(&self.booleans));
+        let mut units = Optional::new(&self.units);
+        let mut rest = self.rest.as_ref().map(Rest::new);
         let mut last_unit = LastSymbol::default();
         let mut last_status = LastSymbol::default();
         for (row, wanted) in wanted.iter().enumerate() {
-            let (number, text, boolean) = (numbers.next(row), texts.next(row), booleans.next(row));
-            let (unit, status, seq) = (units.next(row), statuses.next(row), seqs.next(row));
+            let (number, boolean, unit) = (numbers.next(row), booleans.next(row), units.next(row));
+            let rest = rest.as_mut().map(|rest| rest.next(row)).unwrap_or_default();
             if !wanted {
                 continue;
             }
-            let text = text.map(|text| text.data());
+            let text = rest.text;
             let (kind, value) = match (number, boolean, text) {
                 (Some(number), ..) => (ResultKind::Number, number.to_bits()),
                 (_, Some(boolean), _) => (ResultKind::Boolean, u64::from(*boolean)),
@@ -293,19 +286,86 @@ impl ValueColumns {
             let version = Version {
                 time_us: times[row],
                 value,
-                seq_plus_1: seq.map_or(0, |seq| (*seq as u64).wrapping_add(1)),
-                position: self.positions.values[row] as u64,
-                result_time_us: self.result_times.values[row],
+                seq_plus_1: rest.seq_plus_1,
+                position: rest.position,
+                result_time_us: rest.result_time_us,
                 datastream: ids[row] as u32,
                 unit: unit.map_or(0, |unit| last_unit.id(unit.data(), symbols)),
-                status: status.map_or(0, |status| last_status.id(status.data(), symbols)),
+                status: rest.status.map_or(0, |status| last_status.id(status, symbols)),
                 revision: self.revisions.values[row] as u32,
                 ordinal: self.ordinals.values[row] as u16,
                 kind: kind as u8,
-                quality: self.qualities.values[row] as u8,
-                flags: self.flags.values[row] as u8,
+                quality: rest.quality,
+                flags: rest.flags,
             };
             sink.take(&version, text.unwrap_or_default());
+        }
+    }
+}
+
+impl RestColumns {
+    fn open(open: &Opener<'_>) -> Result<Self> {
+        Ok(Self {
+            texts: open.column(schema::TEXT)?,
+            statuses: open.column(schema::STATUS)?,
+            qualities: open.column(schema::QUALITY)?,
+            flags: open.column(schema::FLAGS)?,
+            seqs: open.column(schema::SEQ)?,
+            positions: open.column(schema::POSITION)?,
+            result_times: open.column(schema::RESULT_TIME)?,
+        })
+    }
+
+    fn read(&mut self, rows: Range<usize>) -> Result<()> {
+        self.texts.read(rows.clone())?;
+        self.statuses.read(rows.clone())?;
+        self.qualities.read(rows.clone())?;
+        self.flags.read(rows.clone())?;
+        self.seqs.read(rows.clone())?;
+        self.positions.read(rows.clone())?;
+        self.result_times.read(rows)
+    }
+}
+
+/// Steps through the rest.
+struct Rest<'a> {
+    columns: &'a RestColumns,
+    texts: Optional<'a, ByteArrayType>,
+    statuses: Optional<'a, ByteArrayType>,
+    seqs: Optional<'a, Int64Type>,
+}
+
+/// What a row has beside its number; of a row whose rest is not read, nothing.
+#[derive(Default)]
+struct RestOfRow<'a> {
+    text: Option<&'a [u8]>,
+    status: Option<&'a [u8]>,
+    seq_plus_1: u64,
+    position: u64,
+    result_time_us: i64,
+    quality: u8,
+    flags: u8,
+}
+
+impl<'a> Rest<'a> {
+    fn new(columns: &'a RestColumns) -> Self {
+        Self {
+            columns,
+            texts: Optional::new(&columns.texts),
+            statuses: Optional::new(&columns.statuses),
+            seqs: Optional::new(&columns.seqs),
+        }
+    }
+
+    fn next(&mut self, row: usize) -> RestOfRow<'a> {
+        RestOfRow {
+            text: self.texts.next(row).map(|text| text.data()),
+            status: self.statuses.next(row).map(|status| status.data()),
+            seq_plus_1: self.seqs.next(row).map_or(0, |seq| (*seq as u64).wrapping_add(1)),
+            position: self.columns.positions.values[row] as u64,
+            result_time_us: self.columns.result_times.values[row],
+            quality: self.columns.qualities.values[row] as u8,
+            flags: self.columns.flags.values[row] as u8,
         }
     }
 }

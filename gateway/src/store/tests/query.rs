@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use super::*;
+use crate::cancel::Cancel;
 use crate::disk::SimDisk;
-use crate::store::Order;
+use crate::store::{NumberRow, NumberValue, Order, StoreError};
 
 fn world() -> World {
     World::new(Arc::new(SimDisk::new(1)))
@@ -177,4 +178,68 @@ fn a_store_beside_another_catalogue_keeps_its_units() {
     world.registry = Arc::new(RwLock::new(Registry::default()));
     let rows = query(&world.start(), &Query::default());
     assert_eq!((&*rows[0].unit, &*rows[0].status), ("ug/m3", "00"));
+}
+
+/// A2-5: a chart's rows are the numbers and booleans of the same query, in order, whatever else lies between.
+#[test]
+fn a2_5_numbers_are_those_of_the_whole_rows() {
+    let mut world = world();
+    let mut store = world.start();
+    let value = |at: i64| match at % 7 {
+        0 => StoredValue::Boolean(at % 2 == 0),
+        1 => StoredValue::Text("mưa".into()),
+        2 => StoredValue::Null,
+        _ => StoredValue::Number(at as f64 / 3.0),
+    };
+    for part in [0..6_000_i64, 6_000..9_000, 9_000..9_500] {
+        let last = part.end == 9_500;
+        let readings: Vec<Reading> = part
+            .map(|at| Reading {
+                datastream: at as u32 % 3,
+                time_us: at * 1_000,
+                ordinal: 0,
+                value: value(at),
+                unit: at as u32 % 3,
+                status: 0,
+                seq: None,
+            })
+            .collect();
+        world.inserted(&mut store, &readings);
+        if !last {
+            world.flush(&mut store);
+        }
+    }
+    for asked in [
+        Query::default(),
+        Query { datastreams: vec![1], from_us: 2_000_000, to_us: 9_200_000, ..Query::default() },
+        Query { datastreams: vec![2], from_us: 5, to_us: 5, ..Query::default() },
+    ] {
+        let expected: Vec<(u32, i64, f64)> = query(&store, &asked)
+            .iter()
+            .filter_map(|row| match row.value {
+                StoredValue::Number(number) => Some((row.datastream, row.time_us, number)),
+                StoredValue::Boolean(value) => {
+                    Some((row.datastream, row.time_us, f64::from(u8::from(value))))
+                }
+                _ => None,
+            })
+            .collect();
+        let mut found = Vec::new();
+        let mut each = |row: NumberRow| {
+            let value = match row.value {
+                NumberValue::Number(number) => number,
+                NumberValue::Boolean(value) => f64::from(u8::from(value)),
+            };
+            found.push((row.datastream, row.time_us, value));
+        };
+        store.reader().numbers(&asked, &Cancel::default(), &mut each).unwrap();
+        assert_eq!(found, expected);
+        let rows = query(&store, &asked).len();
+        let more = |limit| store.reader().has_more_than(&asked, limit, &Cancel::default()).unwrap();
+        assert_eq!((rows > 0 && more(rows - 1), more(rows)), (rows > 0, false));
+    }
+    let cancel = Cancel::default();
+    cancel.cancel();
+    let ended = store.reader().numbers(&Query::default(), &cancel, &mut |_| {});
+    assert!(matches!(ended, Err(StoreError::Cancelled)), "a part is not the whole: {ended:?}");
 }
