@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Installs what the tests need beside a Rust toolchain: Debian's mosquitto-clients and strace, a C compiler (SQLite is
-# built from source), and a Python environment in .venv with the packages of tests/requirements.txt.
+# Installs what the tests need beside a Rust toolchain: Debian's mosquitto-clients, strace and chromium, a C compiler (SQLite
+# is built from source), Node.js with the packages of tests/browser, and a Python environment in .venv with the packages of
+# tests/requirements.txt.
 # Does nothing where all is there already. Needs root (or sudo) only where a Debian package is missing.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -14,6 +15,8 @@ has cargo || { say "no cargo: install Rust 1.95 or later first (https://rustup.r
 has cc || packages+=(gcc libc6-dev)
 has mosquitto_pub && has mosquitto_sub || packages+=(mosquitto-clients)
 has strace || packages+=(strace)
+has chromium || packages+=(chromium)
+has node && has npm || packages+=(nodejs npm)
 if ! has python3 || ! python3 -c 'import ensurepip, venv' 2>/dev/null; then
     packages+=(python3 python3-venv)
 fi
@@ -36,6 +39,14 @@ if [ "$(cat "$stamp" 2>/dev/null || true)" != "$wanted" ]; then
     say "making .venv with $(grep -v '^#' tests/requirements.txt | tr '\n' ' ')"
     python3 -m venv --clear .venv
     .venv/bin/python -m pip install --quiet --disable-pip-version-check --requirement tests/requirements.txt
+    echo "$wanted" >"$stamp"
+fi
+
+wanted="$(node --version) $(sha256sum <tests/browser/package-lock.json)"
+stamp=tests/browser/node_modules/made-from
+if [ "$(cat "$stamp" 2>/dev/null || true)" != "$wanted" ]; then
+    say "installing the packages of tests/browser"
+    npm ci --prefix tests/browser --no-audit --no-fund --loglevel=error
     echo "$wanted" >"$stamp"
 fi
 

@@ -134,6 +134,11 @@ pub(super) fn optional_file() -> Kind<PathBuf> {
     }
 }
 
+/// The path of a directory; empty = none.
+pub(super) fn optional_directory() -> Kind<PathBuf> {
+    Kind { expected: "the path of a directory, or nothing".to_owned(), ..optional_file() }
+}
+
 fn text(typed: &Typed) -> Result<&str, Refusal> {
     match typed {
         Typed::Text(text) | Typed::Untyped(text) => Ok(text),

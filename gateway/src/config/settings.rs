@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use super::error::Problem;
-use super::kind::{Kind, blocks, directory, integer, loopback_address, optional_file};
+use super::kind::{Kind, blocks, directory, integer, loopback_address, optional_directory, optional_file};
 use super::load::Reader;
 use crate::log::{FRAME_HEADER_LEN, RECORD_HEADER_LEN};
 use crate::record::MESSAGE_HEAD_LEN;
@@ -109,6 +109,12 @@ settings! {
         fresh_max_s: u32 = integer(900, 1..=31_536_000);
         /// Age up to which it is "late"; beyond, it is "silent".
         late_max_s: u32 = integer(7_200, 1..=31_536_000);
+    }
+
+    /// The console, a web page at the HTTP address.
+    console: Console {
+        /// Directory whose files are served under `/map/` in place of the map data that are built in (same names: `land.geojson`, `rivers.geojson`, `districts.geojson`, `README.md`, `licences/…`). Empty = the built-in ones.
+        map_dir: PathBuf = optional_directory();
     }
 
     /// What the operator says about agencies and stations: UTF-8 CSV files, read at start.

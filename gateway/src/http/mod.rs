@@ -7,6 +7,7 @@
 //! blocking threads. Errors are JSON problems ([`problem`]). There is no authentication yet, so the listener is on
 //! loopback (the configuration sees to that) and only requests that name this machine are answered ([`limits`]).
 
+mod console;
 mod encoding;
 mod events;
 mod limits;
@@ -31,6 +32,8 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
+pub use console::ConsoleSettings;
+
 use crate::config::Config;
 use crate::query::GatewayView;
 
@@ -50,6 +53,7 @@ pub struct HttpSettings {
     /// How long a question may take.
     pub question_ms_max: u64,
     pub event_listeners_max: usize,
+    pub console: ConsoleSettings,
 }
 
 impl HttpSettings {
@@ -57,6 +61,7 @@ impl HttpSettings {
         Self {
             question_ms_max: config.http.question_ms_max,
             event_listeners_max: config.http.event_listeners_max,
+            console: ConsoleSettings::of(config),
         }
     }
 }

@@ -75,6 +75,7 @@ pub(super) fn router(
         router = router.route(question.path(), get(serve));
     }
     router
+        .merge(super::console::router(app.settings.console.clone()))
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(from_fn(check_head))
@@ -276,7 +277,7 @@ fn limit_json(request: &mut query::Request, cancel: &Cancel) -> Result<Option<u6
     Ok(None)
 }
 
-fn broken() -> Problem {
+pub(super) fn broken() -> Problem {
     Problem::new(
         StatusCode::INTERNAL_SERVER_ERROR,
         "failed",

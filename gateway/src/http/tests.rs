@@ -5,10 +5,14 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::{HttpListener, HttpServer, HttpSettings};
+use super::{ConsoleSettings, HttpListener, HttpServer, HttpSettings};
 use crate::query::fake::FakeView;
 
-pub(super) const SETTINGS: HttpSettings = HttpSettings { question_ms_max: 1_000, event_listeners_max: 2 };
+pub(super) const SETTINGS: HttpSettings = HttpSettings {
+    question_ms_max: 1_000,
+    event_listeners_max: 2,
+    console: ConsoleSettings { map_dir: None, fresh_max_s: 900, late_max_s: 7_200 },
+};
 
 pub(super) struct Answer {
     pub(super) status: u16,
@@ -118,7 +122,6 @@ fn errors_are_problems() {
         ("/api/v1/observations?limit=100001", 400, "bad_parameter", Some("limit")),
         ("/api/v1/ledger?format=csv", 400, "bad_parameter", Some("format")),
         ("/api/v1/nothing", 404, "not_found", None),
-        ("/", 404, "not_found", None),
     ] {
         let problem = get(&server, path);
         assert_eq!(problem.status, status, "{path}");
