@@ -12,6 +12,11 @@ export function stateBadge(state) {
 
 const QUALITIES = { 1: "pass", 2: "unknown", 3: "suspect", 4: "fail", 9: "missing" };
 
+/** Whether the quality is worth a word: suspect, failed or missing. */
+export function isRemarkable(observation) {
+  return observation.quality > 2;
+}
+
 /** A QARTOD flag as a word. */
 export function qualityBadge(quality) {
   const name = QUALITIES[quality] ?? "unknown";

@@ -3,7 +3,7 @@
 import { get } from "./api.js";
 import { drawChart, summary } from "./chart.js";
 import { fill, h, throttled } from "./dom.js";
-import { date, dateTime, decimal, duration, integer, now_ms, qualifiers, unit as unitText } from "./format.js";
+import { date, dateTime, decimal, duration, integer, now_ms, percent, qualifiers, unit as unitText } from "./format.js";
 import { has, t } from "./i18n.js";
 import { icon } from "./icons.js";
 import { propertyName } from "./names.js";
@@ -82,7 +82,7 @@ export function seriesPanel(place, { station, range, signal, changed }) {
     canvas.dataset.state = "drawn";
     canvas.querySelector("canvas").setAttribute("role", "img");
     canvas.querySelector("canvas").setAttribute("aria-label", t("chart.label", { name: propertyName(state.observation.property), range: t(`range.${state.range}`).toLowerCase() }));
-    fill(foot, footer(series, unit));
+    fill(foot, footer(series, unit, stateOptions(state.observation).states));
   };
 
   const emptyChart = () => {
@@ -155,12 +155,14 @@ function stateOptions(observation) {
   return { stepped: true, states: { 0: name(false), 1: name(true) } };
 }
 
-function footer(series, unit) {
+function footer(series, unit, states) {
   const figures = summary(series);
   const value = (number) => `${decimal(number, 5)}${unit ? ` ${unit}` : ""}`;
   return [
     h("dl", { class: "figures small" },
-      fact(t("chart.min"), value(figures.min)), fact(t("chart.mean"), value(figures.mean)), fact(t("chart.max"), value(figures.max)),
+      states
+        ? fact(t("chart.share", { state: states[1] }), percent(figures.mean * figures.count, figures.count))
+        : [fact(t("chart.min"), value(figures.min)), fact(t("chart.mean"), value(figures.mean)), fact(t("chart.max"), value(figures.max))],
       fact(t("chart.count"), integer(figures.count)),
       series.bucket_ms && fact(t("chart.bucket"), duration(Math.max(1, Math.round(series.bucket_ms / 1000))))),
     h("details", { class: "as-table" }, h("summary", {}, t("chart.table")), tableOf(series)),

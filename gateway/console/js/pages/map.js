@@ -8,7 +8,7 @@ import { lang, t, tn } from "../i18n.js";
 import { icon, stateShape } from "../icons.js";
 import { listen } from "../live.js";
 import { DOMAINS, agencyName, domainName, propertyName } from "../names.js";
-import { ageText, emptyState, errorState, field, loadingState, qualityBadge, searchField, select, stateBadge } from "../parts.js";
+import { ageText, emptyState, errorState, field, isRemarkable, loadingState, qualityBadge, searchField, select, stateBadge } from "../parts.js";
 import { STATES, countStates, keyOf, loadStations, nameOf, observed, onStations, stateOf, stations } from "../stations.js";
 import { drawGround, groundMap } from "../map/base.js";
 import { StationMarkers } from "../map/markers.js";
@@ -172,7 +172,7 @@ async function fillPopup(content, station, signal) {
     fill(values, h("dl", {}, newest.slice(0, VALUES_MAX).map((observation) => {
       const { text, unit } = result(observation.result, observation.unit, observation.property);
       return h("div", {}, h("dt", {}, [propertyName(observation.property), ...qualifiers(observation.property)].join(", ")),
-        h("dd", {}, h("b", {}, text), unit && ` ${unit}`, observation.quality === 1 ? null : qualityBadge(observation.quality)));
+        h("dd", {}, h("b", {}, text), unit && ` ${unit}`, isRemarkable(observation) && qualityBadge(observation.quality)));
     })), newest.length > VALUES_MAX && h("p", { class: "muted" }, t("map.more_values", { n: integer(newest.length - VALUES_MAX) })));
   } catch (error) {
     if (!signal.aborted) fill(values, h("p", { class: "muted" }, error.message));

@@ -7,7 +7,7 @@ import { lang, t, tn } from "../i18n.js";
 import { icon } from "../icons.js";
 import { listen } from "../live.js";
 import { agencyName, domainName, propertyName } from "../names.js";
-import { ageText, emptyState, errorState, fact, loadingState, pageHead, qualityBadge, stateBadge } from "../parts.js";
+import { ageText, emptyState, errorState, fact, isRemarkable, loadingState, pageHead, qualityBadge, stateBadge } from "../parts.js";
 import { payloadView } from "../hex.js";
 import { seriesPanel, streamKey } from "../series.js";
 import { keyOf, loadStations, nameOf, observed, onStations, prepared, stateOf, stations } from "../stations.js";
@@ -131,7 +131,7 @@ function datastreamContent(observation) {
     h("span", { class: "datastream-value" }, h("b", {}, text), unit && h("span", { class: "unit" }, ` ${unit}`)),
     h("span", { class: "datastream-facts" },
       qualifiers(observation.property).map((qualifier) => h("span", { class: "tag" }, qualifier)),
-      observation.quality === 1 ? null : qualityBadge(observation.quality),
+      isRemarkable(observation) && qualityBadge(observation.quality),
       observation.status && h("span", { class: "tag", title: t("station.status") }, observation.status),
       observation.period_s && h("span", { class: "muted" }, t("station.period", { duration: duration(observation.period_s) })),
       h("span", { class: "muted", title: dateTime(observation.phenomenonTime) }, age(observation.phenomenonTime))),
@@ -144,13 +144,13 @@ async function readMessages(place, key, signal) {
   try {
     answer = await get("/api/v1/messages", { station: key, limit: MESSAGES }, signal);
   } catch (error) {
-    if (error.status === 404) fill(place, emptyState(t("messages.none"), null));
+    if (error.status === 404) fill(place, emptyState(t("messages.none"), t("messages.none.hint")));
     else if (!signal.aborted) fill(place, errorState(error, () => readMessages(place, key, signal)));
     return;
   }
   const recycled = answer.recycled > 0 && h("p", { class: "muted" }, t("messages.recycled", { n: integer(answer.recycled) }));
   if (answer.messages.length === 0) {
-    fill(place, recycled || emptyState(t("messages.none"), null));
+    fill(place, recycled || emptyState(t("messages.none"), t("messages.none.hint")));
     return;
   }
   const focused = place.contains(document.activeElement) ? document.activeElement.closest("details")?.dataset.position : null;
