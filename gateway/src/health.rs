@@ -10,7 +10,7 @@ pub enum Trouble {
     JournalSpace = 1,
     /// The observation log cannot grow: what is acknowledged waits in the journal.
     ObservationSpace = 2,
-    /// No flush or commit is possible.
+    /// No flush or commit is possible, or only with the ballast's space.
     StoreSpace = 4,
     /// The store's memory is full, and a flush or the comparison of late rows takes long.
     StoreFull = 8,
@@ -39,7 +39,7 @@ impl Health {
         [
             (Trouble::JournalSpace, "the journal has no segment ready, so nothing is acknowledged: free some space in the data directory or raise journal.log_bytes_max"),
             (Trouble::ObservationSpace, "the observation log cannot grow, so messages wait in the journal: free some space in the data directory or raise journal.log_bytes_max"),
-            (Trouble::StoreSpace, "the store cannot flush, so observations wait in the observation log: free some space in the data directory"),
+            (Trouble::StoreSpace, "the disk is full, so the store flushes with the last reserve or not at all, and observations wait in the observation log: free some space in the data directory"),
             (Trouble::StoreFull, "the store's memory is full and its disk does not keep up, so messages wait in the journal: send less, use a faster disk, or raise store.rows_in_memory_max and store.late_rows_max"),
         ]
         .into_iter()

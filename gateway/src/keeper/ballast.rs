@@ -12,12 +12,14 @@ const RESTORE_PAUSE_US: u64 = 10_000_000;
 pub struct KeeperBallast {
     disk: Arc<dyn Disk>,
     ballast: Ballast,
+    /// Since then it could not be put back.
+    is_given_away: bool,
     next_restore_us: u64,
 }
 
 impl KeeperBallast {
     pub fn new(disk: Arc<dyn Disk>, ballast: Ballast) -> Self {
-        Self { disk, ballast, next_restore_us: 0 }
+        Self { disk, ballast, is_given_away: false, next_restore_us: 0 }
     }
 
     /// Gives the space away; false where that has happened already, or failed and is to be tried again.
@@ -27,12 +29,20 @@ impl KeeperBallast {
         }
         self.next_restore_us = monotonic_us + RESTORE_PAUSE_US;
         match self.ballast.release(&*self.disk) {
-            Ok(()) => true,
+            Ok(()) => {
+                self.is_given_away = true;
+                true
+            }
             Err(error) => {
                 tracing::warn!("the ballast file could not be removed: {error}");
                 false
             }
         }
+    }
+
+    /// Whether the gateway lives on this last space.
+    pub fn is_given_away(&self) -> bool {
+        self.is_given_away
     }
 
     /// Puts it back if it is gone and there is space; not more often than every ten seconds.
@@ -41,8 +51,9 @@ impl KeeperBallast {
             return;
         }
         self.next_restore_us = monotonic_us + RESTORE_PAUSE_US;
-        if let Err(error) = self.ballast.restore(&*self.disk) {
-            tracing::warn!("the ballast file could not be put back: {error}");
+        match self.ballast.restore(&*self.disk) {
+            Ok(is_back) => self.is_given_away &= !is_back,
+            Err(error) => tracing::warn!("the ballast file could not be put back: {error}"),
         }
     }
 }
@@ -65,5 +76,8 @@ mod tests {
         assert!(ballast.give_away(2));
         assert!(disk.size_of("ballast").is_err());
         assert!(!ballast.give_away(3), "there is no more of it");
+        assert!(ballast.is_given_away(), "which /ready tells");
+        ballast.restore(2 + RESTORE_PAUSE_US);
+        assert!(!ballast.is_given_away());
     }
 }

@@ -65,7 +65,7 @@ pub fn run_keeper(
             }
             Err(error) => return Err(error),
         }
-        health.set(Trouble::StoreSpace, failing);
+        health.set(Trouble::StoreSpace, failing || ballast.is_given_away());
     }
 }
 
