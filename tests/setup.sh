@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Installs what the tests need beside a Rust toolchain: Debian's mosquitto-clients, strace and chromium, a C compiler (SQLite
-# is built from source), Node.js with the packages of tests/browser, and a Python environment in .venv with the packages of
-# tests/requirements.txt.
+# Installs what the tests need beside a Rust toolchain: Debian's mosquitto-clients, strace and chromium, a C compiler with
+# binutils (SQLite is built from source, and a device in C is tested), Node.js with the packages of tests/browser, and a Python
+# environment in .venv with the packages of tests/requirements.txt.
 # Does nothing where all is there already. Needs root (or sudo) only where a Debian package is missing.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -13,6 +13,8 @@ has() { command -v "$1" >/dev/null 2>&1; }
 packages=()
 has cargo || { say "no cargo: install Rust 1.95 or later first (https://rustup.rs)" >&2; exit 2; }
 has cc || packages+=(gcc libc6-dev)
+# `size` and `nm` measure the C device; gcc brings them on most systems.
+has size && has nm || packages+=(binutils)
 has mosquitto_pub && has mosquitto_sub || packages+=(mosquitto-clients)
 has strace || packages+=(strace)
 has chromium || packages+=(chromium)

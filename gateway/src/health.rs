@@ -12,6 +12,8 @@ pub enum Trouble {
     ObservationSpace = 2,
     /// No flush or commit is possible.
     StoreSpace = 4,
+    /// The store's memory is full, and a flush or the comparison of late rows takes long.
+    StoreFull = 8,
 }
 
 /// The troubles of now.
@@ -27,6 +29,10 @@ impl Health {
         }
     }
 
+    pub fn has(&self, trouble: Trouble) -> bool {
+        self.0.load(Ordering::Relaxed) & trouble as u32 != 0
+    }
+
     /// One sentence for each: state, cause, remedy.
     pub fn reasons(&self) -> Vec<String> {
         let present = self.0.load(Ordering::Relaxed);
@@ -34,6 +40,7 @@ impl Health {
             (Trouble::JournalSpace, "the journal has no segment ready, so nothing is acknowledged: free some space in the data directory or raise journal.log_bytes_max"),
             (Trouble::ObservationSpace, "the observation log cannot grow, so messages wait in the journal: free some space in the data directory or raise journal.log_bytes_max"),
             (Trouble::StoreSpace, "the store cannot flush, so observations wait in the observation log: free some space in the data directory"),
+            (Trouble::StoreFull, "the store's memory is full and its disk does not keep up, so messages wait in the journal: send less, use a faster disk, or raise store.rows_in_memory_max and store.late_rows_max"),
         ]
         .into_iter()
         .filter(|(trouble, _)| present & *trouble as u32 != 0)

@@ -52,7 +52,7 @@ metrics! {
     gauges {
         mqtt_connections: "Connections that are open now",
         mqtt_subscriptions: "Subscriptions that are held now",
-        durable_messages: "Messages synced in the journal (message_no of the next one)",
+        durable_messages: "Messages synced in the journal (message_no of the last one)",
         processed_messages: "Messages covered by a synced observation frame",
         store_rows_in_memory: "Rows that are not in a store file yet",
         store_rows_unresolved: "Late rows that wait to be classified",

@@ -96,11 +96,6 @@ impl<'a> Message<'a> {
         [self.agency, self.client, self.topic, self.properties, self.payload]
     }
 
-    /// Body length without the record header and without padding.
-    pub fn body_len(&self) -> usize {
-        MESSAGE_HEAD_LEN + self.parts().iter().map(|part| part.len()).sum::<usize>()
-    }
-
     /// Reads a record of kind [`crate::log::KIND_MESSAGE`]; `None` when the lengths do not fit (a checked frame never has that).
     pub fn parse(flags: u8, user: u16, body: &'a [u8]) -> Option<Self> {
         let head = body.get(..MESSAGE_HEAD_LEN)?;

@@ -32,7 +32,7 @@ fn part(number: u64, bytes: usize) -> AlignedBuf {
 
 /// Frame n carries one record with the number n.
 fn append(writer: &mut LogWriter, bytes: usize) -> Result<FrameMeta, LogError> {
-    let number = writer.next_frame_no();
+    let number = writer.next_record_no();
     writer.append(&mut [part(number, bytes)], 1, 1, 0)
 }
 
@@ -130,7 +130,7 @@ fn damage_with_nothing_valid_behind_is_the_torn_tail() {
     let last = found.last.unwrap();
     assert_eq!(last, FrameMeta { epoch: last.epoch, ..frames[15] });
     assert!(last.epoch > 3, "written again into a new segment");
-    assert_eq!(writer.next_frame_no(), 17);
+    assert_eq!(writer.next_record_no(), 17);
     assert_eq!(read(&disk, 1, 16).unwrap(), (1..=16).collect::<Vec<_>>());
 }
 
@@ -189,7 +189,7 @@ fn a_stale_frame_with_the_expected_number_does_not_pass() {
     let (disk, _) = three_segments();
     disk.damage(&segment(3), offset(17), &[0; 8192]).unwrap();
     (_, writer) = open(&disk, config()).unwrap();
-    assert_eq!(writer.next_frame_no(), 17);
+    assert_eq!(writer.next_record_no(), 17);
     drop(writer);
     disk.damage(&segment(epoch), 4096 + 8192, &frame).unwrap();
     let (found, _) = open(&disk, config()).unwrap();
@@ -226,10 +226,14 @@ fn a_full_disk_pushes_back_and_work_goes_on_when_space_returns() {
     };
     assert!(error.is_backpressure());
     assert_eq!(written, 14, "both ready segments were used up");
+    assert_eq!(writer.prepare_step().unwrap(), Prepared::NoSpace);
+    assert_eq!(disk.list(DIR).unwrap().len(), 2, "nothing is tried that cannot succeed");
+    disk.set_capacity(u64::MAX);
+    // A quota is not in what the disk says of itself.
+    disk.fail(Fault { on: FaultOn::Write, nth: 1, kind: FaultKind::NoSpace });
     assert_eq!(writer.prepare_step().unwrap(), Prepared::Progress);
     assert_eq!(writer.prepare_step().unwrap(), Prepared::NoSpace);
     assert_eq!(disk.list(DIR).unwrap().len(), 2, "the file that did not fit is gone");
-    disk.set_capacity(u64::MAX);
     let frames = fill(&mut writer, 5, 8000);
     assert_eq!(frames[4].frame_no, 19);
 }
@@ -259,15 +263,40 @@ fn the_reserve_is_for_frames_without_messages() {
     while append(&mut writer, 8000).is_ok() {
         while writer.prepare_step().unwrap() == Prepared::Progress {}
     }
-    assert!(writer.bytes_available() >= 16 << 10);
     let mut control = [part(99, 3000)];
     while writer.append(&mut control, 1, 1, 0).is_ok() {}
-    assert_eq!(writer.bytes_available(), 16 << 10);
+    assert!(!writer.has_room(4096));
     assert!(writer.append(&mut control, 1, 1, 0).unwrap_err().is_backpressure());
     for _ in 0..4 {
         writer.append(&mut control, 1, 0, 0).unwrap();
     }
     assert!(writer.append(&mut control, 1, 0, 0).unwrap_err().is_backpressure());
+}
+
+/// Zeros take no space that the flush needs which lets go of segments (A1-7).
+#[test]
+fn a_segment_leaves_the_space_that_others_need() {
+    let disk = SimDisk::new(5);
+    let margin = 10 * SEGMENT_BYTES;
+    let limits = LogConfig { free_bytes_min: margin, ..config() };
+    let (_, mut writer) = open(&disk, limits).unwrap();
+    fill(&mut writer, 1, 8000);
+    while writer.prepare_step().unwrap() == Prepared::Progress {}
+    let used = u64::MAX - disk.free_space().unwrap();
+    disk.set_capacity(used + margin + SEGMENT_BYTES - 1);
+    let files = disk.list("journal").unwrap();
+    while append(&mut writer, 8000).is_ok() {}
+    assert_eq!(writer.prepare_step().unwrap(), Prepared::NoSpace);
+    assert_eq!(disk.list("journal").unwrap(), files, "nothing is tried that cannot succeed");
+    disk.set_capacity(used + margin + SEGMENT_BYTES);
+    assert_eq!(writer.prepare_step().unwrap(), Prepared::Progress);
+    // Somebody else takes space while the zeros are written.
+    disk.set_capacity(used + margin);
+    while writer.prepare_step().unwrap() == Prepared::Progress {}
+    assert_eq!(disk.free_space().unwrap(), margin, "given back");
+    disk.set_capacity(u64::MAX);
+    while writer.prepare_step().unwrap() == Prepared::Progress {}
+    append(&mut writer, 8000).unwrap();
 }
 
 #[test]

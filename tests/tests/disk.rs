@@ -10,13 +10,16 @@ use e2e_tests::{
 };
 use serde_json::Value;
 
-const SMALL_SEGMENTS: [&str; 6] = [
+const SMALL_SEGMENTS: [&str; 8] = [
     "--set",
     "journal.segment_bytes_max=4194304",
     "--set",
     "journal.log_bytes_max=67108864",
     "--set",
     "store.flush_interval_ms=300",
+    // What a flush may need is kept free, twice: as the ballast, and by the logs.
+    "--set",
+    "store.flush_rows_max=50000",
 ];
 
 fn received(gateway: &Gateway) -> u64 {
@@ -67,9 +70,9 @@ fn p2_a_full_disk_holds_acks_back_and_work_goes_on_when_there_is_space() {
     assert!(report["rows_required"].as_u64().is_some_and(|rows| rows > 2_000), "{report}");
 }
 
-/// The file and the offset of the journal's frame number `at`, in the order of writing.
-fn frame_in_journal(data_dir: &Path, at: usize) -> (PathBuf, u64) {
-    let entries = fs::read_dir(data_dir.join("journal")).expect("there is a journal");
+/// The file and the offset of a log's frame number `at`, in the order of writing.
+fn frame_in(data_dir: &Path, log: &str, at: usize) -> (PathBuf, u64) {
+    let entries = fs::read_dir(data_dir.join(log)).expect("there is a log");
     let mut segments: Vec<PathBuf> = entries.map(|entry| entry.expect("it can be read").path()).collect();
     segments.retain(|path| path.extension().is_some_and(|extension| extension == "seg"));
     segments.sort();
@@ -77,6 +80,14 @@ fn frame_in_journal(data_dir: &Path, at: usize) -> (PathBuf, u64) {
         frame_places(path).into_iter().map(move |(offset, _)| (path.clone(), offset as u64))
     });
     places.nth(at).expect("there are so many frames")
+}
+
+fn flip_a_bit(path: &Path, offset: u64) {
+    let mut file = OpenOptions::new().read(true).write(true).open(path).expect("the segment is there");
+    let mut byte = [0];
+    file.seek(SeekFrom::Start(offset)).and_then(|_| file.read_exact(&mut byte)).expect("inside the file");
+    byte[0] ^= 1;
+    file.seek(SeekFrom::Start(offset)).and_then(|_| file.write_all(&byte)).expect("the file can be written");
 }
 
 /// A flipped bit with valid frames behind it is corruption: no start (exit 3), unless the operator accepts the loss. Then all
@@ -96,16 +107,8 @@ fn a1_5_damage_inside_the_journal_refuses_the_start_until_it_is_accepted() {
     }
     gateway.kill9();
 
-    let (segment, offset) = frame_in_journal(&data_dir, 4);
-    let mut file = OpenOptions::new().read(true).write(true).open(&segment).expect("the segment is there");
-    let mut byte = [0];
-    file.seek(SeekFrom::Start(offset + 100))
-        .and_then(|_| file.read_exact(&mut byte))
-        .expect("inside the file");
-    byte[0] ^= 1;
-    file.seek(SeekFrom::Start(offset + 100))
-        .and_then(|_| file.write_all(&byte))
-        .expect("the file can be written");
+    let (segment, offset) = frame_in(&data_dir, "journal", 4);
+    flip_a_bit(&segment, offset + 100);
 
     let refused = Gateway::try_start(&[], &data_dir, &settings).expect_err("the journal is damaged");
     assert_eq!(refused.code, Some(3), "{}", refused.stderr);
@@ -130,4 +133,30 @@ fn a1_5_damage_inside_the_journal_refuses_the_start_until_it_is_accepted() {
     // The gap is remembered: no second question.
     let gateway = Gateway::start(&data_dir, &settings);
     assert_eq!(values(&gateway.query_csv(&[])), found);
+}
+
+/// Observations that are in no file yet exist nowhere else once the journal lets go of them: their loss is never accepted, and
+/// the refusal does not offer what it would not keep.
+#[test]
+fn a1_5_damage_inside_the_observation_log_is_no_question_to_the_operator() {
+    let directory = new_data_dir();
+    let data_dir = directory.path().join("data");
+    let settings = ["--set", "store.flush_interval_ms=3600000"];
+    let gateway = Gateway::start(&data_dir, &settings);
+    let mut client = RawMqtt::connect(gateway.mqtt, ProtocolVersion::V3_1_1, "station");
+    for id in 1..=5_u16 {
+        client.send_publish("obs/A/S/flow", id, id.to_string().as_bytes());
+        client.expect_puback(id);
+        // A frame of the observation log each.
+        wait_until("the reading", || (gateway.query_csv(&[]).len() == usize::from(id)).then_some(()));
+    }
+    gateway.kill9();
+    let (segment, offset) = frame_in(&data_dir, "observations", 1);
+    flip_a_bit(&segment, offset + 100);
+    for arguments in [&settings[..], &[&settings[..], &["--accept-gap"]].concat(), &settings[..]] {
+        let refused = Gateway::try_start(&[], &data_dir, arguments).expect_err("the log is damaged");
+        assert_eq!(refused.code, Some(3), "{}", refused.stderr);
+        assert!(!refused.stderr.contains("--accept-gap"), "{}", refused.stderr);
+        assert!(refused.stderr.contains("backup"), "what to do is said: {}", refused.stderr);
+    }
 }

@@ -267,10 +267,6 @@ impl Books {
         self.frame_no
     }
 
-    pub fn totals(&self) -> &BookTotals {
-        &self.totals
-    }
-
     /// Late rows that wait for their outcome.
     pub fn unresolved_rows(&self) -> usize {
         self.unresolved.len()

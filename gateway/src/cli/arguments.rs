@@ -45,7 +45,7 @@ pub struct CommonArguments {
 pub enum Command {
     /// Run the gateway until SIGTERM or Ctrl-C
     Run(RunArguments),
-    /// Start a gateway on this machine, send recorded and simulated readings into it, and prove that none was lost
+    /// Start a gateway and a simulated city on this machine, and prove at the end that no reading was lost
     Demo(DemoArguments),
     /// Print observations
     Query(QueryArguments),
@@ -66,21 +66,31 @@ pub struct RunArguments {
 
 #[derive(Args, Clone, Debug)]
 pub struct DemoArguments {
-    /// Simulated stations
-    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=100_000))]
-    pub stations: u32,
-    /// Messages per second of all stations together [default: one for every two stations]
-    #[arg(long, value_name = "MESSAGES", value_parser = parse_rate)]
-    pub rate: Option<f64>,
-    /// End after so many seconds of simulated stations instead of on Ctrl-C
+    /// Stations of the city [default: 1000, or those that the directory has]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub stations: Option<u32>,
+    /// Another seed makes another city [default: 1, or that of the directory]
+    #[arg(long)]
+    pub seed: Option<u64>,
+    /// Hours of the past that the stations send first, as far as no earlier run has sent them
+    #[arg(long, value_name = "HOURS", default_value_t = 3.0, value_parser = parse_hours)]
+    pub past_h: f64,
+    /// Cut a region off at first; then it sends all that it kept at once
+    #[arg(long)]
+    pub storm: bool,
+    /// End after so many seconds of live readings instead of on Ctrl-C
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..))]
     pub duration_s: Option<u32>,
 }
 
-fn parse_rate(text: &str) -> Result<f64, String> {
-    let rate = text.strip_suffix("/s").unwrap_or(text).parse().ok();
-    rate.filter(|rate: &f64| rate.is_finite() && *rate > 0.0)
-        .ok_or_else(|| "expected a number above 0, for example 500".to_owned())
+/// Longest past of a demo: a month.
+const PAST_H_MAX: f64 = 744.0;
+
+fn parse_hours(text: &str) -> Result<f64, String> {
+    let hours = text.parse().ok();
+    hours
+        .filter(|hours: &f64| (0.0..=PAST_H_MAX).contains(hours))
+        .ok_or_else(|| format!("expected hours from 0 to {PAST_H_MAX}"))
 }
 
 #[derive(Args, Clone, Debug, Default)]

@@ -218,6 +218,19 @@ impl Config {
                 ),
             );
         }
+        let log_bytes_min = 4 * self.observation_segment_bytes();
+        if self.journal.log_bytes_max >= 4 * self.journal.segment_bytes_max
+            && self.journal.log_bytes_max < log_bytes_min
+        {
+            refuse(
+                "journal.log_bytes_max",
+                format!(
+                    "the observation log must hold four segments of four of its frames: with mqtt.packet_bytes_max = {} it \
+                     must have {log_bytes_min} bytes at least",
+                    self.mqtt.packet_bytes_max
+                ),
+            );
+        }
         if self.mqtt.session_queue_bytes_max < self.mqtt.packet_bytes_max {
             refuse(
                 "mqtt.session_queue_bytes_max",
@@ -240,6 +253,17 @@ impl Config {
             );
         }
         problems
+    }
+
+    /// Largest observation frame: what closes a frame (1 MiB), one message of the largest size behind it, quarantined and
+    /// retained at once, and its rows and definitions.
+    pub fn observation_frame_bytes_max(&self) -> u64 {
+        (2 * MIB + 3 * self.mqtt.packet_bytes_max as u64).next_multiple_of(crate::disk::BLOCK_BYTES as u64)
+    }
+
+    /// A segment of the observation log holds four of its frames.
+    pub fn observation_segment_bytes(&self) -> u64 {
+        self.journal.segment_bytes_max.max(4 * self.observation_frame_bytes_max())
     }
 }
 

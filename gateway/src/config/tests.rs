@@ -205,6 +205,16 @@ fn settings_that_do_not_fit_together_are_refused() {
     );
     let told = errors(&of_set(&["journal.log_bytes_max=67108864"]));
     assert!(told.starts_with("--set journal.log_bytes_max: a log must hold four segments"), "{told}");
+    // The journal's own segments would fit (A1-4: a configuration that passes starts).
+    let large_packets = ["mqtt.packet_bytes_max=8388608", "journal.frame_bytes_max=16777216"];
+    let told = errors(&of_set(
+        &[&large_packets[..], &["mqtt.session_queue_bytes_max=8388608", "journal.log_bytes_max=268435456"]]
+            .concat(),
+    ));
+    assert!(
+        told.starts_with("--set journal.log_bytes_max: the observation log must hold four segments"),
+        "{told}"
+    );
     let told = errors(&of_set(&["mqtt.session_queue_bytes_max=65536"]));
     assert!(told.starts_with("--set mqtt.session_queue_bytes_max: a subscriber's queue must hold"), "{told}");
     let told = errors(&of_set(&["store.rows_in_memory_max=10000"]));

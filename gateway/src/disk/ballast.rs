@@ -15,18 +15,13 @@ pub struct Ballast {
 }
 
 impl Ballast {
-    /// Puts the file in place if there is none of that size. `is_present` is false afterwards when the disk is full.
+    /// Finds the file; one of another size is removed. Takes no space: that is for [`Ballast::restore`].
     pub fn open(disk: &dyn Disk, path: &str, bytes: u64) -> io::Result<Self> {
         let mut ballast = Self { path: path.to_owned(), bytes, present: false };
         match disk.size_of(path) {
             Ok(size) if size == bytes => ballast.present = true,
-            Ok(_) => {
-                remove_durably(disk, path)?;
-                ballast.restore(disk)?;
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                ballast.restore(disk)?;
-            }
+            Ok(_) => remove_durably(disk, path)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error),
         }
         Ok(ballast)
@@ -50,14 +45,22 @@ impl Ballast {
         if self.present {
             return Ok(true);
         }
+        // Others go on writing meanwhile: no attempt that is known to fail.
+        if disk.free_space()? < self.bytes {
+            return Ok(false);
+        }
         match self.fill(disk) {
             Ok(()) => {
                 self.present = true;
                 Ok(true)
             }
             Err(error) if is_no_space(&error) => {
-                remove_durably(disk, &self.path)?;
-                Ok(false)
+                match remove_durably(disk, &self.path) {
+                    Ok(()) => Ok(false),
+                    // Not even its name found room.
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+                    Err(error) => Err(error),
+                }
             }
             Err(error) => Err(error),
         }

@@ -3,10 +3,13 @@
 use crate::config::Config;
 use crate::feeds::LastValue;
 use crate::pipeline::hot::HotRow;
+use crate::pipeline::stage::FRAME_BYTES_TARGET;
 use crate::sinks::PENDING_BYTES_MAX;
 use crate::store::{COMPACTION_ROWS_MAX, COMPACTION_TEXT_BYTES_MAX};
 
-use super::open::{BUFFERS_PER_SHARD, OBSERVATION_FRAMES_WAITING_MAX, observation_frame_bytes_max};
+use super::bounds::TEXT_BYTES_IN_MEMORY_MAX;
+use super::open::{BUFFERS_PER_SHARD, OBSERVATION_FRAMES_WAITING_MAX};
+use crate::observation::Row;
 
 /// One part of the budget.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,7 +64,7 @@ pub(super) fn parts(config: &Config) -> Vec<Part> {
         part(
             "observation frames",
             "two queues of 16 frames, mqtt.packet_bytes_max",
-            2 * OBSERVATION_FRAMES_WAITING_MAX as u64 * observation_frame_bytes_max(config),
+            2 * OBSERVATION_FRAMES_WAITING_MAX as u64 * config.observation_frame_bytes_max(),
         ),
         part(
             "datastreams",
@@ -70,8 +73,8 @@ pub(super) fn parts(config: &Config) -> Vec<Part> {
         ),
         part(
             "rows not flushed",
-            "store.rows_in_memory_max",
-            config.store.rows_in_memory_max as u64 * ROW_BYTES,
+            "store.rows_in_memory_max and what is on its way",
+            (config.store.rows_in_memory_max as u64 + rows_on_their_way(config)) * ROW_BYTES,
         ),
         part("late rows", "store.late_rows_max", config.store.late_rows_max as u64 * LATE_ROW_BYTES),
         part(
@@ -79,8 +82,8 @@ pub(super) fn parts(config: &Config) -> Vec<Part> {
             "rows and texts of one merge",
             COMPACTION_ROWS_MAX * COMPACTION_ROW_BYTES + COMPACTION_TEXT_BYTES_MAX as u64,
         ),
-        part("texts not flushed", "64 MiB, and as much for late rows", 128 << 20),
-        part("quarantine not committed", "64 MiB", PENDING_BYTES_MAX),
+        part("texts not flushed", "8 MiB, and as much for late rows", 4 * TEXT_BYTES_IN_MEMORY_MAX),
+        part("quarantine not committed", "8 MiB", PENDING_BYTES_MAX),
         part(
             "station list",
             "pipeline.datastreams_max",
@@ -91,9 +94,16 @@ pub(super) fn parts(config: &Config) -> Vec<Part> {
             "listeners to events",
             "http.event_listeners_max",
             config.http.event_listeners_max as u64 * LISTENER_BYTES
-                + TAP_FRAMES_MAX * observation_frame_bytes_max(config),
+                + TAP_FRAMES_MAX * config.observation_frame_bytes_max(),
         ),
     ]
+}
+
+/// Rows that still come when the keeper says that it is full: those of the queued frames, and of one journal frame, in which
+/// a reading takes 8 bytes at least.
+fn rows_on_their_way(config: &Config) -> u64 {
+    let queued = OBSERVATION_FRAMES_WAITING_MAX as u64 * FRAME_BYTES_TARGET as u64 / size_of::<Row>() as u64;
+    queued + config.journal.frame_bytes_max / 8
 }
 
 /// The sum and its parts in one line. What waits for subscribers comes on top: it exists only while they are slow.

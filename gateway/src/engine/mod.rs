@@ -6,15 +6,23 @@
 //!     └── router ◀─┴─────────────────┘
 //! ```
 //!
+//! - [`bounds`]: what the configuration means for the parts.
 //! - [`budget`]: the memory that all parts together may take.
 //! - [`open`]: the directory's lock, catalogue, both logs, and everything that is rebuilt from them; no thread runs.
+//! - [`rebuild`]: feeds, retained messages and hot rows as they were.
 //! - [`running`]: the threads round what was opened, and the stop.
+//! - [`stages`]: pipeline and keeper while no thread runs.
 //! - [`view`]: what HTTP and command line may ask.
 
+mod bounds;
 mod budget;
 mod open;
 mod raw;
+mod rebuild;
 mod running;
+mod stages;
+#[cfg(test)]
+mod tests;
 mod view;
 
 use std::sync::Arc;
@@ -73,6 +81,9 @@ pub enum EngineError {
 impl EngineError {
     fn failure(&self) -> Failure {
         let exit = match self {
+            Self::Store(error) | Self::Keeper(KeeperError::Store(error)) if error.is_log_failure() => {
+                Exit::Journal
+            }
             Self::Log(error) => match error {
                 LogError::TooNew { .. }
                 | LogError::Config(_)

@@ -11,41 +11,41 @@ use std::fs::{File, TryLockError};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use codecs::property_catalogue;
-use crossbeam::channel::{Receiver, Sender, bounded};
+use crossbeam::channel::bounded;
 
 use super::EngineError;
+use super::bounds::{
+    dictionary_limits, flush_bytes, journal_config, observations_config, store_config, time_bounds,
+};
+use super::rebuild::{Rebuilt, fold_feeds, grow_hot_rows, hot_rows, resend_of};
+use super::stages::{Now, Stages};
 use crate::books::Books;
-use crate::catalogue::{Catalogue, DatastreamState, Snapshot, SqliteCatalogue};
+use crate::catalogue::{Catalogue, Snapshot, SqliteCatalogue};
 use crate::cli::Damage;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::disk::{Ballast, Disk, OsDisk};
-use crate::feeds::{LastValue, LastValues, RetainedStore};
+use crate::feeds::{LastValues, RetainedStore};
 use crate::health::Health;
 use crate::journal::{JournalFrame, Lanes, LanesConfig};
 use crate::keeper::{Keeper, KeeperBallast, KeeperCursor, KeeperParts, Shared};
 use crate::log::{
-    AlignedBuf, LogConfig, LogId, LogKind, LogReader, LogWriter, Position, Prepared, Recovered, recover,
+    AlignedBuf, LogConfig, LogError, LogKind, LogReader, LogWriter, Position, Prepared, Recovered, recover,
 };
 use crate::metrics::Metrics;
-use crate::observation::{ObservationFrame, Outcome, parse_frame};
-use crate::pipeline::dictionary::{Dictionary, DictionaryLimits};
+use crate::observation::{ObservationFrame, parse_frame};
+use crate::pipeline::dictionary::Dictionary;
 use crate::pipeline::hot::HotRow;
-use crate::pipeline::resend::ResendWindow;
-use crate::pipeline::stage::{Go, PipelineStart};
-use crate::pipeline::{KeeperProgress, MessageDecoder, ObservationConsumer, Pipeline, TimeBounds};
+use crate::pipeline::stage::PipelineStart;
+use crate::pipeline::{KeeperProgress, MessageDecoder, Pipeline};
 use crate::registry::{Registry, SharedRegistry};
-use crate::retained::RetainedBudget;
 use crate::sinks::Quarantine;
-use crate::store::{Store, StoreConfig, StoreReader};
+use crate::store::{Store, StoreError, StoreReader};
 
 pub(super) const JOURNAL_DIR: &str = "journal";
 const OBSERVATIONS_DIR: &str = "observations";
 const LOCK_FILE: &str = "lock";
 const BALLAST_FILE: &str = "ballast";
-/// Room for a flush and the commit that lets go of the logs.
-const BALLAST_BYTES: u64 = 16 << 20;
 
 /// Buffers of a shard: being filled, being written, and in flight behind the writer.
 pub(super) const BUFFERS_PER_SHARD: usize = 16;
@@ -53,9 +53,6 @@ pub(super) const BUFFERS_PER_SHARD: usize = 16;
 pub(super) const OBSERVATION_FRAMES_WAITING_MAX: usize = 16;
 /// Batches of outcomes that wait for the pipeline; the store has one out at a time.
 const OUTCOMES_WAITING_MAX: usize = 1;
-const AGENCIES_MAX: u32 = 10_000;
-/// Different statuses and units of the whole gateway.
-const SYMBOLS_MAX: u32 = 65_536;
 
 /// Everything of a data directory, ready to run.
 pub(super) struct Opened {
@@ -71,22 +68,10 @@ pub(super) struct Opened {
     pub(super) store: StoreReader,
     pub(super) journal: LogWriter,
     pub(super) stages: Stages,
-    pub(super) ballast: KeeperBallast,
     pub(super) retained: RetainedStore,
     pub(super) last_values: LastValues,
-    /// Observation frames for the router.
-    pub(super) router_frames: Receiver<Arc<ObservationFrame>>,
     /// Held for as long as the directory is in use.
     pub(super) lock: File,
-}
-
-/// Pipeline and keeper with the queues between them.
-#[derive(Debug)]
-pub(super) struct Stages {
-    pub(super) pipeline: Pipeline,
-    pub(super) keeper: Keeper,
-    pub(super) keeper_frames: Receiver<Arc<ObservationFrame>>,
-    pub(super) outcomes: Receiver<Vec<Outcome>>,
 }
 
 impl std::fmt::Debug for Opened {
@@ -97,11 +82,18 @@ impl std::fmt::Debug for Opened {
 
 impl Opened {
     pub(super) fn open(config: &Arc<Config>, damage: Damage) -> Result<Self, EngineError> {
+        let disk = OsDisk::open(&config.data_dir)
+            .map_err(|source| EngineError::Io { what: config.data_dir.display().to_string(), source })?;
+        Self::open_on(config, damage, Arc::new(disk))
+    }
+
+    /// Logs, store files and ballast lie on `disk`; lock and catalogue in the data directory itself.
+    pub(super) fn open_on(
+        config: &Arc<Config>,
+        damage: Damage,
+        disk: Arc<dyn Disk>,
+    ) -> Result<Self, EngineError> {
         let lock = lock_data_dir(config)?;
-        let disk: Arc<dyn Disk> = Arc::new(
-            OsDisk::open(&config.data_dir)
-                .map_err(|source| EngineError::Io { what: config.data_dir.display().to_string(), source })?,
-        );
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let metrics = Arc::new(Metrics::default());
         let health = Arc::new(Health::default());
@@ -109,7 +101,11 @@ impl Opened {
         let snapshot = catalogue.load()?;
         let registry = registry_of(&snapshot);
 
-        let (observations, mut tail) = open_observations(&disk, config, damage, &snapshot)?;
+        let ballast = Ballast::open(&*disk, BALLAST_FILE, flush_bytes(config))
+            .map_err(|source| EngineError::Io { what: BALLAST_FILE.to_owned(), source })?;
+        let mut ballast = KeeperBallast::new(disk.clone(), ballast);
+        let (last_time_us, observations, mut tail) =
+            open_observations(&disk, config, damage, &snapshot, &mut ballast)?;
         let mut rebuilt = Rebuilt::new(config, &snapshot);
         let cursor = KeeperCursor::of_checkpoint(&snapshot.checkpoint)?;
         let store = Store::open(
@@ -160,9 +156,7 @@ impl Opened {
             }
             if frame.frame_no > snapshot.checkpoint.observation_frame_no {
                 grow_hot_rows(&mut hot, &registry);
-                for row in &frame.rows {
-                    hot[row.datastream as usize].fold(row, frame.messages[row.message as usize].message_no);
-                }
+                fold_hot_rows(&mut hot, &frame)?;
                 frame.resend_marks.iter().for_each(|mark| resend.insert(*mark));
                 rebuilt.fold(&frame);
                 next_message_no = frame.info.next_message_no;
@@ -176,8 +170,6 @@ impl Opened {
             buffer_bytes: config.journal.frame_bytes_max as usize,
             buffers_per_shard: BUFFERS_PER_SHARD,
         });
-        let (keeper_sender, keeper_frames) = bounded(OBSERVATION_FRAMES_WAITING_MAX);
-        let (router_sender, router_frames) = bounded(OBSERVATION_FRAMES_WAITING_MAX);
         let dictionary = Dictionary::new(registry.clone(), dictionary_limits(config));
         let pipeline = Pipeline::new(
             PipelineStart {
@@ -185,17 +177,17 @@ impl Opened {
                 retained: rebuilt.pipeline_retained,
                 next_message_no,
                 next_record_no,
+                time_us: last_time_us,
                 progress,
-                frame_bytes_max: observation_frame_bytes_max(config) as usize,
+                frame_bytes_max: config.observation_frame_bytes_max() as usize,
             },
             observations,
-            vec![Box::new(FrameSender(keeper_sender)), Box::new(FrameSender(router_sender))],
             lanes.clone(),
             metrics.clone(),
             health.clone(),
         );
-        let journal_config = log_config(config, LogKind::Journal, damage, config.journal.frame_bytes_max)?;
-        let (recovered, journal) = recover(disk.clone(), JOURNAL_DIR, journal_config)?;
+        let (recovered, journal) =
+            recover_log(&disk, JOURNAL_DIR, &journal_config(config, damage)?, &mut ballast)?;
         let durable_messages = journal.next_message_no() - 1;
         if durable_messages + 1 < next_message_no {
             return Err(EngineError::JournalBehind {
@@ -216,8 +208,6 @@ impl Opened {
         metrics
             .datastreams
             .set(registry.read().unwrap_or_else(PoisonError::into_inner).datastreams().len() as i64);
-        let ballast = Ballast::open(&*disk, BALLAST_FILE, BALLAST_BYTES)
-            .map_err(|source| EngineError::Io { what: BALLAST_FILE.to_owned(), source })?;
         let mut opened = Self {
             config: config.clone(),
             clock,
@@ -230,14 +220,13 @@ impl Opened {
             quarantine,
             store: store_reader,
             journal,
-            ballast: KeeperBallast::new(disk.clone(), ballast),
-            stages: Stages { pipeline, keeper, keeper_frames, outcomes },
+            stages: Stages { pipeline, keeper, outcomes, ballast },
             retained: rebuilt.retained,
             last_values: rebuilt.last_values,
-            router_frames,
             lock,
         };
-        opened.process_journal_tail(&disk, next_message_no, durable_messages)?;
+        let first_message_no = first_unprocessed(next_message_no, &recovered);
+        opened.process_journal_tail(&disk, first_message_no, durable_messages)?;
         Ok(opened)
     }
 
@@ -260,34 +249,50 @@ impl Opened {
             // The capacity was asked for with the length.
             let _ = buffer.push(frame.payload);
             let frame = JournalFrame::recovered(frame.meta, buffer);
-            self.stages.pipeline.step(&frame, &mut no_waiting)?;
-            self.stages.pipeline.close(&mut no_waiting)?;
-            self.stages.keep_up(self.clock.receive_time_us())?;
-            self.drain_feeds();
+            let now = self.now();
+            let Self { stages, retained, last_values, .. } = self;
+            let processed =
+                stages.process(&frame, now, &mut |frame| fold_feeds(frame, retained, last_values));
+            match processed {
+                Err(EngineError::Log(error)) if error.is_backpressure() => {
+                    return Err(EngineError::NoSegments { log: OBSERVATIONS_DIR });
+                }
+                other => other?,
+            }
         }
         Ok(())
     }
 
-    /// Takes in what the pipeline made for the router while no router runs.
-    fn drain_feeds(&mut self) {
-        while let Ok(frame) = self.router_frames.try_recv() {
-            fold_feeds(&frame, &mut self.retained, &mut self.last_values);
-        }
+    fn now(&self) -> Now {
+        Now { receive_us: self.clock.receive_time_us(), monotonic_us: self.clock.monotonic_us() }
     }
 
     /// Brings everything that is durable into the store, with no thread running.
     pub(super) fn settle(&mut self) -> Result<(), EngineError> {
-        let now_us = self.clock.receive_time_us();
-        let Self { stages, router_frames, retained, last_values, .. } = self;
-        stages.settle(now_us, &mut || {
-            while let Ok(frame) = router_frames.try_recv() {
-                fold_feeds(&frame, retained, last_values);
-            }
-        })
+        let now = self.now();
+        let Self { stages, retained, last_values, .. } = self;
+        stages.settle(now, &mut |frame| fold_feeds(frame, retained, last_values))
     }
 
-    /// Two segments of each log stand ready before anybody may connect.
+    /// Two segments of each log stand ready before anybody may connect. Where a log is at its budget or the disk is full, what
+    /// the last run left is brought into the store first, and lets go of its segments.
     pub(super) fn prepare_segments(&mut self) -> Result<(), EngineError> {
+        if self.try_prepare_segments()?.is_some() {
+            self.settle()?;
+            let processed = self.lanes.positions.processed_messages.load(Ordering::Acquire);
+            self.journal.release_before(Position::Message(processed + 1));
+        }
+        match self.try_prepare_segments()? {
+            None => {
+                self.stages.ballast.restore(self.clock.monotonic_us());
+                Ok(())
+            }
+            Some(log) => Err(EngineError::NoSegments { log }),
+        }
+    }
+
+    /// The first log for which there is no room.
+    fn try_prepare_segments(&mut self) -> Result<Option<&'static str>, EngineError> {
         let journal = loop {
             match self.journal.needs_preparation() {
                 true => match self.journal.prepare_step()? {
@@ -303,119 +308,8 @@ impl Opened {
                 other => break other,
             }
         };
-        for (log, prepared) in [(JOURNAL_DIR, journal), (OBSERVATIONS_DIR, observations)] {
-            if prepared != Prepared::Ready {
-                return Err(EngineError::NoSegments { log });
-            }
-        }
-        Ok(())
-    }
-}
-
-impl Stages {
-    /// Hands on what the pipeline made while no thread runs.
-    fn drain(&mut self) -> Result<(), EngineError> {
-        while let Ok(frame) = self.keeper_frames.try_recv() {
-            self.keeper.apply(&frame)?;
-        }
-        Ok(())
-    }
-
-    /// What the keeper's thread would do meanwhile: the tail may be longer than memory is large.
-    fn keep_up(&mut self, now_us: i64) -> Result<(), EngineError> {
-        self.drain()?;
-        match self.keeper.step(now_us) {
-            Err(error) if error.is_backpressure() => tracing::warn!("no flush is possible: {error}"),
-            other => other?,
-        }
-        if let Ok(outcomes) = self.outcomes.try_recv() {
-            self.pipeline.step_outcomes(outcomes, &mut no_waiting)?;
-            self.drain()?;
-        }
-        Ok(())
-    }
-
-    /// Late rows classified, files written, one commit. Without space it stays in the logs, where the next start finds
-    /// it. `between` is called after each step, for others who wait for frames.
-    pub(super) fn settle(&mut self, now_us: i64, between: &mut dyn FnMut()) -> Result<(), EngineError> {
-        loop {
-            while let Ok(outcomes) = self.outcomes.try_recv() {
-                match self.pipeline.step_outcomes(outcomes, &mut no_waiting) {
-                    Err(error) if error.is_backpressure() => {
-                        tracing::warn!("late rows have to wait for the next start: {error}");
-                        return Ok(());
-                    }
-                    other => other?,
-                }
-            }
-            self.drain()?;
-            between();
-            if !self.keeper.classify_all(now_us)? && self.outcomes.is_empty() {
-                break;
-            }
-        }
-        match self.keeper.commit_due(now_us, true) {
-            Err(error) if error.is_backpressure() => {
-                tracing::warn!("the last flush has to wait for the next start: {error}");
-                Ok(())
-            }
-            other => Ok(other?),
-        }
-    }
-}
-
-/// What feeds and retained messages are rebuilt from.
-struct Rebuilt {
-    retained: RetainedStore,
-    pipeline_retained: RetainedBudget,
-    last_values: LastValues,
-}
-
-impl Rebuilt {
-    fn new(config: &Config, snapshot: &Snapshot) -> Self {
-        let budget =
-            || RetainedBudget::new(config.mqtt.retained_messages_max, config.mqtt.retained_bytes_max);
-        let mut rebuilt = Self {
-            retained: RetainedStore::new(budget()),
-            pipeline_retained: budget(),
-            last_values: LastValues::default(),
-        };
-        for change in &snapshot.retained {
-            rebuilt.retained.restore(change);
-            rebuilt.pipeline_retained.admit(&change.topic, change.properties.len(), change.payload.len());
-        }
-        for (datastream, state) in &snapshot.datastream_states {
-            if let Some(value) = LastValue::of_state(state) {
-                rebuilt.last_values.set(*datastream, value);
-            }
-        }
-        rebuilt
-    }
-
-    fn fold(&mut self, frame: &ObservationFrame) {
-        fold_feeds(frame, &mut self.retained, &mut self.last_values);
-        for change in &frame.retained {
-            self.pipeline_retained.admit(&change.topic, change.properties.len(), change.payload.len());
-        }
-    }
-}
-
-fn fold_feeds(frame: &ObservationFrame, retained: &mut RetainedStore, last_values: &mut LastValues) {
-    frame.retained.iter().for_each(|change| retained.restore(change));
-    frame.rows.iter().for_each(|row| last_values.fold(frame, row));
-}
-
-/// While no thread runs nobody makes space, so waiting for it is no use.
-fn no_waiting() -> Go {
-    Go::Stop
-}
-
-struct FrameSender(Sender<Arc<ObservationFrame>>);
-
-impl ObservationConsumer for FrameSender {
-    fn accept(&mut self, frame: &Arc<ObservationFrame>) {
-        // A consumer that is gone was stopped; what it misses is in the log.
-        let _ = self.0.send(frame.clone());
+        let logs = [(JOURNAL_DIR, journal), (OBSERVATIONS_DIR, observations)];
+        Ok(logs.into_iter().find(|(_, prepared)| *prepared != Prepared::Ready).map(|(log, _)| log))
     }
 }
 
@@ -444,15 +338,51 @@ fn registry_of(snapshot: &Snapshot) -> SharedRegistry {
     Arc::new(RwLock::new(registry))
 }
 
-/// The observation log's writer, and a reader where the checkpoint needs it.
+/// Where the tail of the journal begins: behind a damaged front whose loss was accepted.
+fn first_unprocessed(next_message_no: u64, journal: &Recovered) -> u64 {
+    let first_available = journal.first_available_message_no;
+    let is_accepted = journal.gaps.iter().any(|gap| gap.last_message_no + 1 == first_available);
+    if is_accepted { next_message_no.max(first_available) } else { next_message_no }
+}
+
+/// A frame that refers to what is not there was made by another build, or is a bug.
+fn fold_hot_rows(hot: &mut [HotRow], frame: &ObservationFrame) -> Result<(), StoreError> {
+    for row in &frame.rows {
+        let (Some(hot), Some(message)) =
+            (hot.get_mut(row.datastream as usize), frame.messages.get(row.message as usize))
+        else {
+            let what = "has a row of a datastream or message that is not defined";
+            return Err(StoreError::MalformedFrame { frame_no: frame.frame_no, what });
+        };
+        hot.fold(row, message.message_no);
+    }
+    Ok(())
+}
+
+/// Recovery may need a segment for the last frame; on a full disk the ballast gives it.
+fn recover_log(
+    disk: &Arc<dyn Disk>,
+    dir: &str,
+    config: &LogConfig,
+    ballast: &mut KeeperBallast,
+) -> Result<(Recovered, LogWriter), LogError> {
+    match recover(disk.clone(), dir, config.clone()) {
+        Err(LogError::NoSpace { .. }) if ballast.give_away(0) => recover(disk.clone(), dir, config.clone()),
+        other => other,
+    }
+}
+
+/// The observation log's writer, and a reader where the checkpoint needs it; before them the time of the last frame.
 fn open_observations(
     disk: &Arc<dyn Disk>,
     config: &Config,
     damage: Damage,
     snapshot: &Snapshot,
-) -> Result<(LogWriter, LogReader), EngineError> {
-    let log_config = log_config(config, LogKind::Observations, damage, observation_frame_bytes_max(config))?;
-    let (recovered, writer) = recover(disk.clone(), OBSERVATIONS_DIR, log_config)?;
+    ballast: &mut KeeperBallast,
+) -> Result<(i64, LogWriter, LogReader), EngineError> {
+    let needed = KeeperCursor::of_checkpoint(&snapshot.checkpoint)?.refold_from_record_no;
+    let log_config = observations_config(config, damage, needed)?;
+    let (recovered, writer) = recover_log(disk, OBSERVATIONS_DIR, &log_config, ballast)?;
     tell_gaps("observation log", &recovered);
     // Frames that the catalogue reflects are not folded again, so their numbers must not be given to others.
     let ends_at = recovered.last.map_or(0, |last| last.frame_no);
@@ -460,13 +390,12 @@ fn open_observations(
     if ends_at < reflected {
         return Err(EngineError::ObservationsBehind { ends_at, reflected });
     }
-    let needed = KeeperCursor::of_checkpoint(&snapshot.checkpoint)?.refold_from_record_no;
     if recovered.last.is_some() && needed < recovered.first_available_record_no {
         return Err(EngineError::ObservationsMissing { first: recovered.first_available_record_no, needed });
     }
     let reader =
         LogReader::open(disk.clone(), OBSERVATIONS_DIR, LogKind::Observations, Position::Record(needed))?;
-    Ok((writer, reader))
+    Ok((recovered.last.map_or(0, |last| last.time_us), writer, reader))
 }
 
 /// The log has recorded them; the operator is told once.
@@ -479,92 +408,5 @@ fn tell_gaps(log: &str, recovered: &Recovered) {
             gap.first_frame_no,
             gap.last_frame_no
         );
-    }
-}
-
-/// Largest observation frame: what closes a frame (1 MiB), one message of the largest size behind it, quarantined and
-/// retained at once, and its rows and definitions.
-pub(super) fn observation_frame_bytes_max(config: &Config) -> u64 {
-    (2 * (1 << 20) + 3 * config.mqtt.packet_bytes_max as u64)
-        .next_multiple_of(crate::disk::BLOCK_BYTES as u64)
-}
-
-fn log_config(
-    config: &Config,
-    kind: LogKind,
-    damage: Damage,
-    frame_bytes_max: u64,
-) -> Result<LogConfig, EngineError> {
-    let new_log_id = LogId::random()
-        .map_err(|source| EngineError::Io { what: "the system's random numbers".to_owned(), source })?;
-    Ok(LogConfig {
-        segment_bytes: config.journal.segment_bytes_max.max(4 * frame_bytes_max),
-        frame_bytes_max,
-        log_bytes_max: config.journal.log_bytes_max,
-        accept_gap: damage == Damage::AcceptGap,
-        ..LogConfig::new(kind, new_log_id)
-    })
-}
-
-fn store_config(config: &Config) -> StoreConfig {
-    StoreConfig {
-        flush_interval_ms: config.store.flush_interval_ms,
-        flush_rows_max: config.store.flush_rows_max as u64,
-        rows_in_memory_max: config.store.rows_in_memory_max as u64,
-        late_rows_max: config.store.late_rows_max as u64,
-        ..StoreConfig::default()
-    }
-}
-
-fn dictionary_limits(config: &Config) -> DictionaryLimits {
-    DictionaryLimits {
-        clients_max: config.pipeline.clients_max,
-        agencies_max: AGENCIES_MAX,
-        stations_per_agency_max: config.pipeline.stations_per_agency_max,
-        datastreams_per_station_max: config.pipeline.datastreams_per_station_max,
-        datastreams_max: config.pipeline.datastreams_max,
-        symbols_max: SYMBOLS_MAX,
-    }
-}
-
-fn time_bounds(config: &Config) -> TimeBounds {
-    TimeBounds {
-        backfill_max_us: i64::from(config.pipeline.backfill_max_days) * 86_400_000_000,
-        clock_skew_max_us: i64::from(config.pipeline.clock_skew_max_s) * 1_000_000,
-    }
-}
-
-fn resend_of(config: &Config, snapshot: &Snapshot) -> ResendWindow {
-    let mut window = ResendWindow::new(config.pipeline.resend_window);
-    snapshot.resend_marks.iter().for_each(|mark| window.insert(*mark));
-    window
-}
-
-fn hot_rows(registry: &SharedRegistry, states: &[(u32, DatastreamState)]) -> Vec<HotRow> {
-    let mut hot = Vec::new();
-    grow_hot_rows(&mut hot, registry);
-    for (datastream, state) in states {
-        let Some(row) = hot.get_mut(*datastream as usize) else { continue };
-        row.watermark_us = state.watermark_us;
-        row.value = state.value;
-        row.kind = state.kind;
-        row.status = state.status;
-        row.unit = state.unit;
-        row.ordinal = state.ordinal;
-        row.watermark_message = state.position;
-        row.last_message = state.position;
-        if state.last_undated_us != 0 {
-            row.last_undated_us = state.last_undated_us;
-        }
-    }
-    hot
-}
-
-/// A hot row for every datastream that the registry knows.
-fn grow_hot_rows(hot: &mut Vec<HotRow>, registry: &SharedRegistry) {
-    let registry = registry.read().unwrap_or_else(PoisonError::into_inner);
-    for datastream in &registry.datastreams()[hot.len()..] {
-        let entry = property_catalogue::property(codecs::name::base(&datastream.property));
-        hot.push(HotRow::new(datastream.unit, entry.and_then(|entry| entry.plausible)));
     }
 }

@@ -13,7 +13,8 @@ use std::thread::JoinHandle;
 use crossbeam::channel::{Receiver, Sender, bounded};
 
 use super::EngineError;
-use super::open::{Opened, Stages};
+use super::open::{OBSERVATION_FRAMES_WAITING_MAX, Opened};
+use super::stages::{Now, Stages};
 use super::view::EngineView;
 use crate::cli::{Damage, Failure, Running};
 use crate::clock::Clock;
@@ -21,14 +22,12 @@ use crate::config::Config;
 use crate::feeds::router::{RouterStart, ShardLink};
 use crate::feeds::{Router, RouterInputs, run_router};
 use crate::journal::{FrameConsumer, JournalFrame, JournalPort, JournalWriter, Lanes, run_writer};
-use crate::keeper::{Keeper, run_compactor, run_keeper};
+use crate::keeper::{Keeper, KeeperBallast, run_compactor, run_keeper};
 use crate::mqtt::listener::{ShardLoop, ShardSender, ShardThread, bind, raise_descriptor_limit};
 use crate::mqtt::shard::{Shard, ShardShared};
 use crate::mqtt::{MqttLimits, ShardMessage};
-use crate::observation::{ObservationFrame, Outcome};
 use crate::pipeline::mapping::MAPPING_VERSION;
-use crate::pipeline::stage::PipelineInputs;
-use crate::pipeline::{Pipeline, run_pipeline};
+use crate::pipeline::{Pipeline, PipelineLinks, run_pipeline};
 use crate::query::GatewayView;
 use crate::things::Directory;
 
@@ -55,8 +54,8 @@ pub(super) struct RunningEngine {
     shard_senders: Vec<ShardSender>,
     shards: Vec<Handle<()>>,
     writer: Handle<()>,
-    pipeline: Handle<(Pipeline, Receiver<Vec<Outcome>>)>,
-    keeper: Handle<(Keeper, Receiver<Arc<ObservationFrame>>)>,
+    pipeline: Handle<(Pipeline, PipelineLinks)>,
+    keeper: Handle<(Keeper, KeeperBallast)>,
     compactor: Handle<()>,
     router: Handle<()>,
     /// The data directory is ours until this is dropped.
@@ -102,14 +101,12 @@ impl RunningEngine {
             registry,
             journal,
             stages,
-            ballast,
             retained,
             last_values,
-            router_frames,
             lock,
             ..
         } = opened;
-        let Stages { pipeline, keeper, keeper_frames, outcomes } = stages;
+        let Stages { pipeline, keeper, outcomes, ballast } = stages;
         let spawner = Spawner::new();
         let failed = spawner.failed.clone();
 
@@ -146,6 +143,8 @@ impl RunningEngine {
             Box::new(FrameSender(to_pipeline)),
             Box::new(RouterSender { to_router, wanted: frames_wanted }),
         ];
+        let (to_keeper, keeper_frames) = bounded(OBSERVATION_FRAMES_WAITING_MAX);
+        let (observations_to_router, router_frames) = bounded(OBSERVATION_FRAMES_WAITING_MAX);
         let writer = JournalWriter::new(journal, lanes.clone(), consumers, metrics.clone());
 
         let (stop_shards, stop_writer, stop_keeper) = (
@@ -162,20 +161,27 @@ impl RunningEngine {
         let pipeline = {
             let clock = clock.clone();
             let gap_us = config.journal.sync_gap_us * SYNCS_PER_OBSERVATION_FRAME;
-            let inputs =
-                PipelineInputs { frames: pipeline_journal, outcomes, gap_us, stop: stop_writer.clone() };
+            let links = PipelineLinks {
+                frames: pipeline_journal,
+                outcomes,
+                to_keeper,
+                to_router: observations_to_router,
+                gap_us,
+                stop: stop_writer.clone(),
+            };
             let mut pipeline = pipeline;
             spawner.spawn("pipeline", move || {
-                run_pipeline(&mut pipeline, &*clock, &inputs)?;
-                Ok((pipeline, inputs.outcomes))
+                run_pipeline(&mut pipeline, &*clock, &links)?;
+                Ok((pipeline, links))
             })?
         };
         let (stop_compactor, compactor_stop) = bounded(0);
         let mut keeper = keeper;
         let compactor = {
             let mut inputs = keeper.start_compaction()?;
+            let health = health.clone();
             spawner.spawn("compactor", move || {
-                run_compactor(&mut inputs, &compactor_stop);
+                run_compactor(&mut inputs, &health, &compactor_stop);
                 Ok(())
             })?
         };
@@ -184,7 +190,7 @@ impl RunningEngine {
             let mut ballast = ballast;
             spawner.spawn("keeper", move || {
                 run_keeper(&mut keeper, &mut ballast, &*clock, &keeper_frames, &health, &stop)?;
-                Ok((keeper, keeper_frames))
+                Ok((keeper, ballast))
             })?
         };
         let router = {
@@ -255,14 +261,19 @@ impl RunningEngine {
         self.stop_writer.store(true, Ordering::Release);
         self.lanes.wake_writer();
         join("journal", self.writer)?;
-        let (pipeline, outcomes) = join("pipeline", self.pipeline)?;
+        let (pipeline, links) = join("pipeline", self.pipeline)?;
+        let PipelineLinks { outcomes, to_router, to_keeper, .. } = links;
+        drop(to_keeper);
         join("compactor", self.compactor)?;
         self.stop_keeper.store(true, Ordering::Release);
-        let (keeper, keeper_frames) = join("keeper", self.keeper)?;
-        let mut stages = Stages { pipeline, keeper, keeper_frames, outcomes };
-        let settled = stages.settle(self.clock.receive_time_us(), &mut || {});
-        // With the pipeline goes the last sender to the router.
-        drop(stages);
+        let (keeper, ballast) = join("keeper", self.keeper)?;
+        let mut stages = Stages { pipeline, keeper, outcomes, ballast };
+        let now = Now { receive_us: self.clock.receive_time_us(), monotonic_us: self.clock.monotonic_us() };
+        let settled = stages.settle(now, &mut |frame| {
+            // The router has no reason to end before this.
+            let _ = to_router.send(frame.clone());
+        });
+        drop(to_router);
         join("router", self.router)?;
         settled
     }

@@ -128,7 +128,8 @@ impl Router {
     /// Routes the messages of a durable journal frame.
     pub fn step_journal(&mut self, frame: &Arc<JournalFrame>) {
         let routed = self.subscriptions.len() > 0;
-        for (place, message) in frame.messages() {
+        // At a malformed record the pipeline ends the gateway.
+        for (place, message) in frame.messages().map_while(Result::ok) {
             if message.retain {
                 self.retained.set(&message, frame.meta.time_us);
             }

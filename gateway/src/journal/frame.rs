@@ -37,15 +37,18 @@ impl JournalFrame {
         self.parts.iter().map(|(_, buffer)| buffer.len()).sum()
     }
 
-    /// The messages with the place by which [`message_at`](Self::message_at) finds them again.
-    pub fn messages(&self) -> impl Iterator<Item = (Place, Message<'_>)> {
+    /// The messages with the place by which [`message_at`](Self::message_at) finds them again. The frame's checksum was right,
+    /// so an error is a bug of its writer, not damage; what follows it has no certain number.
+    pub fn messages(&self) -> impl Iterator<Item = Result<(Place, Message<'_>), Malformed>> {
         self.parts.iter().enumerate().flat_map(|(part, (_, buffer))| {
             let payload = buffer.payload();
-            // The frame's checksum was right, so its records are; a record error would end the part.
-            records(payload).map_while(Result::ok).filter_map(move |record| {
-                let message = parse(&record)?;
+            let messages = records(payload)
+                .filter(|record| record.as_ref().map_or(true, |record| record.kind == KIND_MESSAGE));
+            messages.map(move |record| {
+                let record = record.map_err(|_| Malformed)?;
+                let message = parse(&record).ok_or(Malformed)?;
                 let offset = record.body.as_ptr() as usize - payload.as_ptr() as usize - RECORD_HEADER_LEN;
-                Some((Place { part: part as u32, offset: offset as u32 }, message))
+                Ok((Place { part: part as u32, offset: offset as u32 }, message))
             })
         })
     }
@@ -62,6 +65,10 @@ fn parse<'a>(record: &Record<'a>) -> Option<Message<'a>> {
     }
     Message::parse(record.flags, record.user, record.body)
 }
+
+/// A record of a checked frame that is none, or no message although it says so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Malformed;
 
 /// Where a record lies in a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

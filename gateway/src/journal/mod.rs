@@ -15,7 +15,7 @@ mod lane;
 mod port;
 mod writer;
 
-pub use frame::{JournalFrame, Place};
+pub use frame::{JournalFrame, Malformed, Place};
 pub use lane::{Lanes, LanesConfig, Positions};
 pub use port::{JournalFull, JournalPort};
 pub use writer::{FrameConsumer, JournalWriter, WriterStep, run_writer};

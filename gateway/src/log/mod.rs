@@ -56,8 +56,12 @@ pub struct LogConfig {
     pub reserve_bytes: u64,
     /// Released segments are moved there instead of being used again.
     pub archive_dir: Option<String>,
+    /// Free space of the disk that a new segment must leave to others.
+    pub free_bytes_min: u64,
     /// Start although frames are missing in the middle; what is lost is recorded (`--accept-gap`).
     pub accept_gap: bool,
+    /// Nothing replaces records from here on: a gap that reaches them is not accepted, whatever `accept_gap` says.
+    pub indispensable_from_record_no: u64,
     /// The id of a log that has none yet.
     pub new_log_id: LogId,
     #[cfg(test)]
@@ -73,7 +77,9 @@ impl LogConfig {
             log_bytes_max: 16 << 30,
             reserve_bytes: 0,
             archive_dir: None,
+            free_bytes_min: 0,
             accept_gap: false,
+            indispensable_from_record_no: u64::MAX,
             new_log_id,
             #[cfg(test)]
             planted_bug: None,
@@ -122,6 +128,17 @@ pub enum LogError {
         "a frame of {bytes} bytes in {parts} parts is above the limit of {bytes_max} bytes, {parts_max} parts"
     )]
     FrameTooLarge { bytes: u64, parts: usize, bytes_max: u64, parts_max: usize },
+    #[error(
+        "journal frame {frame_no}: message {message_no} cannot be read though the frame passed its checksum: \
+         another build wrote it or this one has a bug"
+    )]
+    Malformed { frame_no: u64, message_no: u64 },
+    #[error(
+        "{path}: damaged at byte {offset}: frames {} to {} (records {} to {}) are missing, and nothing else holds what stood \
+         there; restore the file from a backup",
+        gap.first_frame_no, gap.last_frame_no, gap.first_record_no, gap.last_record_no
+    )]
+    Indispensable { path: String, offset: u64, gap: Gap },
     #[error("a frame needs at least one record")]
     EmptyFrame,
     #[error("log configuration: {0}")]

@@ -4,7 +4,8 @@
 //! sync directory. A used one: rename to `{epoch}.new` under its next epoch → sync directory → header → rename → sync
 //! directory. So a `.new` file never holds anything of value, and a `.seg` file always has a whole header.
 //!
-//! A full disk is an answer, not an error: the file being made is removed and a later step begins again. Any other
+//! A full disk is an answer, not an error: the file being made is removed and a later step begins again. It is full already
+//! when a segment would take of the `free_bytes_min` that others need, such as the flush that releases segments. Any other
 //! error of a write, sync or rename ends the writer.
 
 use std::io::{self, IoSlice};
@@ -52,7 +53,7 @@ impl LogWriter {
     /// One small step (at most 1 MiB written, or one change of a name) towards [`READY_SEGMENTS`] ready segments.
     /// Without need it costs nothing. Call it between appends until it says `Ready`.
     pub fn prepare_step(&mut self) -> Result<Prepared, LogError> {
-        self.prepare_step_within(self.config.log_bytes_max)
+        self.prepare_step_within(self.config.log_bytes_max, self.config.free_bytes_min)
     }
 
     /// Whether [`LogWriter::prepare_step`] has something to do.
@@ -63,19 +64,31 @@ impl LogWriter {
             || !self.to_archive.is_empty()
     }
 
-    pub(super) fn prepare_step_within(&mut self, log_bytes_max: u64) -> Result<Prepared, LogError> {
+    pub(super) fn prepare_step_within(
+        &mut self,
+        log_bytes_max: u64,
+        free_bytes_min: u64,
+    ) -> Result<Prepared, LogError> {
         if self.failed {
             return Err(LogError::Failed);
         }
         match std::mem::replace(&mut self.preparing, Preparing::Idle) {
-            Preparing::Idle => self.begin(log_bytes_max),
-            Preparing::Filling { file, epoch, filled } => self.fill(file, epoch, filled),
+            Preparing::Idle => self.begin(log_bytes_max, free_bytes_min),
+            Preparing::Filling { file, epoch, filled } => {
+                // Another log, or a stranger, may have taken it meanwhile.
+                if self.leaves(free_bytes_min, self.config.segment_bytes - filled)? {
+                    self.fill(file, epoch, filled)
+                } else {
+                    drop(file);
+                    self.remove_temp(epoch)
+                }
+            }
             Preparing::NeedsHeader { file, epoch } => self.put_header(file, epoch),
             Preparing::NeedsName { file, epoch } => self.put_name(file, epoch),
         }
     }
 
-    fn begin(&mut self, log_bytes_max: u64) -> Result<Prepared, LogError> {
+    fn begin(&mut self, log_bytes_max: u64, free_bytes_min: u64) -> Result<Prepared, LogError> {
         if !self.to_archive.is_empty() {
             return self.archive_one();
         }
@@ -90,8 +103,19 @@ impl LogWriter {
             Some(spare) if spare.bytes == self.config.segment_bytes => self.reuse_spare(),
             Some(_) => self.remove_spare(),
             None if self.log_bytes() + self.config.segment_bytes > log_bytes_max => Ok(Prepared::BudgetFull),
-            None => self.create(),
+            None => {
+                let has_space = self.leaves(free_bytes_min, self.config.segment_bytes)?;
+                if has_space { self.create() } else { Ok(Prepared::NoSpace) }
+            }
         }
+    }
+
+    /// Whether the disk has that much beside what is left to others.
+    fn leaves(&mut self, free_bytes_min: u64, bytes: u64) -> Result<bool, LogError> {
+        let dir = self.dir.clone();
+        let free =
+            self.disk.free_space().map_err(|source| self.fatal(&dir, "asking for free space", source))?;
+        Ok(free >= bytes.saturating_add(free_bytes_min))
     }
 
     /// Archiving, reusing and removing go from the lowest segment up, each durable before the next: so a crash never
@@ -223,6 +247,11 @@ impl LogWriter {
         if !is_no_space(&source) {
             return Err(self.fatal(&path, operation, source));
         }
+        self.remove_temp(epoch)
+    }
+
+    fn remove_temp(&mut self, epoch: u64) -> Result<Prepared, LogError> {
+        let path = temp_path(&self.dir, epoch);
         remove_durably(&*self.disk, &path).map_err(|source| self.fatal(&path, "removing", source))?;
         Ok(Prepared::NoSpace)
     }

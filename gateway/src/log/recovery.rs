@@ -47,6 +47,8 @@ pub struct Recovered {
     pub first_available_message_no: u64,
     /// Accepted just now (`accept_gap`): the caller records them.
     pub new_gaps: Vec<Gap>,
+    /// All that was ever accepted and is still remembered.
+    pub gaps: Vec<Gap>,
     /// An unfinished frame stood at the end; it was never acknowledged.
     pub torn_tail: bool,
 }
@@ -81,7 +83,7 @@ pub fn recover(
     damage.everything = config.accept_gap;
     let stale_frames_pass = planted_stale_frames(&config);
     let mut contents = Contents::read(&*disk, dir, config.kind, damage, stale_frames_pass)?;
-    let new_gaps = contents.accept_new_damage(&*disk, dir, config.accept_gap)?;
+    let new_gaps = contents.accept_new_damage(&*disk, dir, &config)?;
     for epoch in &contents.files.temps {
         let path = temp_path(dir, *epoch);
         remove_durably(&*disk, &path).map_err(|source| setup_error(&path, "removing", source))?;
@@ -98,8 +100,9 @@ pub fn recover(
         }
     };
     while writer.prepare_step()? == Prepared::Progress {}
+    let gaps = contents.damage.gaps;
     let found =
-        Recovered { last, first_available_record_no, first_available_message_no, new_gaps, torn_tail };
+        Recovered { last, first_available_record_no, first_available_message_no, new_gaps, gaps, torn_tail };
     Ok((found, writer))
 }
 
@@ -268,10 +271,19 @@ impl Contents {
     }
 
     /// Refuses new damage, or remembers it durably before anything else happens.
-    fn accept_new_damage(&mut self, disk: &dyn Disk, dir: &str, accept: bool) -> Result<Vec<Gap>, LogError> {
+    fn accept_new_damage(
+        &mut self,
+        disk: &dyn Disk,
+        dir: &str,
+        config: &LogConfig,
+    ) -> Result<Vec<Gap>, LogError> {
+        let indispensable = |gap: &Gap| gap.last_record_no >= config.indispensable_from_record_no;
+        if let Some((path, offset, gap)) = self.new_gaps.iter().find(|(_, _, gap)| indispensable(gap)) {
+            return Err(LogError::Indispensable { path: path.clone(), offset: *offset, gap: *gap });
+        }
         let new: Vec<Gap> = self.new_gaps.iter().map(|(_, _, gap)| *gap).collect();
         match self.new_gaps.first() {
-            Some((path, offset, gap)) if !accept => {
+            Some((path, offset, gap)) if !config.accept_gap => {
                 return Err(LogError::Corrupt { path: path.clone(), offset: *offset, gap: *gap });
             }
             _ => {}
@@ -357,7 +369,8 @@ fn continue_log(contents: &mut Contents, writer: &mut LogWriter, link: Link) -> 
     // Until the frame is durable again, every segment with a valid frame may hold the only copy of it.
     contents.hand_over(writer, |has_frames| !has_frames);
     while writer.ready_segments() == 0 {
-        match writer.prepare_step_within(u64::MAX)? {
+        // Whatever there is: without this frame nothing can be released.
+        match writer.prepare_step_within(u64::MAX, 0)? {
             Prepared::NoSpace => {
                 let source = std::io::Error::from_raw_os_error(libc::ENOSPC);
                 return Err(LogError::NoSpace { path: writer.dir.clone(), source });

@@ -189,6 +189,12 @@ impl LogWriter {
         Ok(place)
     }
 
+    /// Whether a frame of so many bytes fits and leaves the reserve to frames without messages.
+    pub fn has_room(&self, bytes: u64) -> bool {
+        let len = u32::try_from(bytes.next_multiple_of(BLOCK_BYTES as u64));
+        len.is_ok_and(|len| self.place(len, 1).is_ok())
+    }
+
     fn open_next_segment(&mut self) {
         if let Some(Ready { file, path, epoch, segment_bytes }) = self.ready.pop_front() {
             self.current = Some(Current { file, path, epoch, offset: FIRST_FRAME_OFFSET, segment_bytes });
@@ -232,10 +238,6 @@ impl LogWriter {
         }
     }
 
-    pub fn next_frame_no(&self) -> u64 {
-        self.next_frame_no
-    }
-
     pub fn next_record_no(&self) -> u64 {
         self.next_record_no
     }
@@ -250,12 +252,6 @@ impl LogWriter {
 
     pub fn ready_segments(&self) -> usize {
         self.ready.len()
-    }
-
-    /// Bytes that can be appended before another segment must be ready.
-    pub fn bytes_available(&self) -> u64 {
-        let rest = self.current.as_ref().map_or(0, |current| current.segment_bytes - current.offset);
-        self.ready.iter().map(|ready| ready.segment_bytes - FIRST_FRAME_OFFSET).sum::<u64>() + rest
     }
 
     /// Bytes of all segment files of the log.

@@ -13,7 +13,8 @@
 //! - [`decode`]: one message to rows.
 //! - [`resend`]: recognises re-sends of undated messages.
 //! - [`KeeperProgress`]: how far the keeper is, and whether it can take more.
-//! - [`stage`]: frames, the observation log, the thread.
+//! - [`stage`]: frames, the observation log.
+//! - [`thread`]: the loop round it.
 //!
 //! The only clock is the receive time of the journal frame, so that a replay gives the same result.
 
@@ -26,7 +27,9 @@ pub mod resend;
 pub mod stage;
 #[cfg(test)]
 mod tests;
+pub mod thread;
 
 pub use decode::{MessageDecoder, TimeBounds};
 pub use progress::KeeperProgress;
-pub use stage::{ObservationConsumer, Pipeline, run_pipeline};
+pub use stage::{Go, Pipeline, Surroundings};
+pub use thread::{PipelineLinks, run_pipeline};

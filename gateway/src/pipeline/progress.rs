@@ -1,17 +1,22 @@
-//! What keeper and pipeline tell each other beside frames and outcomes: two numbers that only matter in their newest form.
+//! What keeper and pipeline tell each other beside frames and outcomes: what only matters in its newest form.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-/// Written by the keeper, read by the pipeline.
+/// Written by the keeper and read by the pipeline, `wants_room` the other way round.
 #[derive(Debug)]
 pub struct KeeperProgress {
     needed_from_record_no: AtomicU64,
     hold: AtomicBool,
+    wants_room: AtomicBool,
 }
 
 impl KeeperProgress {
     pub fn new(needed_from_record_no: u64) -> Self {
-        Self { needed_from_record_no: AtomicU64::new(needed_from_record_no), hold: AtomicBool::new(false) }
+        Self {
+            needed_from_record_no: AtomicU64::new(needed_from_record_no),
+            hold: AtomicBool::new(false),
+            wants_room: AtomicBool::new(false),
+        }
     }
 
     /// A restart needs nothing of the observation log below this record.
@@ -31,5 +36,14 @@ impl KeeperProgress {
 
     pub fn hold(&self) -> bool {
         self.hold.load(Ordering::Acquire)
+    }
+
+    /// The observation log is full: only a commit, however young what it holds, lets go of frames.
+    pub fn set_wants_room(&self, wants_room: bool) {
+        self.wants_room.store(wants_room, Ordering::Release);
+    }
+
+    pub fn wants_room(&self) -> bool {
+        self.wants_room.load(Ordering::Acquire)
     }
 }

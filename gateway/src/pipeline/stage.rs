@@ -1,14 +1,10 @@
 //! The pipeline as a stage: durable journal frames and the store's outcomes in, synced observation frames out.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
-
-use crossbeam::channel::{Receiver, RecvTimeoutError};
+use std::sync::atomic::Ordering;
 
 use super::decode::MessageDecoder;
 use super::progress::KeeperProgress;
-use crate::clock::Clock;
 use crate::health::{Health, Trouble};
 use crate::journal::{JournalFrame, Lanes};
 use crate::log::{AlignedBuf, FrameMeta, LogError, LogWriter, Position, Prepared};
@@ -19,20 +15,48 @@ use crate::observation::{
 };
 use crate::pipeline::mapping::MAPPING_VERSION;
 use crate::retained::RetainedBudget;
+use crate::store::CLASSIFY_ROWS_MAX;
 
 /// A frame is closed when its rows and payloads come to this much; one message more always fits behind it.
-const FRAME_BYTES_TARGET: usize = 1 << 20;
+pub const FRAME_BYTES_TARGET: usize = 1 << 20;
 
-/// Where synced observation frames go. Implementations may wait: the journal's buffers then push back.
-pub trait ObservationConsumer: Send {
+/// Bytes of the largest outcome frame: a batch of the store, and the headers round it.
+const OUTCOME_FRAME_BYTES_MAX: usize = CLASSIFY_ROWS_MAX * size_of::<Outcome>() + (4 << 10);
+
+/// What surrounds a pipeline: where its frames go, where the store's outcomes come from, and what happens while there is no
+/// room.
+pub trait Surroundings {
+    /// Takes a synced frame. May wait: the journal's buffers then push back.
     fn accept(&mut self, frame: &Arc<ObservationFrame>);
+
+    /// The store's outcomes, if any wait.
+    fn outcomes(&mut self) -> Option<Vec<Outcome>>;
+
+    /// The observation log has no room: waits for some, or makes it.
+    fn wait_for_room(&mut self) -> Go;
+}
+
+/// What those say who were asked to wait for room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Go {
+    /// Try again.
+    On,
+    /// The gateway stops, or there is nothing to wait for: what is decoded and not written is decoded again at the next start.
+    Stop,
+}
+
+/// Which of the two buffers is written. Outcomes have one of their own: they are what lets go of old frames, so they must not
+/// wait behind a frame that waits for room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Messages,
+    Outcomes,
 }
 
 pub struct Pipeline {
     decoder: MessageDecoder,
     retained: RetainedBudget,
     log: LogWriter,
-    consumers: Vec<Box<dyn ObservationConsumer>>,
     lanes: Arc<Lanes>,
     metrics: Arc<Metrics>,
     health: Arc<Health>,
@@ -40,6 +64,9 @@ pub struct Pipeline {
     frame: ObservationFrame,
     payload_bytes: usize,
     buffer: AlignedBuf,
+    outcome_buffer: AlignedBuf,
+    /// Of the last frame that was written.
+    written: FrameInfo,
     build: u32,
     next_message_no: u64,
     next_record_no: u64,
@@ -58,6 +85,8 @@ pub struct PipelineStart {
     /// First message that no observation frame covers.
     pub next_message_no: u64,
     pub next_record_no: u64,
+    /// Time of the last observation frame, 0 where there is none.
+    pub time_us: i64,
     pub progress: Arc<KeeperProgress>,
     /// Capacity of a frame: [`FRAME_BYTES_TARGET`] and the largest message on top.
     pub frame_bytes_max: usize,
@@ -75,16 +104,16 @@ impl Pipeline {
     pub fn new(
         start: PipelineStart,
         log: LogWriter,
-        consumers: Vec<Box<dyn ObservationConsumer>>,
         lanes: Arc<Lanes>,
         metrics: Arc<Metrics>,
         health: Arc<Health>,
     ) -> Self {
+        let build =
+            crc32c::crc32c(concat!(env!("CARGO_PKG_NAME"), " ", env!("CARGO_PKG_VERSION")).as_bytes());
         Self {
             decoder: start.decoder,
             retained: start.retained,
             log,
-            consumers,
             lanes,
             metrics,
             health,
@@ -92,7 +121,17 @@ impl Pipeline {
             frame: ObservationFrame::default(),
             payload_bytes: 0,
             buffer: AlignedBuf::new(start.frame_bytes_max),
-            build: crc32c::crc32c(concat!(env!("CARGO_PKG_NAME"), " ", env!("CARGO_PKG_VERSION")).as_bytes()),
+            outcome_buffer: AlignedBuf::new(OUTCOME_FRAME_BYTES_MAX),
+            written: FrameInfo {
+                first_message_no: start.next_message_no,
+                next_message_no: start.next_message_no,
+                next_record_no: start.next_record_no,
+                time_us: start.time_us,
+                mapping_version: MAPPING_VERSION,
+                build,
+                zero: 0,
+            },
+            build,
             next_message_no: start.next_message_no,
             next_record_no: start.next_record_no,
         }
@@ -101,10 +140,18 @@ impl Pipeline {
     /// Decodes one durable journal frame; observation frames are written as they fill, the last one by
     /// [`close`](Self::close). Messages that a frame covers already are passed over, so that recovery may hand in a frame
     /// again.
-    pub fn step(&mut self, journal: &JournalFrame, wait: &mut dyn FnMut() -> Go) -> Result<(), LogError> {
-        let first_message_no = journal.meta.first_message_no;
-        for (index, (_, message)) in journal.messages().enumerate() {
-            let message_no = first_message_no + index as u64;
+    pub fn step(
+        &mut self,
+        journal: &JournalFrame,
+        surroundings: &mut dyn Surroundings,
+    ) -> Result<(), LogError> {
+        let malformed = |message_no| LogError::Malformed { frame_no: journal.meta.frame_no, message_no };
+        let end_message_no = journal.meta.next_message_no();
+        let mut following_no = journal.meta.first_message_no;
+        for message in journal.messages() {
+            let message_no = following_no;
+            let (_, message) = message.map_err(|_| malformed(message_no))?;
+            following_no += 1;
             if message_no < self.next_message_no {
                 continue;
             }
@@ -131,31 +178,42 @@ impl Pipeline {
             }
             self.next_message_no = message_no + 1;
             if self.frame_bytes() >= FRAME_BYTES_TARGET {
-                self.close_frame(wait)?;
+                self.close_frame(surroundings)?;
             }
+        }
+        if following_no != end_message_no {
+            return Err(malformed(following_no));
         }
         self.next_record_no = journal.meta.first_record_no + u64::from(journal.meta.record_count);
         Ok(())
     }
 
     /// Writes what was decoded and is not written yet.
-    pub fn close(&mut self, wait: &mut dyn FnMut() -> Go) -> Result<(), LogError> {
-        if self.frame.messages.is_empty() { Ok(()) } else { self.close_frame(wait) }
+    pub fn close(&mut self, surroundings: &mut dyn Surroundings) -> Result<(), LogError> {
+        if self.frame.messages.is_empty() { Ok(()) } else { self.close_frame(surroundings) }
     }
 
-    /// Appends the store's outcomes as a frame of their own.
-    pub fn step_outcomes(
-        &mut self,
-        outcomes: Vec<Outcome>,
-        wait: &mut dyn FnMut() -> Go,
-    ) -> Result<(), LogError> {
-        self.close(wait)?;
-        self.frame.outcomes = outcomes;
-        self.close_frame(wait)
+    /// Appends the outcomes that wait, as a frame of their own. What is decoded and not written yet comes behind it.
+    pub fn take_outcomes(&mut self, surroundings: &mut dyn Surroundings) -> Result<(), LogError> {
+        let Some(outcomes) = surroundings.outcomes() else { return Ok(()) };
+        let info = FrameInfo { first_message_no: self.written.next_message_no, ..self.written };
+        let frame = ObservationFrame { info, outcomes, ..ObservationFrame::default() };
+        self.outcome_buffer.clear();
+        let record_count = write_frame(&frame, &mut self.outcome_buffer)
+            .map_err(|_| self.too_large(frame.outcomes.len() * size_of::<Outcome>()))?;
+        let meta = self.append(Kind::Outcomes, record_count, 0, info.time_us, surroundings)?;
+        self.publish(frame, &meta, surroundings);
+        Ok(())
+    }
+
+    /// Whether the keeper cannot take more rows now.
+    pub fn holds(&self) -> bool {
+        self.progress.hold()
     }
 
     /// One small step towards the next ready segment.
     pub fn prepare_step(&mut self) -> Result<Prepared, LogError> {
+        self.log.release_before(Position::Record(self.progress.needed_from()));
         if self.log.needs_preparation() { self.log.prepare_step() } else { Ok(Prepared::Ready) }
     }
 
@@ -168,7 +226,7 @@ impl Pipeline {
             + self.payload_bytes
     }
 
-    fn close_frame(&mut self, wait: &mut dyn FnMut() -> Go) -> Result<(), LogError> {
+    fn close_frame(&mut self, surroundings: &mut dyn Surroundings) -> Result<(), LogError> {
         let first_message_no =
             self.frame.messages.first().map_or(self.next_message_no, |entry| entry.message_no);
         self.frame.info = FrameInfo {
@@ -182,30 +240,66 @@ impl Pipeline {
         };
         self.buffer.clear();
         let record_count =
-            write_frame(&self.frame, &mut self.buffer).map_err(|_| LogError::FrameTooLarge {
-                bytes: self.frame_bytes() as u64,
-                parts: 1,
-                bytes_max: self.log.frame_bytes_max(),
-                parts_max: 1,
-            })?;
-        let row_count = self.frame.rows.len() as u32;
+            write_frame(&self.frame, &mut self.buffer).map_err(|_| self.too_large(self.frame_bytes()))?;
+        let (row_count, time_us) = (self.frame.rows.len() as u32, self.frame.info.time_us);
+        let meta = self.append(Kind::Messages, record_count, row_count, time_us, surroundings)?;
+        let frame = std::mem::take(&mut self.frame);
+        self.payload_bytes = 0;
+        // The next frame will be about as large.
+        self.frame.rows.reserve(frame.rows.len());
+        self.frame.messages.reserve(frame.messages.len());
+        self.publish(frame, &meta, surroundings);
+        Ok(())
+    }
+
+    fn too_large(&self, bytes: usize) -> LogError {
+        LogError::FrameTooLarge {
+            bytes: bytes as u64,
+            parts: 1,
+            bytes_max: self.log.frame_bytes_max(),
+            parts_max: 1,
+        }
+    }
+
+    /// Writes a buffer as a frame. While there is no room nothing is lost: the journal holds the messages, the store the late
+    /// rows.
+    fn append(
+        &mut self,
+        kind: Kind,
+        record_count: u32,
+        row_count: u32,
+        time_us: i64,
+        surroundings: &mut dyn Surroundings,
+    ) -> Result<FrameMeta, LogError> {
         loop {
-            self.log.release_before(Position::Record(self.progress.needed_from()));
-            let parts = std::slice::from_mut(&mut self.buffer);
-            match self.log.append(parts, record_count, row_count, self.frame.info.time_us) {
+            let buffer = match kind {
+                Kind::Messages => &mut self.buffer,
+                Kind::Outcomes => &mut self.outcome_buffer,
+            };
+            let bytes = buffer.len() as u64;
+            // A frame without rows counts no "messages" of this log, and still must leave the reserve to outcomes.
+            let result = if kind == Kind::Messages && !self.log.has_room(bytes) {
+                Err(LogError::NoSegmentReady)
+            } else {
+                self.log.append(std::slice::from_mut(buffer), record_count, row_count, time_us)
+            };
+            match result {
                 Ok(meta) => {
                     self.health.set(Trouble::ObservationSpace, false);
+                    self.progress.set_wants_room(false);
                     self.metrics.observation_frames.inc();
-                    self.metrics.observation_bytes.inc_by(self.buffer.len() as u64);
-                    self.publish(&meta);
-                    return Ok(());
+                    self.metrics.observation_bytes.inc_by(bytes);
+                    return Ok(meta);
                 }
-                // No space: nothing is lost, the journal holds the messages until there is.
                 Err(error) if error.is_backpressure() => match self.prepare_step()? {
                     Prepared::Progress | Prepared::Ready => {}
                     Prepared::NoSpace | Prepared::BudgetFull => {
                         self.health.set(Trouble::ObservationSpace, true);
-                        if wait() == Go::Stop {
+                        self.progress.set_wants_room(true);
+                        if kind == Kind::Messages {
+                            self.take_outcomes(surroundings)?;
+                        }
+                        if surroundings.wait_for_room() == Go::Stop {
                             return Err(error);
                         }
                     }
@@ -215,17 +309,17 @@ impl Pipeline {
         }
     }
 
-    fn publish(&mut self, meta: &FrameMeta) {
-        let mut frame = std::mem::take(&mut self.frame);
-        self.frame.info.time_us = frame.info.time_us;
-        self.payload_bytes = 0;
+    fn publish(
+        &mut self,
+        mut frame: ObservationFrame,
+        meta: &FrameMeta,
+        surroundings: &mut dyn Surroundings,
+    ) {
         frame.frame_no = meta.frame_no;
         frame.first_record_no = meta.first_record_no;
         frame.end_record_no = meta.first_record_no + u64::from(meta.record_count);
         frame.first_obs_no = meta.first_message_no;
-        // The next frame will be about as large.
-        self.frame.rows.reserve(frame.rows.len());
-        self.frame.messages.reserve(frame.messages.len());
+        self.written = frame.info;
         let processed = frame.info.next_message_no - 1;
         self.metrics.observations.inc_by(frame.rows.len() as u64);
         self.metrics.messages_quarantined.inc_by(frame.quarantined.len() as u64);
@@ -233,107 +327,8 @@ impl Pipeline {
             .unkeyed_messages
             .inc_by(frame.messages.iter().map(|entry| u64::from(entry.unkeyed)).sum());
         self.metrics.processed_messages.set(processed as i64);
-        let frame = Arc::new(frame);
-        for consumer in &mut self.consumers {
-            consumer.accept(&frame);
-        }
+        surroundings.accept(&Arc::new(frame));
         // Last: whoever reads this number finds the frame with every consumer.
         self.lanes.positions.processed_messages.store(processed, Ordering::Release);
-    }
-}
-
-/// What a thread says that was asked to wait for space.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Go {
-    /// Try again.
-    On,
-    /// The gateway stops: what is decoded and not written is decoded again at the next start.
-    Stop,
-}
-
-/// How long the pipeline sleeps at most before it looks for outcomes and whether it is to stop.
-const IDLE: Duration = Duration::from_millis(20);
-/// A journal frame of at least this much is processed at once.
-const SMALL_FRAME_BYTES: usize = 64 << 10;
-/// The most time that journal frames may wait to share an observation frame.
-const GAP_US_MAX: u64 = 20_000;
-/// Journal frames that are processed before the keeper is heard again.
-const FRAMES_PER_TURN: usize = 16;
-
-/// What the pipeline's thread listens to.
-#[derive(Debug)]
-pub struct PipelineInputs {
-    pub frames: Receiver<Arc<JournalFrame>>,
-    pub outcomes: Receiver<Vec<Outcome>>,
-    /// While little comes in, so long journal frames may wait to share one observation frame and its sync: with devices
-    /// that send one message each at their own time, syncs are what a message costs.
-    pub gap_us: u64,
-    pub stop: Arc<AtomicBool>,
-}
-
-/// The pipeline's thread. Ends when the writer's end of the queue is gone and everything in it is processed, or when
-/// `stop` is set while there is no space for what is in it (the journal keeps that for the next start).
-pub fn run_pipeline(
-    pipeline: &mut Pipeline,
-    clock: &dyn Clock,
-    inputs: &PipelineInputs,
-) -> Result<(), LogError> {
-    let stopping = || inputs.stop.load(Ordering::Acquire);
-    let mut wait = || {
-        std::thread::sleep(IDLE);
-        if stopping() { Go::Stop } else { Go::On }
-    };
-    let gap = Duration::from_micros(inputs.gap_us.min(GAP_US_MAX));
-    let mut last_prepared_us = 0;
-    loop {
-        let result = run_turn(pipeline, inputs, gap, &mut wait);
-        match result {
-            Ok(Turn::Next) => {}
-            Ok(Turn::Ended) => return Ok(()),
-            Err(error) if error.is_backpressure() && stopping() => return Ok(()),
-            Err(error) => return Err(error),
-        }
-        // A prepared segment is worth a little time in between, but not the latency of every frame.
-        let now_us = clock.monotonic_us();
-        if now_us.saturating_sub(last_prepared_us) > 1_000 {
-            pipeline.prepare_step()?;
-            last_prepared_us = now_us;
-        }
-    }
-}
-
-enum Turn {
-    Next,
-    Ended,
-}
-
-fn run_turn(
-    pipeline: &mut Pipeline,
-    inputs: &PipelineInputs,
-    gap: Duration,
-    wait: &mut dyn FnMut() -> Go,
-) -> Result<Turn, LogError> {
-    if let Ok(outcomes) = inputs.outcomes.try_recv() {
-        pipeline.step_outcomes(outcomes, wait)?;
-    }
-    if pipeline.progress.hold() {
-        return Ok(if wait() == Go::Stop { Turn::Ended } else { Turn::Next });
-    }
-    match inputs.frames.recv_timeout(IDLE) {
-        Ok(frame) => {
-            if frame.bytes() < SMALL_FRAME_BYTES && inputs.frames.is_empty() {
-                std::thread::sleep(gap);
-            }
-            pipeline.step(&frame, wait)?;
-            // Not held while a frame is written: its buffers are the shards'.
-            drop(frame);
-            for frame in inputs.frames.try_iter().take(FRAMES_PER_TURN) {
-                pipeline.step(&frame, wait)?;
-            }
-            pipeline.close(wait)?;
-            Ok(Turn::Next)
-        }
-        Err(RecvTimeoutError::Timeout) => Ok(Turn::Next),
-        Err(RecvTimeoutError::Disconnected) => Ok(Turn::Ended),
     }
 }

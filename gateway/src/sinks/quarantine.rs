@@ -17,7 +17,7 @@ use crate::registry::Registry;
 /// Default of `quarantine_bytes_max`.
 pub const QUARANTINE_BYTES_MAX: u64 = 1 << 30;
 /// With more than this in memory it is time for a commit.
-pub const PENDING_BYTES_MAX: u64 = 64 << 20;
+pub const PENDING_BYTES_MAX: u64 = 8 << 20;
 
 #[derive(Debug)]
 pub struct Quarantine {

@@ -243,6 +243,11 @@ impl Store {
         self.replaced.extend(replaced.into_iter().map(|file| (None, file)));
     }
 
+    /// A compaction that is not committed: its files are removed, and what it was to replace stays.
+    pub fn dropped(&mut self, compaction: &Compaction) {
+        self.writer.remove(&compaction.files_added);
+    }
+
     /// Removes replaced files that nobody reads any more.
     pub fn sweep(&mut self, monotonic_us: u64) {
         let grace_us = self.config.reader_grace_ms * 1_000;

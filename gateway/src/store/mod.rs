@@ -35,7 +35,8 @@
 //! # Bounds
 //!
 //! Rows in memory ([`StoreConfig::rows_in_memory_max`], [`StoreConfig::text_bytes_in_memory_max`]) and late rows
-//! ([`StoreConfig::late_rows_max`]) may be passed by one frame at most when the caller heeds [`Store::pressure`]; one
+//! ([`StoreConfig::late_rows_max`]) are passed by what is on its way when the caller heeds [`Store::pressure`] (the gateway: 16
+//! queued frames, and those that one journal frame makes); one
 //! flush makes at most [`FILES_PER_FLUSH_MAX`] files; a scan holds [`StoreConfig::scan_rows_max`] rows and one page of
 //! each column; classification holds [`CLASSIFY_ROWS_MAX`] keys.
 

@@ -1,59 +1,88 @@
 //! The devices of the demo, on a thread of their own: they know the gateway's MQTT address and nothing else of it.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crossbeam::channel::{Receiver, Sender, bounded};
+use firmware_sim::city::{City, CityConfig, CityControl, CityFaults, Region, Storm};
 use firmware_sim::replay::{self, ReplayConfig, Series};
-use firmware_sim::sim::{self, Faults, FormatChoice, SimConfig};
 use firmware_sim::{ClientOptions, Control, RunError, time};
 
+use super::phase::Phase;
 use crate::cli::Failure;
 
-/// MQTT clients of the simulated stations: each is an edge box that carries its share of them.
-const CLIENTS_MAX: usize = 10;
+/// MQTT clients of the city: each is an edge box that carries stations of one region.
+const CITY_CLIENTS: usize = 32;
 const REPLAY_CLIENTS: usize = 4;
+/// Stations measure twice as often as theirs of the same kind outside: there is more to see.
+const INTERVAL_SCALE: f64 = 0.5;
 /// How long the devices wait for one more acknowledgement at the end.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(8);
-/// A little of everything that goes wrong outside, as probabilities per message.
-const FAULTS: Faults =
-    Faults { duplicates: 0.01, reorder: 0.01, gaps: 0.002, garbage: 0.002, corrections: 0.005 };
+
+/// The city and how long its past is.
+#[derive(Debug)]
+pub(super) struct CityPlan {
+    pub(super) stations: u32,
+    pub(super) seed: u64,
+    /// What was measured since then is sent first.
+    pub(super) from_us: i64,
+    pub(super) messages_max: u64,
+}
+
+impl CityPlan {
+    pub(super) fn build(&self, broker: SocketAddr, ledger: PathBuf) -> Result<City, Failure> {
+        City::new(CityConfig {
+            client: client(broker, "demo-city"),
+            stations: self.stations as usize,
+            seed: self.seed,
+            connections: CITY_CLIENTS,
+            from_us: Some(self.from_us),
+            messages_max: Some(self.messages_max),
+            interval_scale: INTERVAL_SCALE,
+            // A little of everything that goes wrong outside.
+            faults: CityFaults::SOME,
+            ledger,
+            ..CityConfig::default()
+        })
+        .map_err(|error| Failure::environment(format!("the simulated city: {error}")))
+    }
+}
 
 #[derive(Debug)]
 pub(super) struct DevicesConfig {
     pub(super) broker: SocketAddr,
     pub(super) ledger: PathBuf,
-    /// To be replayed first.
+    /// To be sent first.
     pub(super) recorded: Option<Vec<Series>>,
-    pub(super) stations: usize,
-    pub(super) messages_per_s: f64,
-    /// Of the simulated stations.
-    pub(super) duration: Option<Duration>,
-    /// Messages of the simulated stations.
-    pub(super) messages_max: u64,
+    pub(super) city: City,
+    /// Since when a storm holds back what a region measures, epoch µs, and how long it goes on.
+    pub(super) storm: Option<(i64, Duration)>,
 }
 
 /// What the devices tell. A stop that was asked for is not told.
 #[derive(Debug)]
 pub(super) enum Event {
-    /// All recorded messages are acknowledged; the stations begin.
+    /// All recorded messages are acknowledged; the city begins.
     Replayed {
         messages: u64,
         took: Duration,
     },
-    TimeOver,
-    /// `messages_max` are sent.
+    /// The most messages of the directory are sent.
     Full,
     Failed(String),
 }
 
 #[derive(Debug)]
 pub(super) struct Devices {
-    /// The counts of this run, replay and stations together.
+    /// The counts of this run, replay and city together.
     pub(super) control: Arc<Control>,
+    city: Arc<CityControl>,
+    is_replaying: Arc<AtomicBool>,
     pub(super) events: Receiver<Event>,
     thread: JoinHandle<()>,
 }
@@ -61,17 +90,37 @@ pub(super) struct Devices {
 impl Devices {
     pub(super) fn start(config: DevicesConfig) -> Result<Self, Failure> {
         let control = Control::new();
+        let city = CityControl::of_run(&control);
+        let is_replaying = Arc::new(AtomicBool::new(config.recorded.is_some()));
         // One replay, one end.
         let (sender, events) = bounded(2);
         let body = {
-            let control = control.clone();
-            move || run(config, &control, &sender)
+            let (city, is_replaying) = (city.clone(), is_replaying.clone());
+            move || run(config, &city, &is_replaying, &sender)
         };
         let thread = std::thread::Builder::new()
             .name("devices".to_owned())
             .spawn(body)
             .map_err(|error| Failure::environment(format!("starting the devices: {error}")))?;
-        Ok(Self { control, events, thread })
+        Ok(Self { control, city, is_replaying, events, thread })
+    }
+
+    pub(super) fn phase(&self) -> Phase {
+        if self.is_replaying.load(Ordering::Relaxed) {
+            Phase::Replay
+        } else {
+            Phase::of(&self.city, time::now_us())
+        }
+    }
+
+    /// Measurements that are not sent yet; up to a second old.
+    pub(super) fn waiting(&self) -> u64 {
+        self.city.waiting()
+    }
+
+    /// Measurements that are gone, because their station stores nothing and had no network.
+    pub(super) fn missed(&self) -> u64 {
+        self.city.missed()
     }
 
     /// Nothing is sent any more; waits for what is not acknowledged yet.
@@ -90,57 +139,65 @@ impl Devices {
     }
 }
 
-fn run(config: DevicesConfig, control: &Arc<Control>, events: &Sender<Event>) {
+fn run(config: DevicesConfig, city: &Arc<CityControl>, is_replaying: &AtomicBool, events: &Sender<Event>) {
     // The channel has room for all of them, and the one who listens outlives the thread.
     let tell = |event| drop(events.send(event));
-    let is_timed = config.duration.is_some();
-    let outcome = publish(config, control, &tell);
-    let gave_up = control.summary().clients_gave_up;
+    let outcome = publish(config, city, is_replaying, &tell);
+    let gave_up = city.summary().clients_gave_up;
     match outcome {
         Err(error) => tell(Event::Failed(format!("the simulated devices: {error}"))),
         Ok(()) if gave_up > 0 => tell(Event::Failed(format!(
             "{gave_up} simulated devices lost their connection to the gateway and did not get it back"
         ))),
-        Ok(()) if control.is_stopped() => {}
-        Ok(()) => tell(if is_timed { Event::TimeOver } else { Event::Full }),
+        Ok(()) if city.run().is_stopped() => {}
+        Ok(()) => tell(Event::Full),
     }
 }
 
-fn publish(config: DevicesConfig, control: &Arc<Control>, tell: &dyn Fn(Event)) -> Result<(), RunError> {
-    let client = |prefix: &str| ClientOptions {
-        broker: config.broker.to_string(),
-        client_prefix: prefix.to_owned(),
-        drain_timeout: DRAIN_TIMEOUT,
-        ..ClientOptions::default()
-    };
+fn publish(
+    config: DevicesConfig,
+    city: &Arc<CityControl>,
+    is_replaying: &AtomicBool,
+    tell: &dyn Fn(Event),
+) -> Result<(), RunError> {
     if let Some(recorded) = config.recorded {
         let began = Instant::now();
         let replay = ReplayConfig {
-            client: client("demo-replay"),
+            client: client(config.broker, "demo-replay"),
             clients: REPLAY_CLIENTS,
-            ledger: config.ledger.clone(),
+            ledger: config.ledger,
             ..ReplayConfig::default()
         };
-        let messages = replay::run_loaded(&replay, recorded, control)?.messages_acked;
-        if control.is_stopped() {
+        let messages = replay::run_loaded(&replay, recorded, city.run())?.messages_acked;
+        if city.run().is_stopped() {
             return Ok(());
         }
         tell(Event::Replayed { messages, took: began.elapsed() });
     }
-    let stations = SimConfig {
-        client: client("demo-station"),
-        stations: config.stations,
-        clients: CLIENTS_MAX.min(config.stations),
-        // Other signals in every run; the times of the readings are the clock's, so none comes twice.
-        seed: time::now_us().unsigned_abs(),
-        messages_per_s: Some(config.messages_per_s),
-        duration: config.duration,
-        messages_max: Some(config.messages_max),
-        format: FormatChoice::Mixed,
-        faults: FAULTS,
-        ledger: config.ledger,
-        ..SimConfig::default()
-    };
-    sim::run(&stations, control)?;
+    if let Some((from_us, lasts)) = config.storm {
+        let until_us = time::now_us().saturating_add_unsigned(lasts.as_micros() as u64);
+        city.start_storm(Storm { region: storm_region(&config.city), from_us, until_us });
+    }
+    is_replaying.store(false, Ordering::Relaxed);
+    config.city.run(city)?;
     Ok(())
+}
+
+fn client(broker: SocketAddr, prefix: &str) -> ClientOptions {
+    ClientOptions {
+        broker: broker.to_string(),
+        client_prefix: prefix.to_owned(),
+        drain_timeout: DRAIN_TIMEOUT,
+        ..ClientOptions::default()
+    }
+}
+
+/// The former district with the most stations.
+fn storm_region(city: &City) -> Region {
+    let mut counts: HashMap<&str, usize> = HashMap::new();
+    for station in city.stations() {
+        *counts.entry(&station.region).or_default() += 1;
+    }
+    let most = counts.into_iter().max_by_key(|(region, count)| (*count, *region));
+    most.map_or(Region::Islands, |(region, _)| Region::District(region.to_owned()))
 }

@@ -1,6 +1,6 @@
 //! A subscriber of the demo: what it sees shows that normalised readings come out again.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use codecs::time::parse_rfc3339;
 use firmware_sim::watch::{self, WatchConfig, Watched};
 use serde_json::Value;
 
@@ -23,6 +24,11 @@ const SHOWN_EVERY: Duration = Duration::from_millis(300);
 const SHOWN_MULTIPLE: u64 = 7;
 /// Longest line; a station may send texts of 256 bytes.
 const LINE_CHARACTERS_MAX: usize = 160;
+/// The city's clocks.
+const UTC_OFFSET_S: i64 = 7 * 3600;
+
+/// `agency/station` → what people call it.
+pub(super) type StationNames = HashMap<String, String>;
 
 #[derive(Debug, Default)]
 struct Seen {
@@ -40,7 +46,7 @@ pub(super) struct FeedWatch {
 }
 
 impl FeedWatch {
-    pub(super) fn start(broker: SocketAddr) -> Result<Self, Failure> {
+    pub(super) fn start(broker: SocketAddr, names: StationNames) -> Result<Self, Failure> {
         let config = WatchConfig {
             broker: broker.to_string(),
             client_id: "demo-subscriber".to_owned(),
@@ -50,7 +56,7 @@ impl FeedWatch {
         let body = {
             let (seen, stop) = (seen.clone(), stop.clone());
             move || {
-                let watched = watch::run(&config, &stop, &mut |message| see(&seen, message));
+                let watched = watch::run(&config, &stop, &mut |message| see(&seen, &names, message));
                 if let Err(error) = watched {
                     tracing::warn!(%error, "the demo's subscriber ended");
                 }
@@ -79,7 +85,7 @@ impl FeedWatch {
     }
 }
 
-fn see(seen: &Mutex<Seen>, message: Watched<'_>) {
+fn see(seen: &Mutex<Seen>, names: &StationNames, message: Watched<'_>) {
     // Retained ones are of earlier.
     if message.retained {
         return;
@@ -95,42 +101,59 @@ fn see(seen: &Mutex<Seen>, message: Watched<'_>) {
     if seen.lines.len() == LINES_MAX {
         seen.lines.pop_front();
     }
-    seen.lines.push_back(line(message.topic, message.payload));
+    seen.lines.push_back(line(names, message.topic, message.payload));
 }
 
-/// `feed/v1/environment/H24.05/KHI003/pm2_5  38.4 ug/m3  2026-11-21T01:05:00Z`.
-fn line(topic: &str, payload: &[u8]) -> String {
-    let mut out = topic.to_owned();
+/// `08:05:00  Trạm mưa Đồ Sơn: rain 3.2 mm`; a station without a name has its code.
+fn line(names: &StationNames, topic: &str, payload: &[u8]) -> String {
     // The gateway's own form; anything else would be its bug, and is shown as it is.
-    match serde_json::from_slice::<Value>(payload) {
-        Ok(feed) => {
-            let _ = write!(out, "  {}", feed["result"]);
-            for text in [&feed["unit"], &feed["phenomenonTime"]].into_iter().filter_map(Value::as_str) {
-                let _ = write!(out, "  {text}");
-            }
-        }
-        Err(_) => {
-            let _ = write!(out, "  {}", String::from_utf8_lossy(payload));
-        }
-    }
+    let out =
+        of_feed(names, payload).unwrap_or_else(|| format!("{topic} {}", String::from_utf8_lossy(payload)));
     // Names come from devices, and a terminal obeys control characters.
     let printable = |character: char| if character.is_control() { '\u{fffd}' } else { character };
     out.chars().take(LINE_CHARACTERS_MAX).map(printable).collect()
 }
 
+fn of_feed(names: &StationNames, payload: &[u8]) -> Option<String> {
+    let feed: Value = serde_json::from_slice(payload).ok()?;
+    let datastream = feed["datastream"].as_str()?;
+    let (station, property) = datastream.rsplit_once('/')?;
+    let name = names.get(station).map_or(station, String::as_str);
+    let time_s = parse_rfc3339(feed["phenomenonTime"].as_str()?).ok()?.div_euclid(1_000_000) + UTC_OFFSET_S;
+    let (hours, minutes, seconds) =
+        (time_s.rem_euclid(86_400) / 3600, time_s.rem_euclid(3600) / 60, time_s.rem_euclid(60));
+    let mut out = format!("{hours:02}:{minutes:02}:{seconds:02}  {name}: {property} ");
+    let _ = match &feed["result"] {
+        // As short as a person reads it: the store has all digits.
+        Value::Number(number) => {
+            let rounded = (number.as_f64()? * 1e3).round() / 1e3;
+            write!(out, "{rounded}")
+        }
+        Value::String(text) => write!(out, "{text}"),
+        other => write!(out, "{other}"),
+    };
+    if let Some(unit) = feed["unit"].as_str().filter(|unit| *unit != "1") {
+        let _ = write!(out, " {unit}");
+    }
+    Some(out)
+}
+
 #[cfg(test)]
 mod tests {
-    use super::line;
+    use super::*;
 
     #[test]
     fn a_feed_message_is_one_line_that_a_terminal_can_show() {
-        let payload =
-            br#"{"datastream":"a/b/c","phenomenonTime":"2026-11-21T01:05:00Z","result":38.4,"unit":"ug/m3"}"#;
+        let names = StationNames::from([("a/b".to_owned(), "Trạm mưa Đồ Sơn".to_owned())]);
+        let payload = br#"{"datastream":"a/b/rain","phenomenonTime":"2026-11-21T01:05:00Z","result":3.20000001,"unit":"mm"}"#;
         assert_eq!(
-            line("feed/v1/air/a/b/c", payload),
-            "feed/v1/air/a/b/c  38.4  ug/m3  2026-11-21T01:05:00Z"
+            line(&names, "feed/v1/disaster/a/b/rain", payload),
+            "08:05:00  Trạm mưa Đồ Sơn: rain 3.2 mm"
         );
-        let hostile = line("feed/v1/air/a/b/c\u{1b}[2J", b"\x1b]0;title\x07\n");
+        let other =
+            br#"{"datastream":"a/x/flow;lane=1","phenomenonTime":"2026-11-21T20:00:00Z","result":true}"#;
+        assert_eq!(line(&names, "", other), "03:00:00  a/x: flow;lane=1 true");
+        let hostile = line(&names, "feed/v1/air/a/b/c\u{1b}[2J", b"\x1b]0;title\x07\n");
         assert!(!hostile.contains(char::is_control), "{hostile:?}");
     }
 }

@@ -1,5 +1,6 @@
 //! The end of the demo: the store is opened anew, as after any restart, and answers for itself.
 
+use std::fmt::Write as _;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
@@ -7,50 +8,71 @@ use std::sync::Arc;
 use codecs::payload::Value;
 use firmware_sim::ledger::Reader;
 use firmware_sim::message;
-use firmware_sim::verify::{Comparison, Report, Revisions, Row, VerifyError};
+use firmware_sim::verify::{Comparison, Finding, Report, Revisions, Row, VerifyError};
 
-use super::screen::{Screen, grouped};
+use super::screen::Screen;
+use super::words::{counted, cut, grouped, wrapped};
 use crate::books::{Ledger, LedgerFilter};
 use crate::cli::{Backend, Exit, Failure};
 use crate::config::Config;
 use crate::query::{GatewayView, ObservationQuery, ObservationRow};
 
-/// Prints the books and what the comparison found; fails with [`Exit::CheckFailed`] where something is wrong.
+/// Prints the books and what the comparison found; fails with [`Exit::CheckFailed`] where something is wrong, and where there
+/// was nothing to compare: an empty proof is none. `runs`: of this directory, this one included.
 pub(super) fn show(
     config: Arc<Config>,
     backend: &dyn Backend,
     truth: &Path,
+    runs: u64,
     screen: &mut Screen<'_>,
 ) -> Result<(), Failure> {
-    screen.say("The gateway has ended. Its data are opened anew and compared with what was sent.");
+    screen.say("The gateway has ended. Its data are opened anew and compared with what the stations sent.");
     let view = backend.open_offline(config)?;
     let ledger = view
         .ledger(&LedgerFilter::default())
         .map_err(|error| Failure::environment(format!("the books: {error}")))?;
     let report = verify(view.as_ref(), truth)?;
-    screen.say(&books(&ledger, &report));
-    screen.say("Every reading that was sent against the rows of the store:");
-    screen.say(&report.to_string());
+    screen.print(&basis(runs));
+    screen.print(&messages(&ledger, &report));
+    screen.print(&observations(&ledger));
+    let wrong = imbalances(&ledger, &report);
+    for sentence in &wrong {
+        screen.say(&format!("The books are wrong: {sentence}."));
+    }
+    screen.print(&comparison(&report));
+    judge(&report, wrong, screen)
+}
 
-    let mut wrong = imbalances(&ledger, &report);
-    if wrong.is_empty() {
-        screen.say("books: balanced");
-    } else {
-        wrong.iter().for_each(|sentence| screen.say(&format!("books: {sentence}")));
-    }
-    if !report.is_clean() {
-        wrong.push("readings and rows differ".to_owned());
-    }
+fn judge(report: &Report, mut wrong: Vec<String>, screen: &mut Screen<'_>) -> Result<(), Failure> {
+    let findings = [
+        ("lost", &report.lost),
+        ("doubled", &report.doubled),
+        ("altered", &report.altered),
+        ("unexpected", &report.unexpected),
+    ];
+    let found = findings.iter().filter(|(_, finding)| finding.count > 0);
+    wrong.extend(found.map(|(name, finding)| format!("{} {name}", counted(finding.count, "reading"))));
     if report.unexpected.count > 0 {
-        screen.say(
-            "Rows that were never sent are there when another client publishes for the demo's stations.",
-        );
+        screen.say("Unexpected rows are there when another client publishes for stations of the demo.");
     }
-    if wrong.is_empty() {
-        Ok(())
-    } else {
-        Err(Failure::new(Exit::CheckFailed, format!("the demo found something wrong: {}", wrong.join("; "))))
+    if !wrong.is_empty() {
+        return Err(Failure::new(
+            Exit::CheckFailed,
+            format!("The demo found something wrong: {}.", wrong.join("; ")),
+        ));
     }
+    if report.rows_required == 0 {
+        return Err(Failure::new(
+            Exit::CheckFailed,
+            "Nothing is proved: no reading was acknowledged before the end. Let the demo run a little longer.",
+        ));
+    }
+    screen.say(&format!(
+        "Proved: nothing lost, nothing doubled, nothing altered. Of the acknowledged readings {} had to be in the store, and \
+         there they are, each once. The books balance.",
+        grouped(report.rows_required)
+    ));
+    Ok(())
 }
 
 fn verify(view: &dyn GatewayView, truth: &Path) -> Result<Report, Failure> {
@@ -84,36 +106,79 @@ fn compared(row: &ObservationRow<'_>) -> Row {
     }
 }
 
-/// Two tables; what is indented sums to the line above it.
-fn books(ledger: &Ledger, report: &Report) -> String {
+/// What the figures below it are of.
+fn basis(runs: u64) -> String {
+    let text = match runs {
+        0 | 1 => "All figures are of this run, the first one of its directory.".to_owned(),
+        runs => format!("All figures are of all {runs} runs of this directory together."),
+    };
+    format!("\n{}", wrapped(&text, ""))
+}
+
+/// `= name   1,234`, where the sign is said.
+fn line(out: &mut String, sign: &str, name: &str, count: u64, remark: &str) {
+    let text = format!("  {sign:<1} {name:<22}{:>14}   {remark}", grouped(count));
+    let _ = writeln!(out, "{}", text.trim_end());
+}
+
+/// sent = acknowledged + …, received = decoded + ….
+fn messages(ledger: &Ledger, report: &Report) -> String {
     let messages = &ledger.messages;
-    let observations = &ledger.observations;
-    let lines = [
-        ("\nMessages", None),
-        ("  sent by the devices", Some(report.messages_sent)),
-        ("  acknowledged", Some(report.messages_acked)),
-        ("  received", Some(messages.received)),
-        ("    decoded", Some(messages.decoded)),
-        ("    partial", Some(messages.partial)),
-        ("    quarantined", Some(messages.quarantined)),
-        ("    ignored", Some(messages.ignored)),
-        ("    pending", Some(messages.pending)),
-        ("Observations", None),
-        ("  total", Some(observations.total)),
-        ("    inserted", Some(observations.inserted)),
-        ("    corrected", Some(observations.corrected)),
-        ("    outranked", Some(observations.outranked)),
-        ("    duplicate", Some(observations.duplicate)),
-        ("    unresolved", Some(observations.unresolved)),
-        ("    quarantined", Some(observations.quarantined)),
-        ("  flushed", observations.flushed),
-    ];
-    let mut out = String::new();
-    for (name, count) in lines {
-        let count = count.map_or(String::new(), grouped);
-        out += format!("{name:<24}{count:>14}").trim_end();
+    let mut out = "\nMessages\n".to_owned();
+    let unacked = report.messages_sent.saturating_sub(report.messages_acked);
+    line(&mut out, "", "sent", report.messages_sent, "by the stations");
+    line(&mut out, "=", "acknowledged", report.messages_acked, "on disk before that was said");
+    line(&mut out, "+", "not acknowledged", unacked, "still on their way when a run ended");
+    out.push('\n');
+    line(&mut out, "", "received", messages.received, "by the gateway");
+    line(&mut out, "=", "decoded", messages.decoded, "every reading became a row");
+    line(&mut out, "+", "partial", messages.partial, "some of their readings did");
+    line(&mut out, "+", "quarantined", messages.quarantined, "unreadable; kept with the reason");
+    line(&mut out, "+", "ignored", messages.ignored, "on other topics");
+    line(&mut out, "+", "pending", messages.pending, "not looked at yet");
+    let more = messages.received.saturating_sub(report.messages_acked);
+    if more > 0 {
+        let text = format!(
+            "{} more received than acknowledged: sent again after a lost connection, sent by other clients, or received when \
+             the acknowledgement could not be delivered.",
+            counted(more, "message")
+        );
+        out.push_str(&wrapped(&text, "    "));
         out.push('\n');
     }
+    out
+}
+
+/// total = inserted + ….
+fn observations(ledger: &Ledger) -> String {
+    let observations = &ledger.observations;
+    let mut out = "Observations\n".to_owned();
+    line(&mut out, "", "total", observations.total, "readings in those messages");
+    line(&mut out, "=", "inserted", observations.inserted, "new rows");
+    line(&mut out, "+", "corrected", observations.corrected, "new revisions of known rows");
+    line(&mut out, "+", "outranked", observations.outranked, "a better source has the row");
+    line(&mut out, "+", "duplicate", observations.duplicate, "known already, not stored again");
+    line(&mut out, "+", "unresolved", observations.unresolved, "not compared with the store yet");
+    line(&mut out, "+", "quarantined", observations.quarantined, "unreadable; kept with the reason");
+    out
+}
+
+/// What `verify` found, in plain words.
+fn comparison(report: &Report) -> String {
+    let mut out = "Sent and acknowledged readings against the rows of the store (verify)\n".to_owned();
+    line(&mut out, "", "rows required", report.rows_required, "acknowledged, repetitions left out");
+    line(&mut out, "", "rows compared", report.rows_compared, "of the demo's stations");
+    let mut found = |name: &str, finding: &Finding, remark: &str| {
+        line(&mut out, "", name, finding.count, remark);
+        for example in &finding.examples {
+            out.push_str(&cut(&format!("      {example}")));
+            out.push('\n');
+        }
+    };
+    found("lost", &report.lost, "acknowledged, but not in the store");
+    found("doubled", &report.doubled, "more often in the store than sent");
+    found("altered", &report.altered, "not as they were sent");
+    found("unexpected", &report.unexpected, "in the store, but never sent");
     out
 }
 
@@ -152,12 +217,13 @@ fn imbalances(ledger: &Ledger, report: &Report) -> Vec<String> {
     );
     check(messages.pending == 0, format!("{} messages are pending", messages.pending));
     check(observations.unresolved == 0, format!("{} observations are unresolved", observations.unresolved));
-    check(flushed == stored, format!("{stored} observations were stored, {flushed} flushed"));
+    check(flushed == stored, format!("{stored} observations were stored, but {flushed} are in files"));
     wrong
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::words::COLUMNS_MAX;
     use super::*;
     use crate::books::{MessageLedger, ObservationLedger};
 
@@ -184,7 +250,14 @@ mod tests {
                 flushed: Some(11),
             },
         };
-        (ledger, Report { messages_sent: 11, messages_acked: 9, ..Report::default() })
+        let report = Report { messages_sent: 11, messages_acked: 9, rows_required: 11, ..Report::default() };
+        (ledger, report)
+    }
+
+    fn judged(report: &Report, wrong: Vec<String>) -> (String, Result<(), Failure>) {
+        let mut out = Vec::new();
+        let result = judge(report, wrong, &mut Screen::new(&mut out, false));
+        (String::from_utf8(out).expect("text"), result)
     }
 
     #[test]
@@ -203,7 +276,7 @@ mod tests {
         );
         assert_eq!(
             told(|ledger| ledger.observations.flushed = None),
-            "11 observations were stored, 0 flushed"
+            "11 observations were stored, but 0 are in files"
         );
         let pending = |ledger: &mut Ledger| {
             ledger.messages.pending = 1;
@@ -215,5 +288,54 @@ mod tests {
             ledger.messages.decoded = 5;
         };
         assert_eq!(told(lost), "9 messages were acknowledged, but only 8 received");
+    }
+
+    #[test]
+    fn the_tables_are_aligned_and_fit_a_terminal_of_80_columns() {
+        let (mut ledger, mut report) = balanced();
+        ledger.messages.received = 1_234_567_890;
+        report.lost = Finding { count: 1, examples: vec!["an example ".repeat(20)] };
+        let text = messages(&ledger, &report) + &observations(&ledger) + &comparison(&report) + &basis(3);
+        for line in text.lines() {
+            assert!(line.chars().count() <= COLUMNS_MAX, "{line}");
+        }
+        let numbers_end = |name: &str| {
+            let line = text.lines().find(|line| line.contains(name)).expect("in a table");
+            line.find(|character: char| character.is_ascii_digit())
+                .map(|start| line[start..].find(' ').unwrap_or(line.len() - start) + start)
+        };
+        assert_eq!(numbers_end("= decoded"), numbers_end("  received"));
+        assert_eq!(numbers_end("= decoded"), numbers_end("+ duplicate"));
+        assert!(text.contains("1,234,567,881 messages more received"), "{text}");
+        assert!(text.contains("all 3 runs"), "{text}");
+    }
+
+    #[test]
+    fn an_empty_proof_is_no_success() {
+        let (out, result) = judged(&Report::default(), vec![]);
+        let failure = result.expect_err("nothing was compared");
+        assert_eq!(failure.exit, Exit::CheckFailed);
+        assert!(failure.sentence.starts_with("Nothing is proved"), "{failure}");
+        assert!(!out.contains("Proved"), "{out}");
+    }
+
+    #[test]
+    fn each_kind_of_finding_fails_the_demo() {
+        let (_, fine) = balanced();
+        let (out, result) = judged(&fine, vec![]);
+        assert_eq!(result, Ok(()));
+        assert!(out.contains("nothing lost"), "{out}");
+        let found = Finding { count: 2, examples: vec![] };
+        for (name, report) in [
+            ("lost", Report { lost: found.clone(), ..fine.clone() }),
+            ("doubled", Report { doubled: found.clone(), ..fine.clone() }),
+            ("altered", Report { altered: found.clone(), ..fine.clone() }),
+            ("unexpected", Report { unexpected: found.clone(), ..fine.clone() }),
+        ] {
+            let failure = judged(&report, vec![]).1.expect_err("something was found");
+            assert_eq!(failure.exit, Exit::CheckFailed);
+            assert!(failure.sentence.contains(&format!("2 readings {name}")), "{failure}");
+        }
+        assert!(judged(&fine, vec!["books".to_owned()]).1.is_err());
     }
 }

@@ -150,7 +150,8 @@ fn a_full_disk_says_so_and_a_ballast_gives_room() {
     let disk = SimDisk::new(3);
     disk.set_capacity(300_000);
     let mut ballast = Ballast::open(&disk, "ballast", 200_000).unwrap();
-    assert!(ballast.is_present());
+    assert!(!ballast.is_present(), "a start takes no space before it has brought in what waits");
+    assert!(ballast.restore(&disk).unwrap());
     assert_eq!(disk.free_space().unwrap(), 100_000);
     let mut file = disk.create("a", OpenMode::Write).unwrap();
     let error = file.write_at(0, &mut [IoSlice::new(&vec![1; 150_000])]).unwrap_err();
@@ -163,6 +164,16 @@ fn a_full_disk_says_so_and_a_ballast_gives_room() {
     assert!(ballast.restore(&disk).unwrap());
     let again = Ballast::open(&disk, "ballast", 200_000).unwrap();
     assert!(again.is_present());
+}
+
+/// Where not even the name finds room there is nothing to remove (A1-7).
+#[test]
+fn a_ballast_that_cannot_be_made_is_no_error() {
+    let disk = SimDisk::new(3);
+    let mut ballast = Ballast::open(&disk, "ballast", 200_000).unwrap();
+    disk.fail(Fault { on: FaultOn::Directory, nth: 1, kind: FaultKind::NoSpace });
+    assert!(!ballast.restore(&disk).unwrap());
+    assert!(ballast.restore(&disk).unwrap());
 }
 
 #[test]

@@ -1,0 +1,100 @@
+//! What the configuration means for the parts: their sizes, their limits, and the space that is kept free for them.
+
+use super::EngineError;
+use crate::cli::Damage;
+use crate::config::Config;
+use crate::log::{LogConfig, LogId, LogKind};
+use crate::pipeline::TimeBounds;
+use crate::pipeline::dictionary::DictionaryLimits;
+use crate::store::StoreConfig;
+
+const AGENCIES_MAX: u32 = 10_000;
+/// Different statuses and units of the whole gateway.
+const SYMBOLS_MAX: u32 = 65_536;
+/// Text results that wait for a flush; more do not wait for its time.
+pub(super) const TEXT_BYTES_IN_MEMORY_MAX: u64 = 4 << 20;
+
+/// What one commit writes beside rows: entries of the quarantine (8 MiB), retained messages (4 MiB), texts (4 MiB); each may
+/// be passed by what is on its way, and the rest of a transaction (names, states, books) is small against the rows' share.
+const COMMIT_BYTES: u64 = 16 << 20;
+const _: () = assert!(
+    crate::sinks::PENDING_BYTES_MAX
+        + crate::keeper::RETAINED_PENDING_BYTES_MAX as u64
+        + TEXT_BYTES_IN_MEMORY_MAX
+        <= COMMIT_BYTES
+);
+/// What a row takes in a store file, generously.
+const FILE_BYTES_PER_ROW: u64 = 32;
+
+/// Space that the next flush and its commit may take, which is what lets go of log segments: the size of the ballast, and what
+/// a log leaves free when it makes a segment. A flush has `store.flush_rows_max` rows and what was on its way when it was due:
+/// once it failed, the pipeline holds. With the defaults 32 MiB; a small disk takes a smaller `store.flush_rows_max`.
+pub(super) fn flush_bytes(config: &Config) -> u64 {
+    let rows = config.store.flush_rows_max as u64;
+    (COMMIT_BYTES + rows * FILE_BYTES_PER_ROW).next_multiple_of(1 << 20)
+}
+
+pub(super) fn journal_config(config: &Config, damage: Damage) -> Result<LogConfig, EngineError> {
+    Ok(LogConfig {
+        segment_bytes: config.journal.segment_bytes_max,
+        frame_bytes_max: config.journal.frame_bytes_max,
+        ..log_config(config, LogKind::Journal, damage)?
+    })
+}
+
+/// Whatever stands in the observation log from `needed_from_record_no` on has not reached the store.
+pub(super) fn observations_config(
+    config: &Config,
+    damage: Damage,
+    needed_from_record_no: u64,
+) -> Result<LogConfig, EngineError> {
+    let segment_bytes = config.observation_segment_bytes();
+    Ok(LogConfig {
+        segment_bytes,
+        frame_bytes_max: config.observation_frame_bytes_max(),
+        // For outcomes (24 bytes each): as many as rows (48 bytes) can stand in the oldest segment and keep it.
+        reserve_bytes: segment_bytes / 2,
+        indispensable_from_record_no: needed_from_record_no,
+        ..log_config(config, LogKind::Observations, damage)?
+    })
+}
+
+fn log_config(config: &Config, kind: LogKind, damage: Damage) -> Result<LogConfig, EngineError> {
+    let new_log_id = LogId::random()
+        .map_err(|source| EngineError::Io { what: "the system's random numbers".to_owned(), source })?;
+    Ok(LogConfig {
+        log_bytes_max: config.journal.log_bytes_max,
+        free_bytes_min: flush_bytes(config),
+        accept_gap: damage == Damage::AcceptGap,
+        ..LogConfig::new(kind, new_log_id)
+    })
+}
+
+pub(super) fn store_config(config: &Config) -> StoreConfig {
+    StoreConfig {
+        flush_interval_ms: config.store.flush_interval_ms,
+        flush_rows_max: config.store.flush_rows_max as u64,
+        rows_in_memory_max: config.store.rows_in_memory_max as u64,
+        late_rows_max: config.store.late_rows_max as u64,
+        text_bytes_in_memory_max: TEXT_BYTES_IN_MEMORY_MAX,
+        ..StoreConfig::default()
+    }
+}
+
+pub(super) fn dictionary_limits(config: &Config) -> DictionaryLimits {
+    DictionaryLimits {
+        clients_max: config.pipeline.clients_max,
+        agencies_max: AGENCIES_MAX,
+        stations_per_agency_max: config.pipeline.stations_per_agency_max,
+        datastreams_per_station_max: config.pipeline.datastreams_per_station_max,
+        datastreams_max: config.pipeline.datastreams_max,
+        symbols_max: SYMBOLS_MAX,
+    }
+}
+
+pub(super) fn time_bounds(config: &Config) -> TimeBounds {
+    TimeBounds {
+        backfill_max_us: i64::from(config.pipeline.backfill_max_days) * 86_400_000_000,
+        clock_skew_max_us: i64::from(config.pipeline.clock_skew_max_s) * 1_000_000,
+    }
+}

@@ -1,0 +1,98 @@
+//! One transaction for everything that was folded: files, names, books, quarantine, states, and the checkpoint that they
+//! reflect.
+
+use super::{Keeper, KeeperCursor, KeeperError, RETAINED_PENDING_BYTES_MAX, lock};
+use crate::catalogue::{Checkpoint, Commit};
+use crate::store::Flush;
+use std::sync::PoisonError;
+
+impl Keeper {
+    /// Flushes and commits what is due; with `force` whatever there is.
+    pub fn commit_due(&mut self, now_us: i64, force: bool) -> Result<(), KeeperError> {
+        match self.try_commit_due(now_us, force) {
+            // A compaction gives way: its files go, or its part of the transaction.
+            Err(error) if error.is_backpressure() && self.drop_compaction() => {
+                self.try_commit_due(now_us, force)
+            }
+            other => other,
+        }
+    }
+
+    fn try_commit_due(&mut self, now_us: i64, force: bool) -> Result<(), KeeperError> {
+        let flush = self.store.flush(now_us, force)?;
+        let is_old = self
+            .uncommitted_since_us
+            .is_some_and(|since_us| now_us.saturating_sub(since_us) >= self.commit_interval_us);
+        let is_much = self.retained_bytes >= RETAINED_PENDING_BYTES_MAX
+            || lock(&self.quarantine).wants_commit()
+            || force && self.uncommitted_since_us.is_some();
+        if flush.is_none() && !is_old && !is_much && self.compaction.is_none() {
+            return Ok(());
+        }
+        self.commit(flush)
+    }
+
+    fn commit(&mut self, flush: Option<Flush>) -> Result<(), KeeperError> {
+        let cursor = flush.as_ref().map_or_else(|| self.store.cursor(), |flush| flush.cursor);
+        let needed_from_frame = cursor.refold_from_frame.min(self.checkpoint.observation_frame_no + 1);
+        let refold_from_record_no = self
+            .frames
+            .iter()
+            .find(|(frame_no, _)| *frame_no >= needed_from_frame)
+            // No such frame yet: the next one, which follows the last one that was folded.
+            .map_or(self.end_record_no, |(_, record_no)| *record_no);
+        let keeper_cursor = KeeperCursor { store: cursor, refold_from_record_no };
+        let (books, quarantine) = {
+            let registry = self.registry.read().unwrap_or_else(PoisonError::into_inner);
+            let flushed_rows = flush.as_ref().map_or(0, |flush| flush.rows);
+            (lock(&self.books).delta(&registry, flushed_rows), lock(&self.quarantine).delta())
+        };
+        let commit = Commit {
+            checkpoint: Checkpoint {
+                // A struct of numbers always serialises.
+                store: serde_json::to_string(&keeper_cursor).unwrap_or_default(),
+                ..self.checkpoint.clone()
+            },
+            definitions: self.definitions.clone(),
+            files_added: {
+                let flushed = flush.iter().flat_map(|flush| &flush.files_added);
+                let merged = self.compaction.iter().flat_map(|compaction| &compaction.files_added);
+                flushed.chain(merged).cloned().collect()
+            },
+            files_removed: self.compaction.as_ref().map(|it| it.files_removed.clone()).unwrap_or_default(),
+            books,
+            datastream_states: {
+                let states = lock(&self.states);
+                let state = |datastream: &u32| (*datastream, states[*datastream as usize].clone());
+                self.changed_states.iter().map(state).collect()
+            },
+            retained: self.retained.clone(),
+            resend_marks: self.resend_changed.then(|| self.resend.marks().collect()),
+            quarantine,
+        };
+        if let Err(error) = self.catalogue.commit(&commit) {
+            if let Some(flush) = flush {
+                self.store.abandoned(flush);
+            }
+            return Err(error.into());
+        }
+        if let Some(flush) = flush {
+            self.store.committed(flush);
+        }
+        self.compaction_committed();
+        lock(&self.books).committed(&commit.books);
+        lock(&self.quarantine).committed(&commit.quarantine);
+        self.checkpoint = commit.checkpoint;
+        self.definitions.clear();
+        self.retained.clear();
+        self.retained_bytes = 0;
+        self.changed_states.clear();
+        self.resend_changed = false;
+        self.uncommitted_since_us = None;
+        while self.frames.front().is_some_and(|(frame_no, _)| *frame_no < needed_from_frame) {
+            self.frames.pop_front();
+        }
+        self.progress.set_needed_from(refold_from_record_no);
+        Ok(())
+    }
+}

@@ -1,0 +1,60 @@
+//! What is known of each datastream, folded row by row.
+
+use crate::catalogue::DatastreamState;
+use crate::feeds::LastValue;
+use crate::observation::{Classification, ObservationFrame, ResultKind, Row};
+
+pub(super) fn state_of(states: &mut Vec<DatastreamState>, datastream: u32) -> &mut DatastreamState {
+    let index = datastream as usize;
+    if states.len() <= index {
+        states.resize_with(index + 1, empty_state);
+    }
+    &mut states[index]
+}
+
+pub(super) fn fold_state(state: &mut DatastreamState, frame: &ObservationFrame, row: &Row) {
+    state.observations += 1;
+    if row.classified() == Classification::Duplicate {
+        return;
+    }
+    if row.flags & Row::FLAG_UNDATED != 0 {
+        state.last_undated_us = state.last_undated_us.max(row.time_us);
+    }
+    if row.classified() == Classification::Inserted {
+        let value = LastValue::of_row(frame, row);
+        state.watermark_us = row.time_us;
+        state.kind = value.kind;
+        state.value = if value.kind == ResultKind::Text { 0 } else { value.value };
+        state.text.clear();
+        state.text.push_str(value.text.as_deref().unwrap_or(""));
+        state.ordinal = row.ordinal;
+        state.quality = row.quality;
+        state.flags = row.flags;
+        state.unit = row.unit;
+        state.status = row.status;
+        state.seq_plus_1 = row.seq_plus_1;
+        state.position = value.position;
+        state.result_time_us = value.result_time_us;
+    }
+}
+
+/// A datastream without a row.
+fn empty_state() -> DatastreamState {
+    DatastreamState {
+        watermark_us: i64::MIN,
+        kind: ResultKind::Null,
+        value: 0,
+        text: String::new(),
+        ordinal: 0,
+        quality: 0,
+        flags: 0,
+        unit: 0,
+        status: 0,
+        seq_plus_1: 0,
+        revision: 0,
+        position: 0,
+        result_time_us: 0,
+        last_undated_us: 0,
+        observations: 0,
+    }
+}
