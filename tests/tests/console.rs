@@ -45,7 +45,7 @@ fn a2_6_every_page_in_a_browser() {
         ],
     );
     let broker = gateway.mqtt.to_string();
-    let city = ["city", "--broker", &broker, "--stations", STATIONS, "--from", "26h"];
+    let city = ["city", "--broker", &broker, "--stations", STATIONS, "--from", "26h", "--some-faults"];
     let _city = Simulator::start(&dir.path().join("truth.ndjson"), &city);
     publish_rudeness(gateway.mqtt);
     publish_states(gateway.mqtt);
