@@ -27,10 +27,10 @@ async function hostile(harness, plan) {
   };
   for (const [hash, text] of Object.entries(pages)) {
     const page = await harness.open(`/${hash}`);
-    await until(page, `${text} at ${hash}`, (wanted) => document.querySelector("main").innerText.includes(wanted), text);
+    await until(page, `${text} at ${hash}`, (wanted) => document.querySelector("main")?.innerText?.includes(wanted), text);
     if (hash.startsWith("#/?")) {
       await page.locator(".marker-holder").first().click();
-      await until(page, "the popup", (wanted) => document.querySelector(".popup")?.innerText.includes(wanted), text);
+      await until(page, "the popup", (wanted) => document.querySelector(".popup")?.innerText?.includes(wanted), text);
     }
     await sound(page, "vi");
     await harness.close(page);
@@ -95,7 +95,7 @@ function inVietnam(time) {
 async function zone(harness, plan) {
   const { entries: [entry] } = await harness.api(`/api/v1/quarantine?client=${encodeURIComponent(plan.planted.client)}`);
   const page = await harness.open(`/#/quarantine/${entry.position}`);
-  await until(page, "the time of receipt", (text) => document.querySelector("main .facts").innerText.includes(text), inVietnam(entry.receive_time));
+  await until(page, "the time of receipt", (text) => document.querySelector("main .facts")?.innerText?.includes(text), inVietnam(entry.receive_time));
   const shown = await page.textContent(".clock b");
   const [hour, minute] = shown.split(":").map(Number);
   const now = new Date(Date.now() + 7 * 3_600_000);
@@ -107,14 +107,14 @@ async function zone(harness, plan) {
 async function live(harness, plan) {
   const page = await harness.open(`/#/station/${plan.live.station}`);
   const value = () => page.textContent(".datastream-value b");
-  await until(page, "the live sign", () => document.querySelector(".sign.live").dataset.state === "live");
+  await until(page, "the live sign", () => document.querySelector(".sign.live")?.dataset?.state === "live");
   await page.waitForSelector(".datastream-value b");
   const before = await value();
-  await until(page, "another value", (old) => document.querySelector(".datastream-value b").textContent !== old, before);
+  await until(page, "another value", (old) => (document.querySelector(".datastream-value b")?.textContent ?? old) !== old, before);
   await page.goto(`${harness.base}/#/books`);
   await page.waitForSelector(".equation");
   const received = await page.textContent('[data-group="messages"] [data-count="received"]');
-  await until(page, "books that go on", (old) => document.querySelector('[data-group="messages"] [data-count="received"]').textContent !== old, received);
+  await until(page, "books that go on", (old) => (document.querySelector(`[data-group="messages"] [data-count="received"]`)?.textContent ?? old) !== old, received);
   assert.deepEqual(page.faults, []);
   await harness.close(page);
 }
@@ -154,7 +154,7 @@ async function failure(harness) {
       ? route.fulfill({ status: 503, contentType: "application/problem+json", json: { type: "about:blank", status: 503, code: "busy", detail: sentence } })
       : route.continue())),
   });
-  await until(page, "the API's sentence", (text) => document.querySelector(".notice.error")?.innerText.includes(text), sentence);
+  await until(page, "the API's sentence", (text) => document.querySelector(".notice.error")?.innerText?.includes(text), sentence);
   broken = false;
   await page.click(".notice.error button");
   await until(page, "the list", () => document.querySelector(".entry"));
@@ -163,7 +163,7 @@ async function failure(harness) {
 
 async function nothing(harness) {
   const page = await harness.open("/#/stations", { prepare: (own) => own.route("**/api/v1/stations?**", (route) => route.fulfill({ json: { stations: [], next: null } })) });
-  await until(page, "the empty state", () => document.querySelector(".notice.empty")?.innerText.includes("Chưa có trạm nào"));
+  await until(page, "the empty state", () => document.querySelector(".notice.empty")?.innerText?.includes("Chưa có trạm nào"));
   await sound(page, "vi");
   await harness.close(page);
 }
@@ -176,8 +176,8 @@ async function away(harness) {
   await page.waitForFunction(() => performance.getEntriesByName(`${location.origin}/console/js/pages/books.js`).length > 0);
   isAway = true;
   await page.evaluate(() => { location.hash = "#/books"; });
-  await until(page, "the error state", () => document.querySelector(".notice.error")?.innerText.includes("Không liên lạc được"));
-  await until(page, "the readiness sign", () => document.querySelector(".sign.ready").dataset.state === "away");
+  await until(page, "the error state", () => document.querySelector(".notice.error")?.innerText?.includes("Không liên lạc được"));
+  await until(page, "the readiness sign", () => document.querySelector(".sign.ready")?.dataset?.state === "away");
   await harness.close(page);
 }
 

@@ -73,7 +73,7 @@ async function stations(harness, plan, open, lang) {
   await page.fill("#field-q", "");
   await page.selectOption("#field-agency", plan.agency);
   const of_agency = await allStations(harness, `&agency=${plan.agency}`);
-  await until(page, "the filter", (count) => Number(document.querySelector(".page-head [role=status]").textContent.replace(/\D/g, "")) === count, of_agency.length);
+  await until(page, "the filter", (count) => Number(document.querySelector(".page-head [role=status]")?.textContent.replace(/\D/g, "")) === count, of_agency.length);
   return page;
 }
 
@@ -85,7 +85,7 @@ async function station(harness, plan, open) {
       if (response.url().includes("/api/v1/series")) answers.push(response);
     });
   });
-  await until(page, "the chart", () => document.querySelector(".chart")?.dataset.state === "drawn");
+  await until(page, "the chart", () => document.querySelector(".chart")?.dataset?.state === "drawn");
   await until(page, "the raw messages", () => document.querySelectorAll(".message").length > 0);
   const drawn = await page.evaluate(() => {
     const { data } = document.querySelector(".chart-canvas").chart;
@@ -121,7 +121,7 @@ async function station(harness, plan, open) {
 /** A datastream of booleans is drawn between its two names. */
 async function states(harness, plan, open) {
   const page = await open(`#/station/${plan.states.station}?property=${encodeURIComponent(plan.states.property)}&range=hour`);
-  await until(page, "the chart", () => document.querySelector(".chart")?.dataset.state === "drawn");
+  await until(page, "the chart", () => document.querySelector(".chart")?.dataset?.state === "drawn");
   const values = await page.evaluate(() => document.querySelector(".chart-canvas").chart.data[1].filter((value) => value !== null));
   assert.ok(values.length > 0 && values.every((value) => value >= 0 && value <= 1), String(values));
   return page;
@@ -169,7 +169,7 @@ async function books(harness, plan, open) {
   await page.selectOption("#field-agency", plan.agency);
   const ledger = await harness.api(`/api/v1/ledger?agency=${plan.agency}`);
   await until(page, "the agency's books", (least) => {
-    const shown = Number(document.querySelector('[data-group="messages"] [data-count="received"]').textContent.replace(/\D/g, ""));
+    const shown = Number(document.querySelector('[data-group="messages"] [data-count="received"]')?.textContent.replace(/\D/g, ""));
     return shown >= least && shown < least * 2;
   }, ledger.messages.received);
   return page;
