@@ -46,6 +46,7 @@ metrics! {
         unkeyed_messages: "Messages with undated readings and nothing to recognise a re-send by",
         store_flushes: "Flushes committed",
         store_rows_flushed: "Rows written to store files",
+        store_bytes_flushed: "Bytes of the store files of flushes",
         store_compactions: "Compactions committed",
         store_rows_compacted: "Rows written once more by compactions",
     }

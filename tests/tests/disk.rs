@@ -93,7 +93,7 @@ fn flip_a_bit(path: &Path, offset: u64) {
 }
 
 /// A flipped bit with valid frames behind it is corruption: no start (exit 3), unless the operator accepts the loss. Then all
-/// else is there, and the books say what is missing.
+/// else is there, and what was decoded before is there too.
 #[test]
 fn a1_5_damage_inside_the_journal_refuses_the_start_until_it_is_accepted() {
     let directory = new_data_dir();
@@ -130,7 +130,8 @@ fn a1_5_damage_inside_the_journal_refuses_the_start_until_it_is_accepted() {
         values(&rows).contains(&"11".to_owned()).then_some(rows)
     });
     let found = values(&rows);
-    println!("after the gap: {found:?}; {}", gateway.ledger());
+    let missing = (1..=11).filter(|value: &i32| !found.contains(&value.to_string())).count();
+    assert!(missing <= 1, "at most the reading of the damaged frame: {found:?}");
     gateway.terminate();
     // The gap is remembered: no second question.
     let gateway = Gateway::start(&data_dir, &settings);

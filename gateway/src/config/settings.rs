@@ -98,7 +98,7 @@ settings! {
         /// Address of the HTTP listener. Port 0 takes a free one.
         listen: SocketAddr = loopback_address(8080);
         /// How long the gateway may work on one question before it gives up; streams have as long for their first bytes.
-        question_ms_max: u64 = integer(10_000, 10..=600_000);
+        question_ms_max: u64 = integer(10_000, 10..=100_000);
         /// Listeners to `/api/v1/events` at once; each holds a connection of the 128 there may be.
         event_listeners_max: usize = integer(32, 0..=100);
     }

@@ -77,6 +77,7 @@ pub(super) fn store_config(config: &Config) -> StoreConfig {
         rows_in_memory_max: config.store.rows_in_memory_max as u64,
         late_rows_max: config.store.late_rows_max as u64,
         text_bytes_in_memory_max: TEXT_BYTES_IN_MEMORY_MAX,
+        free_bytes_min: flush_bytes(config),
         ..StoreConfig::default()
     }
 }

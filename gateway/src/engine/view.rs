@@ -62,11 +62,10 @@ const MESSAGE_ROWS_MAX: usize = 50_000;
 /// Datastreams that are looked at under one lock of the registry.
 const DATASTREAMS_AT_ONCE: usize = 16_384;
 
-/// How fast the store grows: the logs are recycled and do not.
+/// How fast the store grows: the logs are recycled and do not, and what compaction saves is not counted on.
 struct Growth {
     disk: Arc<dyn Disk>,
     since: Instant,
-    bytes_before: u64,
 }
 
 /// Before this a rate says nothing.
@@ -74,9 +73,9 @@ const GROWTH_SECONDS_MIN: f64 = 60.0;
 
 impl Growth {
     /// Hours until the disk is full at the mean rate since the start.
-    fn hours_left(&self, store: &StoreReader) -> Option<f64> {
+    fn hours_left(&self, metrics: &Metrics) -> Option<f64> {
         let seconds = self.since.elapsed().as_secs_f64();
-        let grown = store.counts().bytes_in_files.saturating_sub(self.bytes_before);
+        let grown = metrics.store_bytes_flushed.get();
         if seconds < GROWTH_SECONDS_MIN || grown == 0 {
             return None;
         }
@@ -114,11 +113,7 @@ impl EngineView {
             lanes: opened.lanes.clone(),
             health: opened.health.clone(),
             states,
-            growth: Growth {
-                disk: opened.disk.clone(),
-                since: Instant::now(),
-                bytes_before: opened.store.counts().bytes_in_files,
-            },
+            growth: Growth { disk: opened.disk.clone(), since: Instant::now() },
             history: Mutex::new(opened.stages.keeper.history()?),
         })
     }
@@ -401,7 +396,7 @@ impl GatewayView for EngineView {
             ready: reasons.is_empty(),
             reasons,
             clock,
-            disk_hours_left: self.growth.hours_left(&self.store),
+            disk_hours_left: self.growth.hours_left(&self.metrics),
         }
     }
 

@@ -251,8 +251,8 @@ impl Keeper {
     }
 
     /// Removes store files that were replaced and are not read any more.
-    pub fn sweep(&mut self, monotonic_us: u64) {
-        self.store.sweep(monotonic_us);
+    pub fn sweep(&mut self, monotonic_us: u64, space_is_missing: bool) {
+        self.store.sweep(monotonic_us, space_is_missing);
     }
 
     /// Classifies whatever waits; false when nothing does. The outcomes come back as a frame.

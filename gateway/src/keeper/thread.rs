@@ -44,6 +44,8 @@ pub fn run_keeper(
         let now_us = clock.monotonic_us();
         let full_for_us = full_for_us(&mut full_since_us, keeper.is_full(), now_us);
         health.set(Trouble::StoreFull, full_for_us > FULL_US_MAX);
+        // Also while nothing can be flushed: what it gives back may be what is missing.
+        keeper.sweep(now_us, failing);
         if now_us < retry_at_us {
             continue;
         }
@@ -51,7 +53,6 @@ pub fn run_keeper(
             Ok(()) => {
                 failing = false;
                 ballast.restore(now_us);
-                keeper.sweep(now_us);
             }
             // The pipeline holds, its queue fills, the journal's buffers run out, nobody is acknowledged.
             Err(error) if error.is_backpressure() => {

@@ -42,20 +42,24 @@ pub struct Compactor {
     writer: RunWriter,
     /// Fewer small files are left alone.
     files_min: usize,
-    /// Files that cannot be written again as they are: a unit or status of theirs is not in the registry.
+    free_bytes_min: u64,
+    /// Files that cannot be written again as they are: a unit or status of theirs is not in the registry, or they can't be
+    /// read.
     excluded: BTreeSet<u64>,
 }
 
 impl Compactor {
-    pub(super) fn new(shared: Arc<Shared>, writer: RunWriter, files_min: usize) -> Self {
-        Self { shared, writer, files_min, excluded: BTreeSet::new() }
+    pub(super) fn new(shared: Arc<Shared>, writer: RunWriter, files_min: usize, free_bytes_min: u64) -> Self {
+        Self { shared, writer, files_min, free_bytes_min, excluded: BTreeSet::new() }
     }
 
     /// Merges what is worth it, if anything is. After an error nothing has changed; it may be tried again.
     pub fn step(&mut self) -> Result<Option<Compaction>, StoreError> {
         let files = self.shared.view().files;
         let picked = pick(&files, &self.excluded, self.files_min);
-        if picked.is_empty() {
+        // The files stay beside what replaces them for a while.
+        let bytes = self.free_bytes_min.saturating_add(picked.iter().map(|file| file.bytes).sum());
+        if picked.is_empty() || self.shared.disk.free_space().is_ok_and(|free| free < bytes) {
             return Ok(None);
         }
         let mut merged = Merged(Chunk::with_capacity(0));
@@ -64,7 +68,15 @@ impl Compactor {
         for file in picked {
             let mut symbols = Symbols::new(self.shared.registry.clone());
             let named = (file.file_no, file.path.as_str());
-            read_file(&*self.shared.disk, &self.shared.footers, &mut symbols, named, &mut merged)?;
+            let read = read_file(&*self.shared.disk, &self.shared.footers, &mut symbols, named, &mut merged);
+            let read = read.and_then(|()| {
+                let is_whole = merged.0.rows.len() as u64 == rows + file.row_count;
+                if is_whole { Ok(()) } else { Err(StoreError::WrongRowCount { path: file.path.clone() }) }
+            });
+            if let Err(error) = read {
+                self.excluded.insert(file.file_no);
+                return Err(error);
+            }
             if symbols.has_unknown() {
                 tracing::warn!(
                     path = file.path,
@@ -75,9 +87,6 @@ impl Compactor {
             }
             rows += file.row_count;
             files_removed.push(file.file_no);
-            if merged.0.rows.len() as u64 != rows {
-                return Err(StoreError::WrongRowCount { path: file.path.clone() });
-            }
             if merged.0.texts.len() > COMPACTION_TEXT_BYTES_MAX {
                 break;
             }

@@ -99,7 +99,12 @@ impl Store {
 
     /// What merges this store's files.
     pub fn compactor(&self) -> Result<Compactor, StoreError> {
-        Ok(Compactor::new(self.shared.clone(), self.writer.beside()?, self.config.compaction_files_min))
+        Ok(Compactor::new(
+            self.shared.clone(),
+            self.writer.beside()?,
+            self.config.compaction_files_min,
+            self.config.free_bytes_min,
+        ))
     }
 
     /// Folds the next frame of the observation log. After an error the store must not be used further: what it holds is
@@ -212,6 +217,7 @@ impl Store {
         self.flush_is_out = false;
         self.metrics.store_flushes.inc();
         self.metrics.store_rows_flushed.inc_by(flush.rows);
+        self.metrics.store_bytes_flushed.inc_by(flush.files_added.iter().map(|file| file.bytes).sum());
         let mut view = self.shared.view.write().unwrap_or_else(PoisonError::into_inner);
         add_files(&mut view, flush.files_added);
         self.publish(view);
@@ -248,9 +254,9 @@ impl Store {
         self.writer.remove(&compaction.files_added);
     }
 
-    /// Removes replaced files that nobody reads any more.
-    pub fn sweep(&mut self, monotonic_us: u64) {
-        let grace_us = self.config.reader_grace_ms * 1_000;
+    /// Removes replaced files that nobody reads any more; readers from outside have no grace where space is missing.
+    pub fn sweep(&mut self, monotonic_us: u64, space_is_missing: bool) {
+        let grace_us = if space_is_missing { 0 } else { self.config.reader_grace_ms * 1_000 };
         // Scans hold the entries of the files that they read.
         let unused = |(since_us, file): &mut (Option<u64>, Arc<FileEntry>)| {
             let since_us = *since_us.get_or_insert(monotonic_us);

@@ -90,6 +90,8 @@ pub struct StoreConfig {
     pub scan_rows_max: usize,
     /// So many small files of one folder are merged; fewer are left alone.
     pub compaction_files_min: usize,
+    /// Space that a compaction leaves for what matters more.
+    pub free_bytes_min: u64,
     /// How long a file stays after compaction replaced it.
     pub reader_grace_ms: u64,
 }
@@ -106,6 +108,7 @@ impl Default for StoreConfig {
             partition_rows_min: 10_000,
             scan_rows_max: 262_144,
             compaction_files_min: 8,
+            free_bytes_min: 0,
             reader_grace_ms: 60_000,
         }
     }

@@ -59,8 +59,8 @@ fn many_small_files_become_few_with_the_same_rows() {
     let after = store.reader().counts();
     assert_eq!((after.rows_in_files, after.files), (counts.rows_in_files, world.files.len() as u64));
     assert!(files_on(&disk).len() > world.files.len(), "readers from outside have their time");
-    store.sweep(0);
-    store.sweep(1_000);
+    store.sweep(0, false);
+    store.sweep(1_000, false);
     assert_eq!(files_on(&disk), names(&world));
     assert_eq!(query(&world.start(), &all_revisions()), before);
 }
@@ -112,4 +112,31 @@ fn a_file_with_a_unit_that_the_registry_lacks_is_left_alone() {
     world.registry = Arc::new(RwLock::new(other));
     let mut compactor = world.start().compactor().unwrap();
     assert!((0..20).all(|_| compactor.step().unwrap().is_none()));
+}
+
+#[test]
+fn a_compaction_leaves_the_space_that_a_flush_needs() {
+    let disk = SimDisk::new(0);
+    let (mut world, _) = world_of_small_files(&disk);
+    let free = disk.free_space().unwrap();
+    world.config.free_bytes_min = free;
+    assert!(world.start().compactor().unwrap().step().unwrap().is_none());
+    world.config.free_bytes_min = free / 2;
+    assert!(world.start().compactor().unwrap().step().unwrap().is_some());
+}
+
+#[test]
+fn a_damaged_file_does_not_keep_others_from_being_merged() {
+    let disk = SimDisk::new(0);
+    let (mut world, _) = world_of_small_files(&disk);
+    let damaged = world.files[2].clone();
+    disk.damage(&damaged.path, damaged.bytes - 4, b"XXXX").unwrap();
+    let mut store = world.start();
+    let mut compactor = store.compactor().unwrap();
+    assert!(compactor.step().unwrap_err().to_string().contains(&damaged.path));
+    let compaction = compactor.step().unwrap().expect("the others are worth it");
+    assert!(!compaction.files_removed.contains(&damaged.file_no));
+    world.exchange(&compaction);
+    store.compacted(compaction);
+    assert_eq!(world.files.len(), 2);
 }

@@ -166,10 +166,10 @@ impl Model {
                 let query = Query { revisions: true, ..Query::default() };
                 let before = self.store.reader().scan(&query);
                 self.store.compacted(compaction);
-                (0..2).for_each(|second| self.store.sweep(second * 1_000_000));
+                (0..2).for_each(|second| self.store.sweep(second * 1_000_000, false));
                 let before: Vec<StoredRow> = before.collect::<Result<_, _>>().unwrap();
                 assert_eq!(before, super::query(&self.store, &query));
-                self.store.sweep(2_000_000);
+                self.store.sweep(2_000_000, false);
             }
             CompactionEnd::CrashBeforeCommit(crash) | CompactionEnd::CrashAfterCommit(crash) => {
                 self.restart(crash);
