@@ -88,6 +88,9 @@ pub trait GatewayView: Debug + Send + Sync {
     /// The gateway's clock, µs since 1970 UTC.
     fn now_us(&self) -> i64;
 
+    /// How far ahead of it an observation may lie, µs.
+    fn clock_skew_max_us(&self) -> i64;
+
     fn metrics(&self) -> &Metrics;
 }
 

@@ -10,6 +10,9 @@ export async function checkBehaviour(harness, plan) {
   await harness.check("language and theme are kept, in the address and over a reload", () => choices(harness));
   await harness.check("times are UTC+7, whatever the browser's zone", () => zone(harness, plan));
   await harness.check("a live value arrives without a reload", () => live(harness, plan));
+  await harness.check("a marker follows what is read again; what comes late makes no station suspect", () => markers(harness));
+  await harness.check("what a station's page missed is read again, and ages go on", () => missed(harness, plan));
+  await harness.check("a fault far into a payload is shown", () => farFault(harness));
   await harness.check("5,000 stations are a bounded number of markers", () => many(harness));
   await harness.check("an error of the API is said in its words, and can be tried again", () => failure(harness));
   await harness.check("nothing is said to be nothing", () => nothing(harness));
@@ -119,6 +122,93 @@ async function live(harness, plan) {
   await harness.close(page);
 }
 
+/** Answers the connections to the events with these bodies in turn, the first as soon as `start` is called; then with silence. */
+function eventsInTurn(bodies) {
+  let start = null;
+  const started = new Promise((resolve) => { start = resolve; });
+  const route = (own) => own.route("**/api/v1/events**", async (answer) => {
+    await started;
+    const body = bodies.shift();
+    if (body !== undefined) await answer.fulfill({ contentType: "text/event-stream", body });
+  });
+  return { start, route };
+}
+
+async function markers(harness) {
+  const minutesAgo = (minutes) => new Date(Date.now() - 60_000 * minutes).toISOString();
+  const event = (name, data) => `event: ${name}\ndata: ${JSON.stringify(data)}\n\n`;
+  const observation = (number, quality, phenomenonTime) => event("observation", { ...station(number), phenomenonTime, quality, property: "pm2_5", result: 1 });
+  const ahead = (seconds) => minutesAgo(-seconds / 60);
+  const events = eventsInTurn([
+    event("skipped", { skipped: 1 }),
+    observation(0, 3, minutesAgo(30)) + observation(1, 3, ahead(30)),
+    observation(1, 1, ahead(60)),
+  ]);
+  let late_min = 60;
+  const page = await harness.open("/", {
+    prepare: async (own) => {
+      await events.route(own);
+      await own.route("**/api/v1/stations?**", (route) => {
+        const asked = new URL(route.request().url()).searchParams.get("station");
+        const both = [{ ...station(0), phenomenon_time: minutesAgo(late_min) }, station(1)];
+        return route.fulfill({ json: { stations: both.filter((one) => !asked || one.station === asked), next: null } });
+      });
+    },
+  });
+  const shows = (number, state) => page.waitForSelector(`.marker-holder[aria-label^="Trạm ${number},"] .is-${state}`);
+  await shows(0, "late");
+  late_min = 0;
+  events.start();
+  await shows(0, "fresh");
+  await shows(1, "suspect");
+  assert.equal(await page.locator('.marker-holder[aria-label^="Trạm 0,"] .is-fresh').count(), 1, "an old suspicion is no news");
+  // A good value, and the gateway says that the station is well.
+  await shows(1, "fresh");
+  await harness.close(page);
+}
+
+async function missed(harness, plan) {
+  const events = eventsInTurn([": nothing is told\n\n"]);
+  let later_ms = 0;
+  const page = await harness.open(`/#/station/${plan.states.station}`, {
+    prepare: async (own) => {
+      await own.clock.install();
+      await events.route(own);
+      await own.route("**/api/v1/latest?**", async (route) => {
+        const answer = await (await route.fetch()).json();
+        const observations = answer.observations.map((one) => (later_ms === 0 ? one
+          : { ...one, result: !one.result, phenomenonTime: new Date(Date.parse(one.phenomenonTime) + later_ms).toISOString() }));
+        return route.fulfill({ json: { ...answer, observations } });
+      });
+    },
+  });
+  await page.waitForSelector(".datastream-value b");
+  const before = await page.textContent(".datastream-value b");
+  later_ms = 1_000;
+  events.start();
+  await until(page, "the value that was missed", (old) => document.querySelector(".datastream-value b").textContent !== old, before);
+  const age = await page.textContent(".datastream-age");
+  await page.clock.fastForward(20 * 60_000);
+  await until(page, "another age", (old) => document.querySelector(".datastream-age").textContent !== old, age);
+  await harness.close(page);
+}
+
+async function farFault(harness) {
+  const text = `${"x".repeat(6_000)}✗${"y".repeat(50)}`;
+  const item = {
+    position: 7, ordinal: 0, reason: "not_json", sentence: "…", offset: 6_000, receive_time: new Date().toISOString(), topic: "obs/a/b", client: "c", readings: 0,
+    payload_bytes: Buffer.byteLength(text), payload_hex: Buffer.from(text).toString("hex"), payload_text: text,
+  };
+  const page = await harness.open("/#/quarantine/7", { prepare: (own) => own.route("**/api/v1/quarantine/7", (route) => route.fulfill({ json: { items: [item] } })) });
+  await page.waitForSelector(".dump mark");
+  assert.equal(await page.textContent(".dump mark"), "✗");
+  assert.ok((await page.textContent(".dump pre")).length < 4_200, "not the whole");
+  await page.click('[data-kind="hex"]');
+  await until(page, "the byte", () => document.querySelector(".dump mark")?.textContent === "e2");
+  await sound(page, "vi");
+  await harness.close(page);
+}
+
 async function many(harness) {
   const page = await harness.open("/", {
     prepare: (own) => own.route("**/api/v1/stations?**", (route) => {
@@ -155,6 +245,8 @@ async function failure(harness) {
       : route.continue())),
   });
   await until(page, "the API's sentence", (text) => document.querySelector(".notice.error")?.innerText?.includes(text), sentence);
+  assert.equal(await page.textContent('.notice.error [lang="en"]'), sentence, "its language is told");
+  assert.equal(await page.textContent(".notice.error .notice-title"), "Cổng cảm biến đang bận");
   broken = false;
   await page.click(".notice.error button");
   await until(page, "the list", () => document.querySelector(".entry"));

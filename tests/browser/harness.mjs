@@ -58,10 +58,11 @@ export class Harness {
 
   /** Runs one check; a failure is told at the end and stops no other. */
   async check(name, work) {
+    const start_ms = performance.now();
     try {
       await work();
       this.#passed += 1;
-      console.log(`ok      ${name}`);
+      console.log(`ok ${((performance.now() - start_ms) / 1_000).toFixed(1).padStart(5)} s  ${name}`);
     } catch (error) {
       this.#failures.push({ name, error });
       console.log(`FAILED  ${name}\n        ${String(error.stack ?? error).split("\n").slice(0, 12).join("\n        ")}`);

@@ -7,12 +7,19 @@ import { t } from "./i18n.js";
 const TIMEOUT_MS = 20_000;
 
 export class ApiError extends Error {
-  constructor(status, code, detail, parameter) {
+  /** `lang`: of the sentence `detail`, where it is not that of the page. */
+  constructor(status, code, detail, parameter, lang = null) {
     super(detail);
     this.status = status;
     this.code = code;
     this.parameter = parameter;
+    this.lang = lang;
   }
+}
+
+/** The gateway and the browser speak English. */
+export function langOf(error) {
+  return error instanceof ApiError ? error.lang : "en";
 }
 
 /** `path` with the parameters that have a value. */
@@ -56,7 +63,7 @@ async function ask(path, parameters, signal) {
 async function problem(answer) {
   try {
     const body = await answer.json();
-    return new ApiError(answer.status, body.code, body.detail ?? body.title, body.parameter ?? body.field ?? null);
+    return new ApiError(answer.status, body.code, body.detail ?? body.title, body.parameter ?? null, "en");
   } catch {
     return new ApiError(answer.status, "failed", t("error.status", { status: String(answer.status) }), null);
   }

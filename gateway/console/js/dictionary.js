@@ -30,6 +30,12 @@ const vi = {
   "error.status": "Cổng cảm biến trả lời bằng mã {status}.",
   "error.parameter": "Tham số: {parameter}",
   "error.again": "Thử lại",
+  "error.code.bad_parameter": "Giá trị đã nhập không dùng được",
+  "error.code.not_found": "Không tìm thấy",
+  "error.code.busy": "Cổng cảm biến đang bận",
+  "error.code.time_limit": "Câu hỏi mất quá nhiều thời gian",
+  "error.code.unavailable": "Cổng cảm biến chưa trả lời được lúc này",
+  "error.code.failed": "Cổng cảm biến gặp lỗi khi trả lời",
 
   "live.connecting": "Đang nối",
   "live.live": "Trực tiếp",
@@ -216,6 +222,7 @@ const vi = {
   "payload.empty": "Nội dung rỗng.",
   "payload.skipped": "Bỏ qua {n} byte đầu.",
   "payload.more": "Còn {n} byte nữa không hiện.",
+  "payload.skipped_text": "Bỏ qua {n} ký tự đầu.",
   "payload.more_text": "Còn {n} ký tự nữa không hiện.",
 
   "quarantine.title": "Cách ly",
@@ -359,6 +366,12 @@ const en = {
   "error.status": "The gateway answered with status {status}.",
   "error.parameter": "Parameter: {parameter}",
   "error.again": "Try again",
+  "error.code.bad_parameter": "A value that was given cannot be used",
+  "error.code.not_found": "Not found",
+  "error.code.busy": "The gateway is busy",
+  "error.code.time_limit": "The question took too long",
+  "error.code.unavailable": "The gateway cannot answer at the moment",
+  "error.code.failed": "The gateway failed to answer",
 
   "live.connecting": "Connecting",
   "live.live": "Live",
@@ -545,6 +558,7 @@ const en = {
   "payload.empty": "The payload is empty.",
   "payload.skipped": "The first {n} bytes are left out.",
   "payload.more": "{n} more bytes are not shown.",
+  "payload.skipped_text": "The first {n} characters are left out.",
   "payload.more_text": "{n} more characters are not shown.",
 
   "quarantine.title": "Quarantine",

@@ -6,6 +6,9 @@ import { t } from "./i18n.js";
 const ROW = 16;
 /** Bytes that are drawn; a payload may have 256 KiB. */
 const BYTES_SHOWN_MAX = 4_096;
+/** UTF-16 units of text that are drawn, and how many before the marked one where it lies beyond them. */
+const TEXT_SHOWN_MAX = 4_096;
+const TEXT_BEFORE = 256;
 
 export function bytesOf(hex) {
   const bytes = new Uint8Array(hex.length >> 1);
@@ -58,12 +61,21 @@ function marked(text, isMarked) {
 
 /** The payload as text, with the character at byte `offset` marked. */
 export function textView(text, offset = null) {
-  const shown = text.length > BYTES_SHOWN_MAX ? text.slice(0, BYTES_SHOWN_MAX) : text;
-  const at = offset === null ? -1 : characterAt(shown, offset);
-  const pieces = at < 0 ? [shown] : [shown.slice(0, at), h("mark", {}, [...shown.slice(at)][0]), shown.slice(at + [...shown.slice(at)][0].length)];
+  const at = offset === null ? -1 : characterAt(text, offset);
+  const first = whole(text, at < TEXT_SHOWN_MAX ? 0 : at - TEXT_BEFORE);
+  const last = whole(text, Math.min(text.length, first + TEXT_SHOWN_MAX));
+  const marked_end = at < 0 ? -1 : at + String.fromCodePoint(text.codePointAt(at)).length;
+  const pieces = at < 0 ? [text.slice(first, last)] : [text.slice(first, at), h("mark", {}, text.slice(at, marked_end)), text.slice(marked_end, last)];
   return h("div", { class: "dump", tabindex: "0", role: "region", "aria-label": t("payload.text_label") },
+    first > 0 && h("p", { class: "muted" }, t("payload.skipped_text", { n: String(first) })),
     h("pre", { class: "wrap" }, pieces),
-    text.length > shown.length && h("p", { class: "muted" }, t("payload.more_text", { n: String(text.length - shown.length) })));
+    last < text.length && h("p", { class: "muted" }, t("payload.more_text", { n: String(text.length - last) })));
+}
+
+/** `index`, or one before it where that is the middle of a character. */
+function whole(text, index) {
+  const unit = text.charCodeAt(index);
+  return index > 0 && unit >= 0xdc00 && unit < 0xe000 ? index - 1 : index;
 }
 
 /** Index in UTF-16 units of the character that holds byte `offset` of the UTF-8 text; -1 beyond its end. */

@@ -28,7 +28,7 @@ function setState(next) {
 }
 
 /**
- * Listens with these filters (`agency`, `station`, `domain`) until `signal` aborts. `handlers` by event name get the
+ * Listens with these filters (`agency`, `station`, `domain`, or `only`) until `signal` aborts. `handlers` by event name get the
  * parsed data; `handlers.opened` is called at every connection, so that what was missed can be read again.
  */
 export function listen(filters, handlers, signal) {

@@ -1,9 +1,10 @@
 // What the pages are put together from: badges, empty and error states, selects, headings.
 
+import { langOf } from "./api.js";
 import { h, fill } from "./dom.js";
 import { icon, stateShape } from "./icons.js";
 import { age, dateTime, parseTyped } from "./format.js";
-import { t } from "./i18n.js";
+import { has, t } from "./i18n.js";
 import { domainName } from "./names.js";
 
 export function stateBadge(state) {
@@ -42,11 +43,11 @@ export function emptyState(title, hint, ...actions) {
   return h("div", { class: "notice empty" }, h("p", { class: "notice-title" }, title), hint && h("p", {}, hint), actions);
 }
 
-/** What went wrong in the gateway's words, and a way to try again. */
+/** What kind of thing went wrong, the gateway's words about it, and a way to try again. */
 export function errorState(error, again) {
   return h("div", { class: "notice error", role: "alert" },
-    h("p", { class: "notice-title" }, t("error.title")),
-    h("p", {}, error.message || t("error.unknown")),
+    h("p", { class: "notice-title" }, has(`error.code.${error.code}`) ? t(`error.code.${error.code}`) : t("error.title")),
+    error.message ? h("p", { lang: langOf(error) }, error.message) : h("p", {}, t("error.unknown")),
     error.parameter && h("p", { class: "muted" }, t("error.parameter", { parameter: error.parameter })),
     again && h("button", { class: "button", type: "button", on: { click: again } }, t("error.again")));
 }

@@ -6,7 +6,7 @@ import { fill, h, throttled } from "./dom.js";
 import { date, dateTime, decimal, duration, integer, now_ms, percent, qualifiers, unit as unitText } from "./format.js";
 import { has, t } from "./i18n.js";
 import { icon } from "./icons.js";
-import { propertyName } from "./names.js";
+import { newest_ms, propertyName } from "./names.js";
 import { choices, emptyState, errorState, fact, loadingState } from "./parts.js";
 
 const RANGES_MS = { hour: 3_600_000, day: 86_400_000, week: 7 * 86_400_000, month: 30 * 86_400_000 };
@@ -53,9 +53,11 @@ export function seriesPanel(place, { station, range, signal, changed }) {
     if (!state.chart) fill(canvas, loadingState(4));
     try {
       const series = await get("/api/v1/series", {
-        datastream: `${station}/${observation.property}`, period_s: observation.period_s, from: new Date(from_ms).toISOString(), to: new Date(to_ms).toISOString(), points,
+        datastream: `${station}/${observation.property}`, period_s: observation.period_s, from: new Date(from_ms).toISOString(),
+        // A device's clock may be ahead: its newest value is shown too.
+        to: new Date(state.end_ms === null ? newest_ms() : to_ms).toISOString(), points,
       }, signal);
-      if (mine === state.asked) draw(series, from_ms, to_ms);
+      if (mine === state.asked) draw(series, from_ms, Math.max(to_ms, series.time_ms.at(-1) ?? to_ms));
     } catch (error) {
       if (signal.aborted || mine !== state.asked) return;
       clear();
@@ -143,6 +145,10 @@ export function seriesPanel(place, { station, range, signal, changed }) {
       if (state.observation === null || streamKey(observation) !== streamKey(state.observation)) return;
       if (Date.parse(observation.phenomenonTime) >= Date.parse(state.observation.phenomenonTime)) state.observation = observation;
       if (state.end_ms === null) refresh[state.range]();
+    },
+    /** Values were missed. */
+    refresh: () => {
+      if (state.observation !== null) refresh[state.range]();
     },
   };
 }

@@ -1,25 +1,24 @@
 // All stations, once for every page: read in pages, kept fresh by live observations and read again now and then.
 
 import { get } from "./api.js";
+import { throttled } from "./dom.js";
 import { now_ms } from "./format.js";
+import { limits, readAgencies } from "./names.js";
 
 const PAGE = 1_000;
 /** Beyond, the console says that it shows only these. */
 export const STATIONS_MAX = 20_000;
 const REFRESH_MS = 60_000;
-/** Ages that part the states: the settings `api.fresh_max_s`, `api.late_max_s` of the gateway. */
-const limits = { fresh_ms: 900_000, late_ms: 7_200_000 };
+/** Stations that may be suspect no more are asked for one by one, at most so often. */
+const DOUBT_MS = 3_000;
 
 export const STATES = ["fresh", "late", "silent", "suspect"];
 
 const listeners = new Set();
 const store = { status: "idle", error: null, byKey: new Map(), complete: true, read_ms: 0 };
+/** Keys of suspect stations of which something good was heard; at most as many as there are stations. */
+const doubtful = new Set();
 let reading = null;
-
-export function setLimits({ fresh_max_s, late_max_s }) {
-  limits.fresh_ms = fresh_max_s * 1000;
-  limits.late_ms = late_max_s * 1000;
-}
 
 export function stations() {
   return store;
@@ -52,6 +51,8 @@ export function loadStations(force = false) {
 
 async function read() {
   if (store.status !== "ready") store.status = "loading";
+  // A new station may bring a new agency; without it the code is shown.
+  readAgencies().catch(() => {});
   try {
     const found = new Map();
     let after = null;
@@ -61,6 +62,7 @@ async function read() {
       after = answer.next;
     } while (after && found.size < STATIONS_MAX);
     store.byKey = found;
+    doubtful.clear();
     store.complete = !after;
     store.status = "ready";
     store.error = null;
@@ -89,13 +91,35 @@ export function observed(observation) {
   const station = store.byKey.get(`${observation.agency}/${observation.station}`);
   if (!station) return null;
   const time_ms = Date.parse(observation.phenomenonTime);
-  if (station.time_ms === null || time_ms > station.time_ms) {
-    station.time_ms = time_ms;
-    station.phenomenon_time = observation.phenomenonTime;
+  // What comes late says nothing of now.
+  if (station.time_ms !== null && time_ms < station.time_ms) return station;
+  station.time_ms = time_ms;
+  station.phenomenon_time = observation.phenomenonTime;
+  if (observation.quality === 3 || observation.quality === 4) {
+    station.suspect = true;
+  } else if (station.suspect) {
+    // Whether all its newest values are good now, the gateway knows.
+    doubtful.add(keyOf(station));
+    settleDoubt();
   }
-  if (observation.quality === 3 || observation.quality === 4) station.suspect = true;
   return station;
 }
+
+const settleDoubt = throttled(async () => {
+  const [key] = doubtful;
+  if (key === undefined) return;
+  doubtful.delete(key);
+  const [agency, station] = key.split("/");
+  // Without an answer the next reading of all tells as much.
+  const answer = await get("/api/v1/stations", { agency, station }).catch(() => null);
+  const known = store.byKey.get(key);
+  const [told] = answer?.stations ?? [];
+  if (known && told && known.suspect !== told.suspect) {
+    known.suspect = told.suspect;
+    changed();
+  }
+  if (doubtful.size > 0) settleDoubt();
+}, DOUBT_MS);
 
 /** fresh, late or silent by age; suspect stands above. */
 export function stateOf(station, now = now_ms()) {

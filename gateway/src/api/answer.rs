@@ -76,7 +76,10 @@ pub fn answer(
             let observations = latest.observations.join(",\n");
             Ok(Answer::json(format!("{{\"observations\":[{observations}],\"next\":{next}}}\n").into_bytes()))
         }
-        Question::Series => Answer::of(&series(&SeriesQuery::of(&given, view.now_us())?, view, cancel)?),
+        Question::Series => {
+            let query = SeriesQuery::of(&given, view.now_us(), view.clock_skew_max_us())?;
+            Answer::of(&series(&query, view, cancel)?)
+        }
         Question::Messages => Answer::of(&messages(&given, view, cancel)?),
         Question::Quarantine => Answer::of(&quarantine(&given, view)?),
         Question::QuarantineItem => Answer::of(&quarantine_item(&given, view)?),

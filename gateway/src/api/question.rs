@@ -111,7 +111,9 @@ impl Question {
                 &parameters::POINTS,
                 &parameters::METHOD,
             ],
-            Self::Events => vec![&parameters::AGENCY, &parameters::STATION, &parameters::DOMAIN],
+            Self::Events => {
+                vec![&parameters::AGENCY, &parameters::STATION, &parameters::DOMAIN, &parameters::EVENTS_ONLY]
+            }
             Self::Messages => vec![&parameters::MESSAGE_STATION, &parameters::MESSAGE_LIMIT],
             Self::Observations => query::OBSERVATIONS.to_vec(),
             Self::Datastreams => query::DATASTREAMS.to_vec(),

@@ -16,7 +16,7 @@ const MS: i64 = 1_000;
 const DAY_US: i64 = 86_400_000 * MS;
 /// Việt Nam has no summer time.
 const ZONE_US: i64 = 7 * 3_600_000 * MS;
-/// The period where `from` is not given.
+/// The period before now, or before `to`, where `from` is not given.
 const PERIOD_DEFAULT_US: i64 = DAY_US;
 /// Spans per point of a line; two candidates each.
 const CANDIDATES_PER_POINT: usize = 4;
@@ -49,12 +49,16 @@ pub(super) struct SeriesQuery {
 }
 
 impl SeriesQuery {
-    pub(super) fn of(given: &Given<'_>, now_us: i64) -> Result<Self, BadParameter> {
+    /// Without `to`, the newest observations that there may be are included: a device's clock may be ahead.
+    pub(super) fn of(given: &Given<'_>, now_us: i64, clock_skew_max_us: i64) -> Result<Self, BadParameter> {
         let [agency, station, property] =
             given.datastream(&parameters::SERIES_DATASTREAM)?.unwrap_or_default();
         let (from_us, to_us) = given.period(&parameters::FROM, &parameters::TO)?;
-        let to_us = to_us.unwrap_or_else(|| now_us.max(from_us.map_or(i64::MIN, |from_us| from_us + 1)));
-        let from_us = from_us.unwrap_or_else(|| to_us.saturating_sub(PERIOD_DEFAULT_US));
+        let newest_us = now_us.saturating_add(clock_skew_max_us);
+        let end_us = to_us.unwrap_or(now_us);
+        let to_us = to_us
+            .unwrap_or_else(|| newest_us.max(from_us.map_or(i64::MIN, |from_us| from_us.saturating_add(1))));
+        let from_us = from_us.unwrap_or_else(|| end_us.saturating_sub(PERIOD_DEFAULT_US));
         if from_us >= to_us {
             return Err(BadParameter::new(
                 parameters::FROM.name,

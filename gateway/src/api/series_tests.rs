@@ -50,6 +50,23 @@ fn a2_5_buckets_begin_at_midnight_in_viet_nam() {
     assert_eq!(answer["time_ms"], json!([MIDNIGHT_US / MS, (MIDNIGHT_US + DAY_US) / MS]));
 }
 
+/// A device's clock may be ahead by so much, and its newest value must be seen.
+#[test]
+fn a2_5_without_an_end_the_period_reaches_as_far_as_clocks_may_be_ahead() {
+    let asked = |more: &[(&str, &str)]| {
+        let all = [&[("datastream", "a/b/c")], more].concat();
+        let all: Vec<_> = all.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let given = Given::new(&all, &crate::api::Question::Series.parameters()).unwrap();
+        SeriesQuery::of(&given, MIDNIGHT_US, 5 * MINUTE_US).unwrap()
+    };
+    let query = asked(&[]);
+    assert_eq!((query.from_us, query.to_us), (MIDNIGHT_US - DAY_US, MIDNIGHT_US + 5 * MINUTE_US));
+    let query = asked(&[("to", "2026-11-19T17:00:00Z")]);
+    assert_eq!((query.from_us, query.to_us), (MIDNIGHT_US - 2 * DAY_US, MIDNIGHT_US - DAY_US));
+    let query = asked(&[("from", "2026-11-21T17:00:00Z")]);
+    assert_eq!((query.from_us, query.to_us), (MIDNIGHT_US + DAY_US, MIDNIGHT_US + DAY_US + 1));
+}
+
 #[test]
 fn a2_5_large_values_do_not_overflow_the_mean() {
     let values: Vec<Point> = (0..10).map(|at| (MIDNIGHT_US + at, f64::MAX)).collect();

@@ -43,6 +43,7 @@ pub(super) struct EngineView {
     growth: Growth,
     things: Things,
     clock: Arc<dyn Clock>,
+    clock_skew_max_us: i64,
     disk: Arc<dyn Disk>,
     tap: Arc<ObservationTap>,
     history: Mutex<Box<dyn History>>,
@@ -103,6 +104,7 @@ impl EngineView {
         Ok(Self {
             things: Things::new(directory, opened.registry.clone(), states.clone(), freshness),
             clock: opened.clock.clone(),
+            clock_skew_max_us: i64::from(opened.config.pipeline.clock_skew_max_s) * 1_000_000,
             disk: opened.disk.clone(),
             tap: Arc::default(),
             books: opened.books.clone(),
@@ -406,6 +408,10 @@ impl GatewayView for EngineView {
 
     fn now_us(&self) -> i64 {
         self.clock.receive_time_us()
+    }
+
+    fn clock_skew_max_us(&self) -> i64 {
+        self.clock_skew_max_us
     }
 
     fn metrics(&self) -> &Metrics {

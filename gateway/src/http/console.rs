@@ -1,28 +1,30 @@
 //! The console and its map, served from the binary: `/`, `/console/…`, `/map/…`.
 //!
-//! Assets are built in ([`assets`]). The map's data may be replaced: with the setting `console.map_dir` everything under
+//! Assets are built in ([`assets`]), and compressed when they are asked for first. The map's data may be replaced: with the setting `console.map_dir` everything under
 //! `/map/` is read from that directory, and nothing of it from the binary.
 
 mod assets;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use axum::Router;
+use axum::body::Bytes;
 use axum::extract::{Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use codecs::property_catalogue::properties;
 use serde_json::{Map, json};
-use tokio::sync::Semaphore;
+use tokio::sync::{OnceCell, Semaphore};
 
 use self::assets::{ASSETS, MAP_ASSETS, content_type};
-use super::encoding::{Wanted, whole};
+use super::encoding::{Lasting, Wanted, whole};
 use super::problem::Problem;
 use crate::config::Config;
 
@@ -42,6 +44,8 @@ pub struct ConsoleSettings {
     /// Ages that part fresh, late and silent stations, as the API uses them.
     pub fresh_max_s: u32,
     pub late_max_s: u32,
+    /// How far ahead of the gateway's clock an observation may lie.
+    pub clock_skew_max_s: u32,
 }
 
 impl ConsoleSettings {
@@ -51,13 +55,40 @@ impl ConsoleSettings {
             map_dir: (!map_dir.as_os_str().is_empty()).then(|| map_dir.clone()),
             fresh_max_s: config.api.fresh_max_s,
             late_max_s: config.api.late_max_s,
+            clock_skew_max_s: config.pipeline.clock_skew_max_s,
         }
     }
 }
 
+/// A file that is built in, and its answer once somebody has asked for it.
+struct Asset {
+    bytes: &'static [u8],
+    answer: OnceCell<Lasting>,
+}
+
+type Assets = HashMap<&'static str, Asset>;
+
 struct Console {
     settings: ConsoleSettings,
+    assets: Assets,
+    map_assets: Assets,
+    facts: OnceCell<Lasting>,
     reads: Semaphore,
+}
+
+impl Console {
+    fn new(settings: ConsoleSettings) -> Self {
+        let table = |assets: &[(&'static str, &'static [u8])]| -> Assets {
+            assets.iter().map(|(name, bytes)| (*name, Asset { bytes, answer: OnceCell::new() })).collect()
+        };
+        Self {
+            settings,
+            assets: table(ASSETS),
+            map_assets: table(MAP_ASSETS),
+            facts: OnceCell::new(),
+            reads: Semaphore::new(MAP_READS_MAX),
+        }
+    }
 }
 
 pub(super) fn router<S: Clone + Send + Sync + 'static>(settings: ConsoleSettings) -> Router<S> {
@@ -66,7 +97,7 @@ pub(super) fn router<S: Clone + Send + Sync + 'static>(settings: ConsoleSettings
     {
         tracing::warn!(map_dir = %dir.display(), "console.map_dir is no directory: the console has no map");
     }
-    let console = Arc::new(Console { settings, reads: Semaphore::new(MAP_READS_MAX) });
+    let console = Arc::new(Console::new(settings));
     Router::new()
         .route("/", get(built_in))
         .route("/console/{*path}", get(built_in))
@@ -75,27 +106,48 @@ pub(super) fn router<S: Clone + Send + Sync + 'static>(settings: ConsoleSettings
         .with_state(console)
 }
 
-async fn built_in(request: Request) -> Response {
+async fn built_in(State(console): State<Arc<Console>>, request: Request) -> Response {
     let path = request.uri().path();
     let name = if path == "/" { "index.html" } else { path.trim_start_matches("/console/") };
-    match find(ASSETS, name) {
-        Some(bytes) => sent(&Wanted::of(request.headers()), name, bytes.to_vec()),
-        None => missing(path).into_response(),
+    asset(&console.assets, name, &Wanted::of(request.headers()))
+        .await
+        .unwrap_or_else(|| missing(path).into_response())
+}
+
+/// `None` = there is no such file.
+async fn asset(assets: &Assets, name: &str, wanted: &Wanted) -> Option<Response> {
+    let Asset { bytes, answer } = assets.get(name)?;
+    Some(lasting(answer, name, Bytes::from_static(bytes), wanted).await)
+}
+
+/// The answer of `cell`, which is made of `bytes` the first time, away from the thread that serves all.
+async fn lasting(cell: &OnceCell<Lasting>, name: &str, bytes: Bytes, wanted: &Wanted) -> Response {
+    let kind = content_type(name);
+    let made = cell.get_or_try_init(|| tokio::task::spawn_blocking(move || Lasting::new(kind, bytes))).await;
+    match made {
+        Ok(made) => with_policy(made.answer(wanted)),
+        Err(_) => super::routes::broken().into_response(),
     }
 }
 
 /// What the console knows from the gateway's build and configuration: names of properties, limits of the states.
 async fn facts(State(console): State<Arc<Console>>, request: Request) -> Response {
+    let text = if console.facts.initialized() { String::new() } else { facts_of(&console.settings) };
+    lasting(&console.facts, "facts.json", text.into(), &Wanted::of(request.headers())).await
+}
+
+fn facts_of(settings: &ConsoleSettings) -> String {
     let names: Map<_, _> = properties()
         .iter()
         .map(|entry| (entry.code.to_owned(), json!({ "vi": entry.name_vi, "en": entry.name_en })))
         .collect();
     let facts = json!({
         "properties": names,
-        "fresh_max_s": console.settings.fresh_max_s,
-        "late_max_s": console.settings.late_max_s,
+        "fresh_max_s": settings.fresh_max_s,
+        "late_max_s": settings.late_max_s,
+        "clock_skew_max_s": settings.clock_skew_max_s,
     });
-    sent(&Wanted::of(request.headers()), "facts.json", facts.to_string().into_bytes())
+    facts.to_string()
 }
 
 async fn map(State(console): State<Arc<Console>>, request: Request) -> Response {
@@ -103,20 +155,18 @@ async fn map(State(console): State<Arc<Console>>, request: Request) -> Response 
     let wanted = Wanted::of(request.headers());
     let name = path.trim_start_matches("/map/");
     let Some(dir) = &console.settings.map_dir else {
-        return match find(MAP_ASSETS, name) {
-            Some(bytes) => sent(&wanted, name, bytes.to_vec()),
-            None => missing(&path).into_response(),
-        };
+        let answer = asset(&console.map_assets, name, &wanted).await;
+        return answer.unwrap_or_else(|| missing(&path).into_response());
     };
     // Only names that the console asks for: nothing else of the directory is anybody's business.
-    let Some(file) = MAP_ASSETS.iter().find(|(known, _)| *known == name).map(|(known, _)| dir.join(known))
-    else {
+    let Some((known, _)) = console.map_assets.get_key_value(name) else {
         return missing(&path).into_response();
     };
+    let (file, kind) = (dir.join(known), content_type(known));
     // The semaphore is never closed; without a permit the read would only be unlimited.
     let _permit = console.reads.acquire().await.ok();
-    match tokio::task::spawn_blocking(move || read(&file)).await {
-        Ok(Ok(bytes)) => sent(&wanted, name, bytes),
+    match tokio::task::spawn_blocking(move || read(&file).map(|bytes| whole(&wanted, kind, bytes))).await {
+        Ok(Ok(answer)) => with_policy(answer),
         Ok(Err(problem)) => problem.into_response(),
         Err(_) => super::routes::broken().into_response(),
     }
@@ -137,13 +187,8 @@ fn read(path: &Path) -> Result<Vec<u8>, Problem> {
     Ok(bytes)
 }
 
-fn find(assets: &[(&str, &'static [u8])], name: &str) -> Option<&'static [u8]> {
-    assets.iter().find(|(known, _)| *known == name).map(|(_, bytes)| *bytes)
-}
-
-/// With ETag, 304 and gzip like every answer, and with the console's own policy.
-fn sent(wanted: &Wanted, name: &str, bytes: Vec<u8>) -> Response {
-    let mut response = whole(wanted, content_type(name), bytes);
+/// The console's own policy.
+fn with_policy(mut response: Response) -> Response {
     response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
     response
 }

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -50,17 +50,51 @@ fn opaque(tag: &str) -> &str {
     tag.strip_prefix("W/").unwrap_or(tag)
 }
 
+/// An answer that never changes: its tag and its compressed form are made once.
+#[derive(Debug)]
+pub(super) struct Lasting {
+    content_type: &'static str,
+    tag: String,
+    plain: Bytes,
+    zipped: Option<Bytes>,
+}
+
+impl Lasting {
+    pub(super) fn new(content_type: &'static str, plain: Bytes) -> Self {
+        Self { content_type, tag: tag_of(&plain), zipped: gzip(&plain), plain }
+    }
+
+    /// The answer, or 304 where the client has it already.
+    pub(super) fn answer(&self, wanted: &Wanted) -> Response<Body> {
+        response(wanted, self.content_type, &self.tag, self.plain.clone(), |_| self.zipped.clone())
+    }
+}
+
 /// The answer, or 304 where the client has it already.
 pub(super) fn whole(wanted: &Wanted, content_type: &'static str, body: Vec<u8>) -> Response<Body> {
-    // Weak: the same for the plain and the compressed form.
-    let tag = format!("W/\"{:016x}\"", xxh3_64(&body));
-    let unchanged = wanted.has(&tag);
-    let zipped = (!unchanged && wanted.gzip && body.len() >= GZIP_BYTES_MIN).then(|| gzip(&body)).flatten();
+    let tag = tag_of(&body);
+    response(wanted, content_type, &tag, body.into(), gzip)
+}
+
+/// Weak: the same for the plain and the compressed form.
+fn tag_of(body: &[u8]) -> String {
+    format!("W/\"{:016x}\"", xxh3_64(body))
+}
+
+fn response(
+    wanted: &Wanted,
+    content_type: &'static str,
+    tag: &str,
+    body: Bytes,
+    zip: impl FnOnce(&[u8]) -> Option<Bytes>,
+) -> Response<Body> {
+    let unchanged = wanted.has(tag);
+    let zipped = if !unchanged && wanted.gzip { zip(&body) } else { None };
     let mut response = Response::new(Body::empty());
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     headers.insert(header::VARY, HeaderValue::from_static("accept-encoding"));
-    if let Ok(tag) = HeaderValue::from_str(&tag) {
+    if let Ok(tag) = HeaderValue::from_str(tag) {
         headers.insert(header::ETAG, tag);
     }
     if unchanged {
@@ -75,9 +109,13 @@ pub(super) fn whole(wanted: &Wanted, content_type: &'static str, body: Vec<u8>) 
     response
 }
 
-fn gzip(body: &[u8]) -> Option<Vec<u8>> {
+/// `None` where it is not worth it.
+fn gzip(body: &[u8]) -> Option<Bytes> {
+    if body.len() < GZIP_BYTES_MIN {
+        return None;
+    }
     let mut encoder = GzEncoder::new(Vec::with_capacity(body.len() / 4), Compression::new(GZIP_LEVEL));
-    encoder.write_all(body).and_then(|()| encoder.finish()).ok()
+    encoder.write_all(body).and_then(|()| encoder.finish()).ok().map(Bytes::from)
 }
 
 /// Writes through, or compresses on the way.

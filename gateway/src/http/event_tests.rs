@@ -119,6 +119,27 @@ fn a2_5_observations_come_in_the_form_of_the_latest_ones() {
     }
 }
 
+/// A page of books must not cost what a page of observations costs.
+#[test]
+fn a2_5_listeners_to_the_books_alone_leave_the_tap_closed() {
+    let (server, view) = serve(FakeView::default());
+    let mut books = Listener::connect(&server, "?only=books");
+    let (name, _) = books.any_event();
+    assert_eq!(name, "books");
+    let one = frame([(0, 38.4, Classification::Inserted)].into_iter());
+    offer(&view.tap, &one);
+    assert!(view.tap.frames().is_empty(), "nothing is kept for it");
+    let mut all = Listener::connect(&server, "?only=all");
+    offer(&view.tap, &one);
+    assert_eq!(all.event().0, "observation");
+    // The next two are of the time after the observation went by.
+    for _ in 0..2 {
+        assert_eq!(books.any_event().0, "books");
+    }
+    let refused = get(&server, "/api/v1/events?only=books&domain=water");
+    assert_eq!((refused.status, refused.json()["parameter"].as_str()), (400, Some("only")));
+}
+
 #[test]
 fn a2_5_a_listener_that_is_too_slow_is_told_how_much_it_missed() {
     let (server, view) = serve(FakeView::default());

@@ -4,7 +4,7 @@
 //!  router ──tap (4 frames, never waits)──▶ pump thread ──queue of each listener (never waits)──▶ its connection
 //! ```
 //!
-//! The pump sleeps while nobody listens. A listener gets at most [`OBSERVATIONS_PER_S_MAX`], and what its queue can't hold
+//! The pump sleeps while nobody listens, and the tap is closed while nobody listens to observations. A listener gets at most [`OBSERVATIONS_PER_S_MAX`], and what its queue can't hold
 //! is not kept for it: `event: skipped` says how many observations it missed.
 
 use std::pin::Pin;
@@ -43,6 +43,8 @@ const GREETING: &str = "retry: 3000\n\n";
 /// `None` = any.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct EventFilter {
+    /// No observations at all.
+    books_only: bool,
     agency: Option<String>,
     /// A code, or `agency/station`.
     station: Option<String>,
@@ -51,15 +53,24 @@ pub(super) struct EventFilter {
 
 impl EventFilter {
     pub(super) fn of(given: &Given<'_>) -> Result<Self, BadParameter> {
-        Ok(Self {
+        let filter = Self {
+            books_only: given.choice(&parameters::EVENTS_ONLY)? == "books",
             agency: given.text(&parameters::AGENCY)?,
             station: given.text(&parameters::STATION)?,
             domain: given.text(&parameters::DOMAIN)?,
-        })
+        };
+        let narrowed = [&filter.agency, &filter.station, &filter.domain].into_iter().any(Option::is_some);
+        if filter.books_only && narrowed {
+            let sentence =
+                "the books have no filter here; `agency`, `station` and `domain` are for observations";
+            return Err(BadParameter::new(parameters::EVENTS_ONLY.name, sentence));
+        }
+        Ok(filter)
     }
 
     fn includes(&self, agency: &str, station: &str, domain: &str) -> bool {
-        self.agency.as_deref().is_none_or(|wanted| wanted == agency)
+        !self.books_only
+            && self.agency.as_deref().is_none_or(|wanted| wanted == agency)
             && self.domain.as_deref().is_none_or(|wanted| wanted == domain)
             && self.station.as_deref().is_none_or(|wanted| match wanted.split_once('/') {
                 Some((of, code)) => of == agency && code == station,
@@ -78,6 +89,10 @@ struct Listener {
 }
 
 impl Listener {
+    fn wants_observations(&self) -> bool {
+        !self.filter.books_only
+    }
+
     fn skip(&self, observations: u64) {
         self.skipped.fetch_add(observations, Ordering::Relaxed);
     }
@@ -125,7 +140,9 @@ impl EventHub {
             left: OBSERVATIONS_PER_S_MAX,
         });
         listeners.books_due = true;
-        self.view.tap().set_open(true);
+        if listeners.list.iter().any(Listener::wants_observations) {
+            self.view.tap().set_open(true);
+        }
         if let Some(pump) = &listeners.pump {
             pump.unpark();
         }
@@ -173,9 +190,10 @@ impl EventHub {
                     listeners.list.iter_mut().for_each(|listener| listener.left = OBSERVATIONS_PER_S_MAX);
                 }
                 if missed > 0 {
-                    listeners.list.iter().for_each(|listener| listener.skip(missed));
+                    let observers = listeners.list.iter().filter(|listener| listener.wants_observations());
+                    observers.for_each(|listener| listener.skip(missed));
                 }
-                if listeners.list.is_empty() {
+                if !listeners.list.iter().any(Listener::wants_observations) {
                     tap.set_open(false);
                 }
                 std::mem::take(&mut listeners.books_due)

@@ -84,6 +84,11 @@ pub const POINTS: Parameter = Parameter::new(
     ParameterKind::Whole { min: 2, max: 5_000, default: Some(500) },
     "most buckets, or most points of a line",
 );
+pub const EVENTS_ONLY: Parameter = Parameter::new(
+    "only",
+    ParameterKind::Choice(&["all", "books"]),
+    "`books`: no observations, and so no filter of them",
+);
 pub const METHOD: Parameter = Parameter::new(
     "method",
     ParameterKind::Choice(&["buckets", "lttb"]),

@@ -262,6 +262,10 @@ impl GatewayView for FakeView {
         TIME_US + 60_000_000
     }
 
+    fn clock_skew_max_us(&self) -> i64 {
+        300_000_000
+    }
+
     fn metrics(&self) -> &Metrics {
         &self.metrics
     }

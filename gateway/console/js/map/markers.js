@@ -92,13 +92,23 @@ export class StationMarkers {
     for (const group of this.#groups) {
       if (!view.contains(group.place)) continue;
       wanted.add(group.key);
-      if (!this.#drawn.has(group.key)) this.#add(group);
+      const entry = this.#drawn.get(group.key);
+      if (!entry) {
+        this.#add(group);
+        continue;
+      }
+      // A group keeps its marker, but its stations may have been read again: what was read before changes no more.
+      entry.members = group.members;
+      entry.marker.setLatLng(group.place);
+      paint(entry);
     }
     for (const [key, entry] of this.#drawn) {
       if (wanted.has(key)) continue;
       entry.marker.remove();
       this.#drawn.delete(key);
-      if (entry.members.length === 1) this.#byStation.delete(keyOf(entry.members[0]));
+      const single = entry.members.length === 1 ? keyOf(entry.members[0]) : null;
+      // Another zoom's marker may stand for the station by now.
+      if (single !== null && this.#byStation.get(single) === entry) this.#byStation.delete(single);
     }
   }
 

@@ -46,7 +46,7 @@ export async function show(root, { query, signal, setQuery }) {
 
   fill(root, pageHead(t("books.title"), stamp), h("p", { class: "lead" }, t("books.lead")), filters(filter, change), place);
   await refresh();
-  listen({ station: "-/-" }, {
+  listen({ only: "books" }, {
     books: (ledger) => {
       if (isWhole(filter)) draw(place, stamp, ledger, filter);
     },

@@ -1,7 +1,7 @@
 // The map: where the stations are and how they do, live.
 
 import * as L from "../../vendor/leaflet/leaflet-src.esm.js";
-import { get } from "../api.js";
+import { get, langOf } from "../api.js";
 import { fill, h, throttled } from "../dom.js";
 import { elapsed, integer, qualifiers, result } from "../format.js";
 import { lang, t, tn } from "../i18n.js";
@@ -175,6 +175,6 @@ async function fillPopup(content, station, signal) {
         h("dd", {}, h("b", {}, text), unit && ` ${unit}`, isRemarkable(observation) && qualityBadge(observation.quality)));
     })), newest.length > VALUES_MAX && h("p", { class: "muted" }, t("map.more_values", { n: integer(newest.length - VALUES_MAX) })));
   } catch (error) {
-    if (!signal.aborted) fill(values, h("p", { class: "muted" }, error.message));
+    if (!signal.aborted) fill(values, h("p", { class: "muted", lang: langOf(error) }, error.message));
   }
 }

@@ -57,7 +57,7 @@ async function showList(root, { query, signal, setQuery }) {
     if (position === null || position === state.entries[0]?.position || news.childElementCount > 0) return;
     fill(news, h("button", { class: "button", type: "button", on: { click: () => read(null) } }, t("quarantine.news")));
   };
-  listen({ station: "-/-" }, {
+  listen({ only: "books" }, {
     books: (ledger) => {
       const quarantined = ledger.messages.quarantined + ledger.messages.partial;
       if (state.quarantined !== null && quarantined !== state.quarantined) ask();

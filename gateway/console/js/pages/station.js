@@ -1,7 +1,7 @@
 // One station: who and where, the newest value of every datastream, a chart of one of them, its raw messages.
 
 import { get } from "../api.js";
-import { fill, h, throttled } from "../dom.js";
+import { every, fill, h, throttled } from "../dom.js";
 import { age, baseProperty, bytes, dateTime, duration, integer, qualifiers, result } from "../format.js";
 import { lang, t, tn } from "../i18n.js";
 import { icon } from "../icons.js";
@@ -16,7 +16,10 @@ const DATASTREAMS_MAX = 1_000;
 const FIRST_ASKED = ["pm2_5", "tide_level", "water_level", "inundation_depth", "air_temperature", "rain", "flow", "active_power"];
 const MESSAGES = 20;
 const REDRAW_MS = 1_000;
-const MESSAGES_MS = 5_000;
+const AGES_MS = 30_000;
+const MESSAGES_MS = 30_000;
+/** What was missed is read again at most so often. */
+const MISSED_MS = 5_000;
 
 export async function show(root, { parameters: [agency, code], query, signal, setQuery }) {
   const key = `${agency}/${code}`;
@@ -59,28 +62,58 @@ export async function show(root, { parameters: [agency, code], query, signal, se
   readMessages(messages, key, signal);
 
   const redraw = throttled(() => updateDatastreams(list, latest), REDRAW_MS, signal);
-  const again = throttled(() => readMessages(messages, key, signal), MESSAGES_MS, signal);
-  onStations(() => {
+  const messagesAgain = throttled(() => readMessages(messages, key, signal), MESSAGES_MS, signal);
+  const drawStation = () => {
     const now = stations().byKey.get(key);
     if (!now) return;
     fill(badge, stateBadge(stateOf(now)));
     fill(seen, ageText(now.time_ms));
+  };
+  const take = (observation) => {
+    const known = latest.get(streamKey(observation));
+    panel.observed(observation);
+    if (known && Date.parse(known.phenomenonTime) > Date.parse(observation.phenomenonTime)) return;
+    latest.set(streamKey(observation), observation);
+    observed(observation);
+    drawStation();
+    if (known) redraw();
+    else choose(panel.chosen() ?? streamKey(observation));
+  };
+  const missed = throttled(async () => {
+    // Without an answer there will be another connection, or the next value.
+    const read = await get("/api/v1/latest", { agency, station: code, limit: DATASTREAMS_MAX }, signal).catch(() => null);
+    if (read === null) return;
+    const isOther = (observation) => {
+      const known = latest.get(streamKey(observation));
+      return !known || known.phenomenonTime !== observation.phenomenonTime || known.position !== observation.position;
+    };
+    const others = read.observations.filter(isOther);
+    others.forEach(take);
+    if (others.length > 0) messagesAgain();
+    updateAges(list, latest);
+  }, MISSED_MS, signal);
+  let isFirst = true;
+  onStations(drawStation, signal);
+  every(AGES_MS, () => {
+    drawStation();
+    updateAges(list, latest);
   }, signal);
   listen({ station: key }, {
     observation: (observation) => {
       if (keyOf(observation) !== key) return;
-      const known = latest.get(streamKey(observation));
-      panel.observed(observation);
-      again();
-      if (known && Date.parse(known.phenomenonTime) > Date.parse(observation.phenomenonTime)) return;
-      latest.set(streamKey(observation), observation);
-      const now = observed(observation);
-      if (now) {
-        fill(badge, stateBadge(stateOf(now)));
-        fill(seen, ageText(now.time_ms));
-      }
-      if (known) redraw();
-      else choose(panel.chosen() ?? streamKey(observation));
+      take(observation);
+      messagesAgain();
+    },
+    opened: () => {
+      missed();
+      loadStations();
+      // The first time the chart has only just been read.
+      if (!isFirst) panel.refresh();
+      isFirst = false;
+    },
+    skipped: () => {
+      missed();
+      panel.refresh();
     },
   }, signal);
   return title;
@@ -108,6 +141,7 @@ function drawDatastreams(list, latest, chosen, choose) {
   fill(list, inOrder.map((observation) => h("button", {
     type: "button", class: "datastream", "aria-pressed": String(streamKey(observation) === chosen), "data-key": streamKey(observation),
     on: { click: () => choose(streamKey(observation)) },
+    "data-drawn": revisionOf(observation),
   }, datastreamContent(observation))));
   if (hadFocus) list.querySelector('[aria-pressed="true"]')?.focus();
 }
@@ -115,12 +149,22 @@ function drawDatastreams(list, latest, chosen, choose) {
 function updateDatastreams(list, latest) {
   for (const button of list.querySelectorAll(".datastream")) {
     const observation = latest.get(button.dataset.key);
-    if (observation && button.dataset.time !== observation.phenomenonTime) {
-      const isNew = button.dataset.time !== undefined;
-      fill(button, datastreamContent(observation));
-      button.classList.toggle("is-new", isNew);
-    }
-    button.dataset.time = observation?.phenomenonTime ?? "";
+    if (!observation || button.dataset.drawn === revisionOf(observation)) continue;
+    fill(button, datastreamContent(observation));
+    button.classList.add("is-new");
+    button.dataset.drawn = revisionOf(observation);
+  }
+}
+
+/** A correction has the same time, but comes from another message. */
+function revisionOf(observation) {
+  return `${observation.phenomenonTime} ${observation.position}`;
+}
+
+function updateAges(list, latest) {
+  for (const button of list.querySelectorAll(".datastream")) {
+    const observation = latest.get(button.dataset.key);
+    if (observation) button.querySelector(".datastream-age").textContent = age(observation.phenomenonTime);
   }
 }
 
@@ -134,7 +178,7 @@ function datastreamContent(observation) {
       isRemarkable(observation) && qualityBadge(observation.quality),
       observation.status && h("span", { class: "tag", title: t("station.status") }, observation.status),
       observation.period_s && h("span", { class: "muted" }, t("station.period", { duration: duration(observation.period_s) })),
-      h("span", { class: "muted", title: dateTime(observation.phenomenonTime) }, age(observation.phenomenonTime))),
+      h("span", { class: "muted datastream-age", title: dateTime(observation.phenomenonTime) }, age(observation.phenomenonTime))),
   ];
 }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 
 use axum::body::Body;
 use axum::http::{Request, StatusCode, header};
@@ -10,8 +11,6 @@ use axum::response::Response;
 
 use super::assets::{ASSETS, MAP_ASSETS, content_type};
 use super::{Console, ConsoleSettings, POLICY, built_in, facts, map};
-use std::sync::Arc;
-use tokio::sync::Semaphore;
 
 fn files_below(dir: &Path, top: &Path, found: &mut BTreeSet<String>) {
     for entry in fs::read_dir(dir).unwrap() {
@@ -99,9 +98,13 @@ fn request(path: &str, headers: &[(&str, &str)]) -> Request<Body> {
 }
 
 fn console(map_dir: Option<&Path>) -> axum::extract::State<Arc<Console>> {
-    let settings =
-        ConsoleSettings { map_dir: map_dir.map(Path::to_owned), fresh_max_s: 900, late_max_s: 7_200 };
-    axum::extract::State(Arc::new(Console { settings, reads: Semaphore::new(1) }))
+    let settings = ConsoleSettings {
+        map_dir: map_dir.map(Path::to_owned),
+        fresh_max_s: 900,
+        late_max_s: 7_200,
+        clock_skew_max_s: 300,
+    };
+    axum::extract::State(Arc::new(Console::new(settings)))
 }
 
 async fn body(response: Response) -> Vec<u8> {
@@ -115,24 +118,51 @@ fn run<T>(work: impl Future<Output = T>) -> T {
 #[test]
 fn a2_4_pages_come_with_policy_etag_and_gzip() {
     run(async {
-        let page = built_in(request("/", &[("accept-encoding", "gzip")])).await;
+        let page = built_in(console(None), request("/", &[("accept-encoding", "gzip")])).await;
         assert_eq!(page.status(), StatusCode::OK);
         assert_eq!(page.headers()[header::CONTENT_SECURITY_POLICY], POLICY);
         assert!(POLICY.starts_with("default-src 'self';"));
         assert_eq!(page.headers()[header::CONTENT_ENCODING], "gzip");
         let tag = page.headers()[header::ETAG].to_str().unwrap().to_owned();
-        let again = built_in(request("/", &[("if-none-match", &tag)])).await;
+        let again = built_in(console(None), request("/", &[("if-none-match", &tag)])).await;
         assert_eq!(again.status(), StatusCode::NOT_MODIFIED);
         assert!(body(again).await.is_empty());
         for path in
             ["/console/nothing.js", "/console/", "/console/../Cargo.toml", "/console/map/land.geojson"]
         {
-            assert_eq!(built_in(request(path, &[])).await.status(), StatusCode::NOT_FOUND, "{path}");
+            assert_eq!(
+                built_in(console(None), request(path, &[])).await.status(),
+                StatusCode::NOT_FOUND,
+                "{path}"
+            );
         }
         let facts = body(facts(console(None), request("/console/facts.json", &[])).await).await;
         let facts: serde_json::Value = serde_json::from_slice(&facts).unwrap();
         assert_eq!(facts["properties"]["pm2_5"]["vi"], "Bụi PM2,5");
+        assert_eq!(facts["clock_skew_max_s"].as_u64(), Some(300));
         assert_eq!((facts["fresh_max_s"].as_u64(), facts["late_max_s"].as_u64()), (Some(900), Some(7_200)));
+    });
+}
+
+/// The thread that serves all must not compress the same file for every visitor.
+#[test]
+fn a2_4_an_asset_is_compressed_once() {
+    run(async {
+        let console = console(None);
+        let ask = || async {
+            body(
+                built_in(console.clone(), request("/console/js/main.js", &[("accept-encoding", "gzip")]))
+                    .await,
+            )
+            .await
+        };
+        let asset = &console.assets["js/main.js"];
+        assert!(!asset.answer.initialized());
+        let first = ask().await;
+        let made = std::ptr::from_ref(asset.answer.get().unwrap());
+        assert_eq!(ask().await, first);
+        assert!(std::ptr::eq(made, asset.answer.get().unwrap()));
+        assert!(first.len() < asset.bytes.len() / 2);
     });
 }
 
