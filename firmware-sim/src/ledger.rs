@@ -2,11 +2,12 @@
 //!
 //! One JSON object per line:
 //! ```text
-//! {"session":"2026-11-21T01:05:00Z","format_version":2,"command":"run","seed":7}
+//! {"session":"2026-11-21T01:05:00Z","format_version":3,"command":"run","seed":7}
 //! {"sent":1,"client":"sim-7-0","packet":1,"topic":"obs/H24.05/KHI001","format":"json","qos":1,"kind":"reading",
 //!  "time":"2026-11-21T01:05:00Z","seq":1,"readings":[{"property":"pm2_5","value":38.4,"unit":"ug/m3"}]}   (one line)
 //! {"acked":1}
 //! {"resent":2}
+//! {"fault":"stuck","station":"H24.05/KHI001","from":"2026-11-20T22:17:03Z","until":"2026-11-21T04:17:03Z"}
 //! ```
 //! - A **session** line starts every run that appends to the file; message numbers start again at 1 after it.
 //! - A **sent** line is in the file before the message is given to the MQTT client, so that a gateway never knows more than
@@ -15,9 +16,14 @@
 //!   message's, or none at all.
 //! - An **acked** line follows when the PUBACK arrived. A message without one may or may not have reached the gateway.
 //! - A **resent** line: the message was published again with DUP after a reconnect, with the same packet id and payload.
+//! - A **fault** line ([`Episode`]): what goes wrong for a while, at a station or in a region. What a single message has is in
+//!   its sent line. A session tells of a station's fault before the first message with it, of missed measurements when that is
+//!   over, and of a storm when it is known of; once more if its end changed: then the later line counts. Since version 3.
 //!
 //! One run at a time appends to a file; it is locked meanwhile.
 //! The last line may be cut short (the simulator was killed); the next session cuts it off, a reader ignores it.
+
+mod episode;
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
@@ -28,8 +34,10 @@ use serde::{Deserialize, Serialize};
 use crate::message::{Reading, Text};
 use crate::time;
 
+pub use episode::{Episode, Fault};
+
 /// Version of the lines above.
-pub const FORMAT_VERSION: u32 = 2;
+pub const FORMAT_VERSION: u32 = 3;
 /// Longest line that a reader takes; the bound on what a file that is no ledger can make it hold.
 pub const LINE_BYTES_MAX: usize = 4 << 20;
 
@@ -117,6 +125,7 @@ pub enum Line {
     Sent(Sent),
     Acked(u64),
     Resent(u64),
+    Episode(Episode),
 }
 
 /// Why a ledger could not be written or read.
@@ -177,6 +186,10 @@ impl Writer {
 
     pub fn resent(&mut self, number: u64) -> Result<(), LedgerError> {
         writeln!(self.file, "{{\"resent\":{number}}}").map_err(LedgerError::Write)
+    }
+
+    pub fn episode(&mut self, episode: &Episode) -> Result<(), LedgerError> {
+        self.line(episode)
     }
 
     /// Gives everything so far to the operating system.
@@ -287,7 +300,10 @@ fn parse_line(line: &[u8]) -> Result<Line, String> {
     if line.starts_with(b"{\"session\":") {
         return serde_json::from_slice(line).map(Line::Session).map_err(|error| error.to_string());
     }
-    Err("it starts with none of session, sent, acked, resent".to_owned())
+    if line.starts_with(b"{\"fault\":") {
+        return serde_json::from_slice(line).map(Line::Episode).map_err(|error| error.to_string());
+    }
+    Err("it starts with none of session, sent, acked, resent, fault".to_owned())
 }
 
 #[cfg(test)]
@@ -329,10 +345,22 @@ mod tests {
         assert_eq!(writer.sent(&mut message).expect("written"), 1);
         writer.acked(1).expect("written");
         writer.resent(1).expect("written");
+        let from_us = time::parse("2026-11-21T01:05:00Z").expect("legal");
+        let stuck = Episode::of_station(Fault::Stuck, "H24.05/KHI001".to_owned(), from_us, Some(from_us + 1));
+        let storm = Episode::storm("Quận Lê Chân".to_owned(), from_us, None);
+        writer.episode(&stuck).expect("written");
+        writer.episode(&storm).expect("written");
         writer.flush().expect("flushed");
         assert_eq!(
             lines(&path),
-            [Line::Session(session), Line::Sent(message), Line::Acked(1), Line::Resent(1)]
+            [
+                Line::Session(session),
+                Line::Sent(message),
+                Line::Acked(1),
+                Line::Resent(1),
+                Line::Episode(stuck),
+                Line::Episode(storm)
+            ]
         );
     }
 

@@ -73,6 +73,26 @@ pub fn shifted(time_us: i64, by: SignedDuration) -> i64 {
     time_us.saturating_add(i64::try_from(by.as_micros()).unwrap_or(0))
 }
 
+/// A moment, if its text can be read back: years from −9999 to 9999.
+pub(crate) fn writable(time_us: i64) -> Option<i64> {
+    Timestamp::from_microsecond(time_us).ok().map(Timestamp::as_microsecond)
+}
+
+/// Serde for a time as RFC 3339 text.
+pub(crate) mod required {
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(crate) fn serialize<S: Serializer>(time_us: &i64, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&super::format_utc(*time_us))
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        super::parse(&text).ok_or_else(|| D::Error::custom(format!("`{text}` is not an RFC 3339 time")))
+    }
+}
+
 /// Serde for an optional time as RFC 3339 text.
 pub(crate) mod optional {
     use serde::de::Error;

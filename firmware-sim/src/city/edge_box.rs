@@ -11,13 +11,15 @@ use super::faults::Condition;
 use super::noise;
 use super::signals::{Instrument, STATUS_MEASURING};
 use super::sky::UTC_OFFSET_S;
+use super::stations::Station;
 use super::storm::{CityControl, Storm};
 use crate::client::{Planned, Source};
 use crate::control::add;
-use crate::ledger::{Format, Kind};
+use crate::ledger::{Episode, Fault, Format, Kind};
 use crate::message::Message;
 use crate::payload::encode;
 use crate::sim::{garbage, planned_garbage};
+use crate::time;
 
 /// What a station without store does not send within this time is gone.
 const STORELESS_US: i64 = 30_000_000;
@@ -66,6 +68,19 @@ pub(super) struct Device {
     slot: i64,
     interval_us: i64,
     delay_us: i64,
+    /// The ledger knows of the faults up to then, and of the next one from then on.
+    told_us: i64,
+    tell_again_us: i64,
+    /// Measurements that are gone, since the last one that was not.
+    missed: Option<Missed>,
+}
+
+/// Measurements that are gone, one after the other: times of the first and the last one, and how many.
+#[derive(Clone, Copy, Debug)]
+struct Missed {
+    from_us: i64,
+    last_us: i64,
+    measurements: u64,
 }
 
 impl Device {
@@ -82,12 +97,72 @@ impl Device {
         let delay_us = (spread_us * noise::unit(seed, station.stream(PURPOSE_DELAY), 0)) as i64;
         // Rounded up: the first measurement that is sent from `from_us` on.
         let slot = -(delay_us - from_us).div_euclid(interval_us);
-        Self { instrument, neighbour, condition, garbage: 0.0, duplicates: 0.0, slot, interval_us, delay_us }
+        Self {
+            instrument,
+            neighbour,
+            condition,
+            garbage: 0.0,
+            duplicates: 0.0,
+            slot,
+            interval_us,
+            delay_us,
+            told_us: i64::MIN,
+            tell_again_us: i64::MIN,
+            missed: None,
+        }
+    }
+
+    /// The time of the next measurement.
+    fn time_us(&self) -> i64 {
+        self.slot * self.interval_us
+    }
+
+    /// What begins to go wrong with the next measurement.
+    fn tell_faults(&mut self, episodes: &mut Vec<Episode>) {
+        let time_us = self.time_us();
+        if time_us < self.tell_again_us {
+            return;
+        }
+        let station = full_name(&self.instrument.station);
+        if self.told_us == i64::MIN {
+            let clock = self.condition.clock_fault();
+            episodes.extend(clock.map(|fault| Episode::of_station(fault, station.clone(), time_us, None)));
+        }
+        let with = self.neighbour.as_ref().map(|neighbour| full_name(&neighbour.station));
+        self.tell_again_us = self.condition.tell(time_us, self.told_us, |fault, from_us, until_us| {
+            let mut episode = Episode::of_station(fault, station.clone(), from_us, Some(until_us));
+            if fault == Fault::Swapped {
+                episode.with = with.clone();
+            }
+            // The last station of its kind may have no neighbour to swap with.
+            if fault != Fault::Swapped || with.is_some() {
+                episodes.push(episode);
+            }
+        });
+        self.told_us = time_us;
+    }
+
+    fn miss(&mut self) {
+        let time_us = self.time_us();
+        let missed =
+            self.missed.get_or_insert(Missed { from_us: time_us, last_us: time_us, measurements: 0 });
+        missed.last_us = time_us;
+        missed.measurements += 1;
+    }
+
+    /// The measurements that were missed, when that is over.
+    fn take_missed(&mut self) -> Option<Episode> {
+        let Missed { from_us, last_us, measurements } = self.missed.take()?;
+        let station = full_name(&self.instrument.station);
+        let mut episode =
+            Episode::of_station(Fault::Missed, station, from_us, Some(last_us + self.interval_us));
+        episode.measurements = Some(measurements);
+        Some(episode)
     }
 
     /// When the next measurement goes out.
     fn due_us(&self) -> i64 {
-        self.slot * self.interval_us + self.delay_us
+        self.time_us() + self.delay_us
     }
 
     /// Measurements from the next one on that are due up to a moment.
@@ -95,6 +170,10 @@ impl Device {
         let span_us = us - self.due_us();
         if span_us < 0 { 0 } else { (span_us / self.interval_us) as u64 + 1 }
     }
+}
+
+fn full_name(station: &Station) -> String {
+    format!("{}/{}", station.agency.code, station.code)
 }
 
 /// Everything that a connection carries.
@@ -108,6 +187,10 @@ pub(super) struct EdgeBox {
     /// Stations that a storm holds back.
     held: Vec<usize>,
     ready: VecDeque<Planned>,
+    /// When what is ready was due.
+    ready_due_us: i64,
+    /// Not in the ledger yet; taken at every turn of the client, which passes over [`PASSED_OVER_MAX`] measurements at most.
+    episodes: Vec<Episode>,
     control: Arc<CityControl>,
     /// Of the whole city.
     messages_left: Rc<Cell<u64>>,
@@ -130,7 +213,8 @@ impl EdgeBox {
     ) -> Self {
         let queue = devices.iter().enumerate().map(|(at, device)| Reverse((device.due_us(), at))).collect();
         control.boxes_behind.fetch_add(1, Ordering::Relaxed);
-        Self {
+        control.report_sent(number, course.from_us);
+        let mut edge_box = Self {
             number,
             seed,
             course,
@@ -138,7 +222,9 @@ impl EdgeBox {
             queue,
             held: Vec::new(),
             ready: VecDeque::new(),
-            storms: control.storm_list(),
+            ready_due_us: i64::MAX,
+            episodes: Vec::new(),
+            storms: Vec::new(),
             storms_version: control.version(),
             control,
             messages_left,
@@ -146,7 +232,23 @@ impl EdgeBox {
             waiting: 0,
             is_behind: true,
             was_cut_off: false,
+        };
+        edge_box.read_storms();
+        edge_box
+    }
+
+    /// Reads the list of storms. One connection enters them into the ledger for all.
+    fn read_storms(&mut self) {
+        let storms = self.control.storm_list();
+        for (at, storm) in storms.iter().enumerate() {
+            let is_new = self.number == 0 && self.storms.get(at) != Some(storm);
+            // One that lies beyond all years will not come in this run.
+            if let Some(from_us) = time::writable(storm.from_us).filter(|_| is_new) {
+                let until_us = time::writable(storm.until_us);
+                self.episodes.push(Episode::storm(storm.region.to_string(), from_us, until_us));
+            }
         }
+        self.storms = storms;
     }
 
     /// Takes note of new storms, and of those that are over.
@@ -155,7 +257,7 @@ impl EdgeBox {
         let is_changed = version != self.storms_version;
         if is_changed {
             self.storms_version = version;
-            self.storms = self.control.storm_list();
+            self.read_storms();
         }
         if self.held.is_empty() {
             return;
@@ -210,11 +312,15 @@ impl EdgeBox {
                 self.held.push(at);
                 continue;
             }
-            let device = &self.devices[at];
+            let device = &mut self.devices[at];
             let is_gone = device.instrument.station.has_no_clock && now_us - due_us > STORELESS_US;
+            device.tell_faults(&mut self.episodes);
             if is_gone {
                 add(&self.control.missed, 1);
+                device.miss();
             } else {
+                self.episodes.extend(device.take_missed());
+                self.ready_due_us = due_us;
                 self.make(at);
             }
             let device = &mut self.devices[at];
@@ -230,7 +336,7 @@ impl EdgeBox {
     /// Measures, spoils and encodes.
     fn make(&mut self, at: usize) {
         let device = &mut self.devices[at];
-        let time_us = device.slot * device.interval_us;
+        let time_us = device.time_us();
         if device.condition.is_silent(time_us) {
             return;
         }
@@ -284,6 +390,9 @@ impl EdgeBox {
         }
         self.reported_us = now_us;
         let position_us = self.course.position_us(now_us);
+        let next_due_us = self.devices.iter().map(Device::due_us).min().unwrap_or(i64::MAX);
+        let ready_due_us = if self.ready.is_empty() { i64::MAX } else { self.ready_due_us };
+        self.control.report_sent(self.number, next_due_us.min(ready_due_us).min(position_us));
         let waiting = self.devices.iter().map(|device| device.due_until(position_us)).sum();
         // Differences, because all connections add up to one count.
         self.control.waiting.fetch_add(waiting, Ordering::Relaxed);
@@ -322,6 +431,13 @@ impl Source for EdgeBox {
 
     fn wait_us(&mut self, now_us: i64) -> u64 {
         if self.messages_left.get() == 0 { 0 } else { self.prepare(now_us) }
+    }
+
+    fn take_episodes(&mut self, is_over: bool) -> Vec<Episode> {
+        if is_over {
+            self.episodes.extend(self.devices.iter_mut().filter_map(Device::take_missed));
+        }
+        std::mem::take(&mut self.episodes)
     }
 
     fn is_cut_off(&mut self, now_us: i64) -> bool {

@@ -2,11 +2,12 @@
 //!
 //! All of it is a function of seed, station and time, like the signals. Faults that come and go do so in episodes of six hours
 //! of a station's own; in each, a station has the fault with the probability that was asked for. What is sent is what the
-//! ledger says: a faulty reading is a true record of what a faulty station sent.
+//! ledger says: a faulty reading is a true record of what a faulty station sent. Each episode has a line of its own there.
 
 use super::noise;
 use super::signals::rounded;
 use super::stations::Station;
+use crate::ledger::Fault;
 use crate::message::{Reading, Text, Value};
 
 const EPISODE_US: i64 = 6 * 3600 * 1_000_000;
@@ -64,7 +65,7 @@ impl CityFaults {
 
 /// Streams of chance of a station, one per fault.
 #[derive(Clone, Copy)]
-enum Fault {
+enum Chance {
     Clock = 64,
     Silent,
     Stuck,
@@ -98,7 +99,7 @@ enum Clock {
 impl Condition {
     pub(super) fn new(seed: u64, faults: CityFaults, station: &Station, pair_stream: u64) -> Self {
         let stream = station.stream(0);
-        let mut random = noise::random(seed, stream + Fault::Clock as u64, 0);
+        let mut random = noise::random(seed, stream + Chance::Clock as u64, 0);
         let is_wrong = random.chance(faults.clocks) && !station.has_no_clock;
         let clock = match random.between(0, 4) {
             _ if !is_wrong => Clock::Right,
@@ -113,39 +114,93 @@ impl Condition {
         Self { seed, faults, clock, stream, pair_stream, has_battery }
     }
 
+    /// When the episode began that `time_us` lies in, and whether the station has this fault in it.
+    fn span(&self, fault: Chance, probability: f64, time_us: i64) -> (i64, bool) {
+        let stream =
+            if matches!(fault, Chance::Swapped) { self.pair_stream } else { self.stream } + fault as u64;
+        let phase_us = (noise::unit(self.seed, stream, i64::MIN) * EPISODE_US as f64) as i64;
+        let number = (time_us - phase_us).div_euclid(EPISODE_US);
+        (number * EPISODE_US + phase_us, noise::unit(self.seed, stream, number) < probability)
+    }
+
     /// When the episode began that `time_us` lies in, if the station has this fault in it.
-    fn episode(&self, fault: Fault, probability: f64, time_us: i64) -> Option<i64> {
+    fn episode(&self, fault: Chance, probability: f64, time_us: i64) -> Option<i64> {
         if probability <= 0.0 {
             return None;
         }
-        let stream =
-            if matches!(fault, Fault::Swapped) { self.pair_stream } else { self.stream } + fault as u64;
-        let phase_us = (noise::unit(self.seed, stream, i64::MIN) * EPISODE_US as f64) as i64;
-        let number = (time_us - phase_us).div_euclid(EPISODE_US);
-        let has_it = noise::unit(self.seed, stream, number) < probability;
-        has_it.then_some(number * EPISODE_US + phase_us)
+        let (begin_us, has_it) = self.span(fault, probability, time_us);
+        has_it.then_some(begin_us)
+    }
+
+    /// What goes wrong at `time_us`, for the ledger: tells each episode that began after `told_us` (fault, first moment, first
+    /// moment after it), and returns when to ask again: before that, nothing begins.
+    pub(super) fn tell(&self, time_us: i64, told_us: i64, mut tell: impl FnMut(Fault, i64, i64)) -> i64 {
+        let faults = &self.faults;
+        let batteries = if self.has_battery { faults.batteries } else { 0.0 };
+        let unit = if self.tells_units() { Fault::ToldUnit } else { Fault::UntoldUnit };
+        let mut ask_again_us = i64::MAX;
+        for (chance, probability, fault) in [
+            (Chance::Silent, faults.silent, Fault::Silent),
+            (Chance::Stuck, faults.stuck, Fault::Stuck),
+            (Chance::Swapped, faults.swapped, Fault::Swapped),
+            (Chance::Units, faults.units, unit),
+            (Chance::Battery, batteries, Fault::LowBattery),
+        ] {
+            if probability <= 0.0 {
+                continue;
+            }
+            let (begin_us, has_it) = self.span(chance, probability, time_us);
+            let end_us = begin_us + EPISODE_US;
+            ask_again_us = ask_again_us.min(end_us);
+            if !has_it || begin_us <= told_us {
+                continue;
+            }
+            if fault == Fault::LowBattery {
+                tell(fault, begin_us, begin_us + BATTERY_LIFE_US);
+                tell(Fault::DeadBattery, begin_us + BATTERY_LIFE_US, end_us);
+            } else {
+                tell(fault, begin_us, end_us);
+            }
+        }
+        ask_again_us
+    }
+
+    /// What is wrong with the clock, if anything is.
+    pub(super) fn clock_fault(&self) -> Option<Fault> {
+        match self.clock {
+            Clock::Right => None,
+            Clock::Off(offset_us) if offset_us > 0 => Some(Fault::ClockAhead),
+            Clock::Off(_) => Some(Fault::ClockBehind),
+            Clock::Slow(_) => Some(Fault::ClockSlow),
+            Clock::Reset => Some(Fault::ClockReset),
+        }
+    }
+
+    /// Does the logger say so when somebody chooses another unit?
+    fn tells_units(&self) -> bool {
+        (self.stream / 256).is_multiple_of(2)
     }
 
     /// No message at all.
     pub(super) fn is_silent(&self, time_us: i64) -> bool {
-        self.episode(Fault::Silent, self.faults.silent, time_us).is_some()
+        self.episode(Chance::Silent, self.faults.silent, time_us).is_some()
             || self.battery(time_us).is_some_and(|age_us| age_us >= BATTERY_LIFE_US)
     }
 
     /// How long a failing battery has been failing.
     fn battery(&self, time_us: i64) -> Option<i64> {
         let begin_us =
-            self.episode(Fault::Battery, self.faults.batteries, time_us).filter(|_| self.has_battery);
+            self.episode(Chance::Battery, self.faults.batteries, time_us).filter(|_| self.has_battery);
         begin_us.map(|begin_us| time_us - begin_us)
     }
 
     pub(super) fn is_swapped(&self, time_us: i64) -> bool {
-        self.episode(Fault::Swapped, self.faults.swapped, time_us).is_some()
+        self.episode(Chance::Swapped, self.faults.swapped, time_us).is_some()
     }
 
     /// The time at which a stuck sensor took the values that it still shows.
     pub(super) fn measured_at(&self, time_us: i64) -> i64 {
-        self.episode(Fault::Stuck, self.faults.stuck, time_us).unwrap_or(time_us)
+        self.episode(Chance::Stuck, self.faults.stuck, time_us).unwrap_or(time_us)
     }
 
     /// What the station's clock shows at `time_us`, and whether it is years off.
@@ -169,9 +224,8 @@ impl Condition {
                 reading.value = Value::Number(rounded(9.8 + 2.2 * left.max(0.0), 2));
             }
         }
-        if self.episode(Fault::Units, self.faults.units, time_us).is_some() {
-            let tells = (self.stream / 256).is_multiple_of(2);
-            readings.iter_mut().for_each(|reading| change_unit(reading, tells));
+        if self.episode(Chance::Units, self.faults.units, time_us).is_some() {
+            readings.iter_mut().for_each(|reading| change_unit(reading, self.tells_units()));
         }
     }
 }

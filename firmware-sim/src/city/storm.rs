@@ -53,6 +53,8 @@ struct Board {
     storms: Vec<Storm>,
     /// By storm and connection.
     waiting: Vec<Vec<u64>>,
+    /// By connection: what was due before was sent, epoch µs.
+    sent_until_us: Vec<i64>,
 }
 
 /// Shared between the thread that runs a city and the one that watches it.
@@ -102,6 +104,12 @@ impl CityControl {
     /// was sent and this.
     pub fn waiting(&self) -> u64 {
         self.waiting.load(Ordering::Relaxed)
+    }
+
+    /// Everything that was due before this moment, epoch µs, was given to the MQTT clients; up to a second old. None before the
+    /// run has begun. A run that begins at this moment goes on where this one stopped, if all that was sent is acknowledged.
+    pub fn sent_until_us(&self) -> Option<i64> {
+        self.board().sent_until_us.iter().copied().min()
     }
 
     /// Measurements that are gone, because their station stores nothing and had no network.
@@ -174,6 +182,15 @@ impl CityControl {
                 waiting.resize(connection + 1, 0);
             }
             waiting[connection] = *count;
+        }
+    }
+
+    /// Up to where one connection has sent everything. Connections report in their order first.
+    pub(super) fn report_sent(&self, connection: usize, until_us: i64) {
+        let mut board = self.board();
+        match board.sent_until_us.get_mut(connection) {
+            Some(known) => *known = until_us,
+            None => board.sent_until_us.push(until_us),
         }
     }
 

@@ -254,6 +254,59 @@ fn the_past_is_covered_up_to_now_and_not_beyond() {
     assert_eq!(control.boxes_behind.load(Ordering::Relaxed), 0);
 }
 
+/// A2-1: several thousand at once. All those that measure every ten minutes or oftener speak within ten minutes.
+#[test]
+fn thousands_of_stations_send_at_once() {
+    let city = city(CityConfig { stations: 5000, connections: 64, ..config() });
+    let course = Course { from_us: start_us() - 600 * SECOND_US, begun_us: start_us(), speed: None };
+    let mut heard = HashSet::new();
+    for mut edge_box in city.edge_boxes(course, &CityControl::new()) {
+        for (_, planned) in drive(&mut edge_box, start_us(), start_us() + SECOND_US) {
+            heard.insert(planned.encoded.topic.split('/').nth(2).expect("a station").to_owned());
+        }
+    }
+    for station in city.stations().iter().filter(|station| station.interval_s <= 600) {
+        // A cabinet without a store tells only what it measures now.
+        assert!(heard.contains(&station.code) || station.has_no_clock, "{}", station.code);
+    }
+    assert!(heard.len() > 4000, "{}", heard.len());
+}
+
+/// A2-3: a run that begins where another had sent everything leaves nothing out and repeats nothing, also where the broker
+/// held the first one back, and a message was made and never handed over.
+#[test]
+fn a_run_goes_on_where_another_one_stopped() {
+    let city = city(CityConfig { format: Some(FormatChoice::Json), ..config() });
+    let keys = |sent: &SentByBox| -> Vec<(String, Option<u64>)> {
+        let all = sent.iter().flatten().map(|(_, planned)| &planned.encoded);
+        all.map(|encoded| (encoded.topic.clone(), encoded.message.seq)).collect()
+    };
+    let (stop_us, end_us) = (start_us() + HOUR_US, start_us() + 2 * HOUR_US);
+    let mut undisturbed = keys(&sent(&city, &CityControl::new(), start_us(), end_us));
+    let control = CityControl::new();
+    assert_eq!(control.sent_until_us(), None);
+    let course = Course { from_us: start_us(), begun_us: start_us(), speed: None };
+    let mut boxes = city.edge_boxes(course, &control);
+    assert_eq!(control.sent_until_us(), Some(start_us()));
+    let first: SentByBox = boxes.iter_mut().map(|one| drive(one, start_us(), stop_us)).collect();
+    let held_until_us = stop_us + 60 * SECOND_US;
+    for edge_box in &mut boxes {
+        // As a client does whose window is full: it looks after storms, and takes no message.
+        edge_box.wait_us(held_until_us);
+        assert!(!edge_box.is_cut_off(held_until_us + 2 * SECOND_US));
+    }
+    let sent_until_us = control.sent_until_us().expect("it has begun");
+    assert!((stop_us..held_until_us).contains(&sent_until_us), "{}", sent_until_us - stop_us);
+    let course = Course { from_us: sent_until_us, begun_us: held_until_us, speed: None };
+    let second = city.edge_boxes(course, &CityControl::new());
+    let second: SentByBox =
+        second.into_iter().map(|mut one| drive(&mut one, held_until_us, end_us)).collect();
+    let mut both = [keys(&first), keys(&second)].concat();
+    both.sort();
+    undisturbed.sort();
+    assert_eq!(both, undisturbed);
+}
+
 #[test]
 fn speed_is_for_the_past_only() {
     let course = Course { from_us: start_us() - HOUR_US, begun_us: start_us(), speed: Some(60.0) };

@@ -19,7 +19,7 @@ use rumqttc::{
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::control::{Control, add};
-use crate::ledger::{Format, Kind, LedgerError, Sent, Writer};
+use crate::ledger::{Episode, Format, Kind, LedgerError, Sent, Writer};
 use crate::payload::Encoded;
 use crate::random::Random;
 
@@ -59,6 +59,11 @@ pub(crate) trait Source {
     /// True while the client has no network: its connection breaks off, and it does not try for another.
     fn is_cut_off(&mut self, _now_us: i64) -> bool {
         false
+    }
+
+    /// What went wrong since the last call, for the ledger; at the end of the run also what was still going on.
+    fn take_episodes(&mut self, _is_over: bool) -> Vec<Episode> {
+        Vec::new()
     }
 }
 
@@ -247,7 +252,7 @@ impl Client {
                 Next::Event(event) => *event,
                 Next::CutOff => {
                     self.connection_lost(event_loop)?;
-                    self.stay_cut_off().await;
+                    self.stay_cut_off().await?;
                     continue;
                 }
                 Next::Over => break,
@@ -277,6 +282,7 @@ impl Client {
             return Err(RunError::NoBroker { broker, reason: self.last_error.clone() });
         }
         self.say_goodbye(event_loop).await;
+        self.note_episodes(true)?;
         self.shared.ledger.borrow_mut().flush()?;
         Ok(())
     }
@@ -291,6 +297,7 @@ impl Client {
                 return Ok(Next::CutOff);
             }
             let wake_at = self.publish_due()?;
+            self.note_episodes(false)?;
             if self.finished && (self.tracker.outstanding() == 0 || self.is_out_of_patience()) {
                 if self.tracker.outstanding() > 0 && !self.connected {
                     add(&self.shared.control.clients_gave_up, 1);
@@ -319,11 +326,17 @@ impl Client {
         !self.finished && !self.is_over() && self.source.is_cut_off(crate::time::now_us())
     }
 
-    async fn stay_cut_off(&mut self) {
+    async fn stay_cut_off(&mut self) -> Result<(), RunError> {
         while self.is_cut_off() {
+            self.note_episodes(false)?;
             tokio::time::sleep(TICK).await;
         }
         self.last_progress = Instant::now();
+        Ok(())
+    }
+
+    fn note_episodes(&mut self, is_over: bool) -> Result<(), RunError> {
+        note(self.source.take_episodes(is_over), &mut self.shared.ledger.borrow_mut())
     }
 
     fn is_out_of_patience(&self) -> bool {
@@ -372,6 +385,7 @@ impl Client {
                     is_last = true;
                     break;
                 };
+                note(self.source.take_episodes(false), &mut ledger)?;
                 self.packets += 1;
                 let control = &self.shared.control;
                 count_planned(control, &planned);
@@ -504,6 +518,10 @@ impl Client {
         // A broker that does not take the goodbye loses nothing by its absence.
         let _ = timeout(DISCONNECT_TIMEOUT, goodbye).await;
     }
+}
+
+fn note(episodes: Vec<Episode>, ledger: &mut Writer) -> Result<(), RunError> {
+    episodes.iter().try_for_each(|episode| ledger.episode(episode)).map_err(RunError::from)
 }
 
 fn count_planned(control: &Control, planned: &Planned) {

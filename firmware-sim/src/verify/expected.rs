@@ -177,7 +177,7 @@ impl Expected {
                     let message = index.and_then(|index| expected.messages.get_mut(session_start + index));
                     message.ok_or(VerifyError::AckWithoutSend(number))?.acked = true;
                 }
-                Line::Resent(_) => {}
+                Line::Resent(_) | Line::Episode(_) => {}
             }
         }
         expected.collapse_dated(entries);

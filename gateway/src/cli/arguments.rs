@@ -232,7 +232,12 @@ impl PageFormat {
 impl CommonArguments {
     /// The configuration of file, environment and options.
     pub fn load(&self) -> Result<Config, Failure> {
-        load(&self.sources(self.config.as_deref())?)
+        self.load_over(Vec::new())
+    }
+
+    /// The same, where a command has defaults of its own: key, value.
+    pub(super) fn load_over(&self, defaults: Vec<(&'static str, String)>) -> Result<Config, Failure> {
+        load(&Sources { defaults, ..self.sources(self.config.as_deref())? })
             .map_err(|error: ConfigError| Failure::environment(error.to_string()))
     }
 
@@ -253,7 +258,7 @@ impl CommonArguments {
             .into_iter()
             .filter_map(|(option, key, value)| Some((option, key, value.clone()?)))
             .collect();
-        Ok(Sources { file, environment, set: self.set.clone(), options })
+        Ok(Sources { defaults: Vec::new(), file, environment, set: self.set.clone(), options })
     }
 }
 

@@ -20,6 +20,8 @@ const FOUND_CHARACTERS_MAX: usize = 60;
 /// What was typed, as text.
 #[derive(Clone, Debug, Default)]
 pub struct Sources {
+    /// What a command takes in place of the default of a setting, weaker than all that was typed: key, value.
+    pub defaults: Vec<(&'static str, String)>,
     /// Name (for errors) and content of the configuration file.
     pub file: Option<(String, String)>,
     /// Variables of the environment; those without [`ENVIRONMENT_PREFIX`] are passed over.
@@ -34,6 +36,9 @@ pub struct Sources {
 pub fn load(sources: &Sources) -> Result<Config, ConfigError> {
     let sections = sections();
     let mut reader = Reader { sections: &sections, entries: BTreeMap::new(), problems: Vec::new() };
+    for (key, value) in &sources.defaults {
+        reader.insert(key, Origin::Command, Typed::Untyped(value.clone()), quoted(value));
+    }
     if let Some((name, text)) = &sources.file {
         reader.read_file(name, text);
     }
@@ -57,6 +62,7 @@ pub fn load(sources: &Sources) -> Result<Config, ConfigError> {
 /// Where a value was typed.
 #[derive(Clone, Debug)]
 enum Origin {
+    Command,
     File { name: String, line: usize },
     Variable(String),
     Set,
@@ -66,6 +72,7 @@ enum Origin {
 impl Origin {
     fn of(&self, key: &str) -> String {
         match self {
+            Self::Command => format!("{key} (by default of this command)"),
             Self::File { name, line } => format!("{name}:{line}: {key}"),
             Self::Variable(variable) => variable.clone(),
             Self::Set => format!("--set {key}"),

@@ -1,6 +1,7 @@
 //! A2-1: every fault is visible in what is sent, and only where it was asked for.
 
 use super::*;
+use crate::ledger::{Episode, Fault};
 
 /// (station, number of the measurement) → what was said.
 type Said = BTreeMap<(String, u64), (Option<i64>, Vec<Reading>, Kind)>;
@@ -140,4 +141,91 @@ fn garbage_and_duplicates_come_as_often_as_asked_for() {
     let share = |kind| all.iter().filter(|planned| planned.kind == kind).count() as f64 / all.len() as f64;
     assert!((0.06..0.2).contains(&share(Kind::Garbage)), "{}", share(Kind::Garbage));
     assert!((0.06..0.12).contains(&share(Kind::Duplicate)), "{}", share(Kind::Duplicate));
+}
+
+/// A2-1: the truth ledger covers all of it. Whatever differs from a sound city lies in an episode of its station that says so.
+#[test]
+fn every_fault_has_its_line_in_the_ledger() {
+    let faults = CityFaults {
+        clocks: 0.3,
+        silent: 0.15,
+        stuck: 0.15,
+        swapped: 0.15,
+        units: 0.15,
+        batteries: 0.3,
+        ..CityFaults::default()
+    };
+    let (sound, wrong) = (said(CityFaults::default()), said(faults));
+    let told =
+        episodes(CityConfig { faults, format: Some(FormatChoice::Json), ..config() }, &CityControl::new());
+    let is_told = |station: &str, time_us: i64, fault: Fault| {
+        let lasts =
+            |one: &&Episode| one.from_us <= time_us && one.until_us.is_none_or(|until_us| time_us < until_us);
+        let ends_with = |name: &String| name.ends_with(&format!("/{station}"));
+        told.iter().filter(lasts).any(|one| one.fault == fault && one.station.iter().any(ends_with))
+    };
+    let mut counts: BTreeMap<&str, u32> = BTreeMap::new();
+    for (key, (right_us, right, _)) in &sound {
+        let (station, right_us) = (key.0.as_str(), right_us.expect("dated"));
+        let has = |faults: &[Fault]| faults.iter().any(|fault| is_told(station, right_us, *fault));
+        let Some((time_us, readings, kind)) = wrong.get(key) else {
+            assert!(has(&[Fault::Silent, Fault::DeadBattery]), "{key:?} is missing");
+            *counts.entry("missing").or_default() += 1;
+            continue;
+        };
+        assert!(!has(&[Fault::Silent, Fault::DeadBattery]), "{key:?} was sent");
+        let is_changed = readings != right;
+        let changes = [Fault::Stuck, Fault::Swapped, Fault::ToldUnit, Fault::UntoldUnit, Fault::LowBattery];
+        assert!(!is_changed || has(&changes), "{key:?} is changed");
+        let is_told_unit = readings.iter().zip(right).any(|(one, other)| one.unit != other.unit);
+        // A neighbour may have other sensors.
+        assert!(!is_told_unit || has(&[Fault::ToldUnit, Fault::Swapped]), "{key:?} has another unit");
+        *counts.entry("changed").or_default() += u32::from(is_changed);
+        let offset_us = time_us.expect("dated") - right_us;
+        assert_eq!(*kind == Kind::Misdated, has(&[Fault::ClockReset]), "{key:?}");
+        assert_eq!(offset_us > 0, has(&[Fault::ClockAhead]), "{key:?}");
+        let behind = [Fault::ClockBehind, Fault::ClockSlow, Fault::ClockReset];
+        assert!(offset_us >= 0 || has(&behind), "{key:?} is {offset_us} off");
+        *counts.entry("misdated").or_default() += u32::from(offset_us != 0);
+    }
+    assert!(counts.len() == 3 && counts.values().all(|count| *count > 500), "{counts:?}");
+    // One line for each, and a swap says with whom.
+    let mut lines: Vec<_> = told.iter().map(|one| (one.fault as u8, &one.station, one.from_us)).collect();
+    let all = lines.len();
+    lines.sort();
+    lines.dedup();
+    assert_eq!(lines.len(), all);
+    let swaps: Vec<&Episode> = told.iter().filter(|one| one.fault == Fault::Swapped).collect();
+    assert!(!swaps.is_empty() && swaps.iter().all(|one| one.with.is_some() && one.with != one.station));
+}
+
+/// What the ledger is told in twelve hours.
+fn episodes(config: CityConfig, control: &Arc<CityControl>) -> Vec<Episode> {
+    let course = Course { from_us: start_us(), begun_us: start_us(), speed: None };
+    let boxes = city(config).edge_boxes(course, control);
+    boxes
+        .into_iter()
+        .flat_map(|mut edge_box| {
+            drive(&mut edge_box, start_us(), start_us() + HOURS * HOUR_US);
+            edge_box.take_episodes(true)
+        })
+        .collect()
+}
+
+/// A2-1: a storm has its line, once for the whole city, and so has what stations without a memory lost in it.
+#[test]
+fn storms_and_what_they_cost_are_in_the_ledger() {
+    let control = CityControl::new();
+    let (from_us, until_us) = (start_us() + HOUR_US, start_us() + 3 * HOUR_US);
+    control.start_storm(Storm { region: Region::All, from_us, until_us });
+    let told = episodes(config(), &control);
+    let storms: Vec<&Episode> = told.iter().filter(|one| one.fault == Fault::Storm).collect();
+    assert_eq!(storms, [&Episode::storm("all".to_owned(), from_us, Some(until_us))]);
+    let missed: Vec<&Episode> = told.iter().filter(|one| one.fault == Fault::Missed).collect();
+    assert!(!missed.is_empty());
+    assert_eq!(missed.iter().filter_map(|one| one.measurements).sum::<u64>(), control.missed());
+    for one in missed {
+        let until = one.until_us.expect("it ended");
+        assert!(from_us - HOUR_US <= one.from_us && until <= until_us + HOUR_US, "{one:?}");
+    }
 }

@@ -21,6 +21,11 @@ const CITY_CLIENTS: usize = 32;
 const REPLAY_CLIENTS: usize = 4;
 /// Stations measure twice as often as theirs of the same kind outside: there is more to see.
 const INTERVAL_SCALE: f64 = 0.5;
+/// The newest reading of a healthy station is never older, and never sent later: the longest interval (air quality, an hour
+/// outside), what a station takes until it sends (5 min at most), and 5 min in hand.
+pub(super) const FRESH_MAX_S: u32 = (3600.0 * INTERVAL_SCALE) as u32 + 300 + 300;
+/// What is late by more is waiting: all else was only just measured.
+const LATE_US: i64 = 5_000_000;
 /// How long the devices wait for one more acknowledgement at the end.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(8);
 
@@ -113,18 +118,8 @@ impl Devices {
         }
     }
 
-    /// Measurements that are not sent yet; up to a second old.
-    pub(super) fn waiting(&self) -> u64 {
-        self.city.waiting()
-    }
-
-    /// Measurements that are gone, because their station stores nothing and had no network.
-    pub(super) fn missed(&self) -> u64 {
-        self.city.missed()
-    }
-
     /// Nothing is sent any more; waits for what is not acknowledged yet.
-    pub(super) fn stop(self) -> Result<(), Failure> {
+    pub(super) fn stop(self) -> Result<Ended, Failure> {
         self.control.stop();
         self.thread
             .join()
@@ -134,7 +129,31 @@ impl Devices {
             _ => None,
         }) {
             Some(sentence) => Err(Failure::environment(sentence)),
-            None => Ok(()),
+            None => Ok(Ended::of(&self.city, time::now_us())),
+        }
+    }
+}
+
+/// What became of the city's measurements.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Ended {
+    /// Epoch µs: all that was to be sent before is sent and acknowledged. None where that can't be said: the city never began, or
+    /// some acknowledgement is missing.
+    pub(super) covered_until_us: Option<i64>,
+    /// Measurements that were kept and not sent.
+    pub(super) waiting: u64,
+    /// Measurements that are gone, because their station stores nothing and had no network.
+    pub(super) missed: u64,
+}
+
+impl Ended {
+    fn of(city: &CityControl, now_us: i64) -> Self {
+        let sent_until_us = city.sent_until_us();
+        let is_late = sent_until_us.is_some_and(|until_us| now_us - until_us > LATE_US);
+        Self {
+            covered_until_us: sent_until_us.filter(|_| city.summary().unacked() == 0),
+            waiting: if is_late { city.waiting() } else { 0 },
+            missed: city.missed(),
         }
     }
 }

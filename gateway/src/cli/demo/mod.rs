@@ -32,7 +32,7 @@ use firmware_sim::{replay, time};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use self::devices::{CityPlan, Devices, DevicesConfig, Event};
+use self::devices::{CityPlan, Devices, DevicesConfig, Ended, Event};
 use self::feed::{FeedWatch, StationNames};
 use self::meter::Meter;
 use self::phase::Phase;
@@ -54,8 +54,8 @@ const REFRESH: Duration = Duration::from_secs(1);
 const MESSAGES_MAX: u64 = 500_000;
 /// A region stays cut off for so long after the city began, or for `--duration-s` where that is shorter.
 const STORM_S_MAX: u32 = 45;
-/// What was measured in the last moments before a stop may not be sent; the next start sends it.
-const COVER_MARGIN_US: i64 = 5_000_000;
+/// A storm that keeps less than this is no hours of it: that is said.
+const SHORT_STORM_US: i64 = 10 * 60 * 1_000_000;
 const HOUR_US: f64 = 3.6e9;
 
 pub(super) fn demo(
@@ -99,7 +99,7 @@ fn demo_until(
 ) -> Result<(), Failure> {
     let mut common = common.clone();
     common.data_dir.get_or_insert_with(|| DATA_DIR.to_owned());
-    let mut config = common.load()?;
+    let mut config = load(&common)?;
     place::check_ports(&config)?;
     let recorded =
         replay::extract().map_err(|error| Failure::environment(format!("recorded series: {error}")))?.series;
@@ -125,6 +125,9 @@ fn demo_until(
             plan.messages_max = messages_max.saturating_sub(before.messages.received + recorded_left);
             let city = plan.build(broker, place.ledger.clone())?;
             introduce(screen, &gateway, &place, &city, &before, recorded_left, arguments);
+            if arguments.storm {
+                say_short_storm(&plan, screen);
+            }
             let feed = FeedWatch::start(broker, names)?;
             let devices = Devices::start(DevicesConfig {
                 broker,
@@ -137,15 +140,22 @@ fn demo_until(
             let run = Run { gateway: &gateway, devices: &devices, feed: &feed, meter, plan: &plan, messages_max };
             let lived = run.live(arguments, stop, screen);
             screen.say("Stopping: first the stations, which wait for what is not acknowledged yet; then the gateway.");
-            let covered_until_us = matches!(lived, Ok(Phase::Live)).then(|| time::now_us() - COVER_MARGIN_US);
-            let ended = end_devices(devices, feed, screen);
+            let is_full = matches!(lived, Ok(true));
+            let ended = end_devices(devices, feed, is_full, screen);
             // What is remembered must be true also if the gateway can't stop in order: acknowledged is durable.
-            covered_until_us.filter(|_| ended.is_ok()).map_or(Ok(()), |until_us| place.cover(until_us))?;
-            lived.map(drop).and(ended)
+            let covered_until_us = ended.as_ref().ok().and_then(|ended| ended.covered_until_us);
+            covered_until_us.map_or(Ok(()), |until_us| place.cover(until_us))?;
+            lived.and(ended).map(drop)
         });
     let stopped = gateway.stop();
     lived.and(stopped)?;
     outcome::show(config, backend, &place.ledger, place.facts.runs, screen)
+}
+
+/// The configuration, in which a healthy station of the city is fresh unless the user says otherwise.
+fn load(common: &CommonArguments) -> Result<Config, Failure> {
+    let late_max_s = common.load()?.api.late_max_s;
+    common.load_over(vec![("api.fresh_max_s", devices::FRESH_MAX_S.min(late_max_s).to_string())])
 }
 
 /// The past of a city: `--past-h` at most, and nothing that an earlier run has sent.
@@ -234,10 +244,13 @@ fn introduce(
 }
 
 /// Ends stations and subscriber, and says what they did in this run.
-fn end_devices(devices: Devices, feed: FeedWatch, screen: &mut Screen<'_>) -> Result<(), Failure> {
-    let (control, missed) = (devices.control.clone(), devices.missed());
-    // Live, the next round of measurements is always about to come; otherwise something of the past is left.
-    let left = if devices.phase() == Phase::Live { 0 } else { devices.waiting() };
+fn end_devices(
+    devices: Devices,
+    feed: FeedWatch,
+    is_full: bool,
+    screen: &mut Screen<'_>,
+) -> Result<Ended, Failure> {
+    let control = devices.control.clone();
     // The last readings are still on their way to the subscriber while the devices wait.
     let ended = devices.stop();
     let feed_messages = feed.stop();
@@ -248,8 +261,13 @@ fn end_devices(devices: Devices, feed: FeedWatch, screen: &mut Screen<'_>) -> Re
         grouped(summary.messages_acked),
         counted(feed_messages, "message")
     ));
-    if left > 0 {
-        screen.say(&format!("{} are not sent yet; the next start sends them.", counted(left, "measurement")));
+    let Ended { waiting, missed, .. } = ended?;
+    // A full directory takes nothing at the next start either.
+    if waiting > 0 && !is_full {
+        screen.say(&format!(
+            "{} are not sent yet; the next start sends them, as far back as its --past-h reaches.",
+            counted(waiting, "measurement")
+        ));
     }
     if missed > 0 {
         screen.say(&format!(
@@ -271,13 +289,13 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    /// Shows what goes on until the end; gives the phase in which it was ended.
+    /// Shows what goes on until the end; true where the directory has its most messages by then.
     fn live(
         mut self,
         arguments: &DemoArguments,
         stop: &Receiver<Signal>,
         screen: &mut Screen<'_>,
-    ) -> Result<Phase, Failure> {
+    ) -> Result<bool, Failure> {
         let view = self.gateway.view();
         let failed = self.gateway.failed();
         let ticks = tick(REFRESH);
@@ -285,9 +303,10 @@ impl Run<'_> {
         let mut story = Story::new(self.plan.from_us, self.plan.stations);
         let live_max = arguments.duration_s.map(|seconds| Duration::from_secs(seconds.into()));
         let mut live_since: Option<Instant> = None;
+        let mut is_full = false;
         loop {
             select! {
-                recv(stop) -> _ => return Ok(self.devices.phase()),
+                recv(stop) -> _ => return Ok(is_full),
                 recv(failed) -> failure => return Err(failure.unwrap_or_else(|_| ended_by_itself())),
                 recv(ticks) -> _ => {
                     let phase = self.devices.phase();
@@ -295,7 +314,7 @@ impl Run<'_> {
                     if phase == Phase::Live {
                         let since = *live_since.get_or_insert_with(Instant::now);
                         if live_max.is_some_and(|max| since.elapsed() >= max) {
-                            return Ok(phase);
+                            return Ok(is_full);
                         }
                     }
                     self.meter.show(&phase.sentence(self.plan.stations), view.as_ref(), self.feed, screen);
@@ -308,8 +327,9 @@ impl Run<'_> {
                     Ok(Event::Full) => {
                         say_full(self.messages_max, live_max.is_some(), screen);
                         if live_max.is_some() {
-                            return Ok(self.devices.phase());
+                            return Ok(true);
                         }
+                        is_full = true;
                         events = never();
                     }
                     Ok(Event::Failed(sentence)) => return Err(Failure::environment(sentence)),
@@ -320,10 +340,24 @@ impl Run<'_> {
     }
 }
 
+/// Where an earlier run has just sent the past, a storm has little to keep.
+fn say_short_storm(plan: &CityPlan, screen: &mut Screen<'_>) {
+    let past_us = time::now_us() - plan.from_us;
+    if past_us >= SHORT_STORM_US {
+        return;
+    }
+    screen.say(&format!(
+        "The storm will keep little: all that was measured until {} ago is sent already. For hours of it name a new directory \
+         with --data-dir.",
+        duration(past_us.unsigned_abs() / 1_000_000)
+    ));
+}
+
 fn say_full(messages_max: u64, ends_now: bool, screen: &mut Screen<'_>) {
     let what_next = if ends_now { "" } else { " The gateway goes on until Ctrl-C." };
     screen.say(&format!(
-        "This directory has its {} messages, the most that are compared at the end: the stations fall silent.{what_next} Remove the          directory, or name a new one with --data-dir, to begin anew.",
+        "This directory has its {} messages, the most that are compared at the end: the stations fall silent.{what_next} Remove the \
+         directory, or name a new one with --data-dir, to begin anew.",
         grouped(messages_max)
     ));
 }

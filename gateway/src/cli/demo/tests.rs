@@ -97,6 +97,22 @@ fn a_demo_proves_that_nothing_was_lost_and_goes_on_from_there() {
     assert!(text.contains("this run all runs"), "the block says what its figures are of: {again}");
     let more = count(&again, "received") - received;
     assert!(more < 2_000, "the past is not sent again: {again}");
+    let facts = fs::read_to_string(data_dir.join("demo.json")).expect("readable");
+    assert!(!facts.contains("\"covered_until_us\":null"), "all of it is acknowledged: {facts}");
+}
+
+/// The demo halves the intervals; a station of an hour (30 minutes here) that is well must not be "late".
+#[test]
+fn a_healthy_station_of_the_city_is_fresh_unless_the_user_says_otherwise() {
+    let limits = |options: &[&str]| {
+        let all = ["sensor-gateway", "demo"].iter().chain(options);
+        let arguments = Arguments::try_parse_from(all).expect("valid usage");
+        let api = super::load(&arguments.common).expect("a good configuration").api;
+        (api.fresh_max_s, api.late_max_s)
+    };
+    assert_eq!(limits(&[]), (2400, 7200));
+    assert_eq!(limits(&["--set", "api.fresh_max_s=60"]), (60, 7200));
+    assert_eq!(limits(&["--set", "api.late_max_s=1000"]), (1000, 1000));
 }
 
 #[test]
