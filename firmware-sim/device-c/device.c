@@ -56,7 +56,7 @@ static size_t measure(unsigned count, int64_t time_us, telemetry_reading reading
         return 5;
     default: /* counts with qualifiers, a period and a time of their own */
         for (unsigned lane = 0; lane < 2; lane++) {
-            readings[lane] = number(VEHICLE_COUNT, (double)(count + 10 * lane));
+            readings[lane] = number(VEHICLE_COUNT, (double)(count % 60 + 10 * lane));
             readings[lane].qualifiers = lane == 0 ? "class=motorcycle;lane=1" : "class=car;lane=2";
             readings[lane].unit = "{veh}";
             readings[lane].period_s = 60;
