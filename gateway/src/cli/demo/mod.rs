@@ -261,7 +261,8 @@ fn end_devices(
         grouped(summary.messages_acked),
         counted(feed_messages, "message")
     ));
-    let Ended { waiting, missed, .. } = ended?;
+    let ended = ended?;
+    let Ended { waiting, missed, .. } = ended;
     // A full directory takes nothing at the next start either.
     if waiting > 0 && !is_full {
         screen.say(&format!(
@@ -275,7 +276,7 @@ fn end_devices(
             counted(missed, "measurement")
         ));
     }
-    ended
+    Ok(ended)
 }
 
 /// All that runs while the demo lives.
