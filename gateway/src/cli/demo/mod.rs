@@ -125,7 +125,7 @@ fn demo_until(
             plan.messages_max = messages_max.saturating_sub(before.messages.received + recorded_left);
             let city = plan.build(broker, place.ledger.clone())?;
             introduce(screen, &gateway, &place, &city, &before, recorded_left, arguments);
-            if arguments.storm {
+            if arguments.storm && place.facts.covered_until_us == Some(plan.from_us) {
                 say_short_storm(&plan, screen);
             }
             let feed = FeedWatch::start(broker, names)?;
