@@ -49,14 +49,15 @@ pub trait GatewayView: Debug + Send + Sync {
     fn has_more_than(&self, query: &ObservationQuery, limit: u64) -> Result<bool, QueryError>;
 
     /// Hands over times (µs) and values of one datastream (the registry's number) in order: numbers in the datastream's
-    /// unit, and booleans as 0 and 1; the revision in force.
+    /// unit (or, where its property is in no catalogue, in the unit that it was last sent in), and booleans as 0 and 1; the revision
+    /// in force. Gives that unit.
     fn numbers(
         &self,
         datastream: u32,
         times_us: Range<i64>,
         cancel: &Cancel,
         each: &mut dyn FnMut(i64, f64),
-    ) -> Result<(), QueryError>;
+    ) -> Result<Option<String>, QueryError>;
 
     /// Ordered by name.
     fn datastreams(&self, filter: &DatastreamFilter) -> Result<Vec<DatastreamInfo>, QueryError>;

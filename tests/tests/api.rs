@@ -1,6 +1,8 @@
 //! A2-5: the API over the real binary: directory, freshness, newest values, series, raw messages, quarantine.
 
 use std::fs;
+use std::io::Write;
+use std::net::TcpStream;
 use std::path::Path;
 
 use codecs::mqtt::ProtocolVersion;
@@ -143,4 +145,47 @@ fn a2_5_a_wrong_directory_is_an_error_at_the_start() {
     assert_eq!(output.code, Some(2), "{}", output.stderr);
     let sentence = format!("{path}:3: latitude: expected degrees from -90 to 90, found \"north\"");
     assert!(output.stderr.contains(&sentence), "{}", output.stderr);
+}
+
+/// What no catalogue knows is in the unit that it was sent in.
+#[test]
+fn a2_5_a_series_of_an_unknown_property_has_its_values_and_their_unit() {
+    let data_dir = new_data_dir();
+    let gateway = Gateway::start(data_dir.path(), &[]);
+    let mut client = RawMqtt::connect(gateway.mqtt, ProtocolVersion::V5, "box-1");
+    for (id, (property, unit)) in
+        (1..).zip([("zz", r#","unit":"Cel""#), ("wobbles", r#","unit":"wobble""#), ("plain", "")])
+    {
+        publish(
+            &mut client,
+            id,
+            &format!("obs/U/u/{property}"),
+            format!(r#"{{"value":5{unit}}}"#).as_bytes(),
+        );
+    }
+    gateway.wait_until_flushed(3);
+    for (property, unit) in [("zz", json!("Cel")), ("wobbles", json!("wobble")), ("plain", Value::Null)] {
+        let series = get(&gateway, &format!("/api/v1/series?datastream=U/u/{property}"));
+        assert_eq!(
+            (&series["count"], &series["last"], &series["unit"]),
+            (&json!([1]), &json!([5.0]), &unit),
+            "{series}"
+        );
+    }
+}
+
+/// P7: more connections than there may be, each with half a request, are cut off; whoever asks gets an answer.
+#[test]
+fn p7_half_requests_keep_nobody_from_being_answered() {
+    let data_dir = new_data_dir();
+    let gateway = Gateway::start(data_dir.path(), &[]);
+    let half: Vec<TcpStream> = (0..200)
+        .map(|_| {
+            let mut stream = TcpStream::connect(gateway.http).expect("loopback takes connections");
+            stream.write_all(b"GET /health HTT").expect("the socket has room");
+            stream
+        })
+        .collect();
+    assert_eq!(gateway.http_get("/health").0, 200);
+    drop(half);
 }

@@ -163,3 +163,21 @@ fn a1_5_damage_inside_the_observation_log_is_no_question_to_the_operator() {
         assert!(refused.stderr.contains("backup"), "what to do is said: {}", refused.stderr);
     }
 }
+
+/// A question to a directory without a gateway makes no larger segments than there are.
+#[test]
+fn a1_8_a_question_without_a_gateway_does_not_fill_the_disk() {
+    let directory = new_data_dir();
+    let data_dir = directory.path().join("data");
+    let gateway = Gateway::start(&data_dir, &SMALL_SEGMENTS);
+    let mut client = RawMqtt::connect(gateway.mqtt, ProtocolVersion::V3_1_1, "station");
+    client.send_publish("obs/A/S/flow", 1, b"1");
+    client.expect_puback(1);
+    gateway.kill9();
+    let path = data_dir.to_string_lossy();
+    sensor_gateway(&["query", "--data-dir", &path]).success();
+    for entry in fs::read_dir(data_dir.join("journal")).expect("there is a journal") {
+        let entry = entry.expect("it can be read");
+        assert!(entry.metadata().expect("it can be read").len() <= 4_194_304, "{:?}", entry.path());
+    }
+}

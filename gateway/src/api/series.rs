@@ -75,8 +75,8 @@ impl SeriesQuery {
         })
     }
 
-    /// The registry's number of the datastream, its period and its unit.
-    fn resolve(&self, view: &dyn GatewayView) -> Result<(u32, u32, Option<String>), ApiError> {
+    /// The registry's number of the datastream, and its period.
+    fn resolve(&self, view: &dyn GatewayView) -> Result<(u32, u32), ApiError> {
         let registry = view.things().registry().read().unwrap_or_else(std::sync::PoisonError::into_inner);
         let ids = registry.datastream_ids(&self.datastream).iter();
         let period_s = |id: u32| registry.datastream(id).period_s;
@@ -97,8 +97,7 @@ impl SeriesQuery {
             };
             return Err(ApiError::Missing(BadParameter::new(field, sentence)));
         };
-        let unit = registry.datastream(id).unit;
-        Ok((id, period_s(id), (unit != 0).then(|| registry.symbol(unit).to_string())))
+        Ok((id, period_s(id)))
     }
 }
 
@@ -108,26 +107,25 @@ pub(super) fn series(
     view: &dyn GatewayView,
     cancel: &Cancel,
 ) -> Result<Value, ApiError> {
-    let (id, period_s, unit) = query.resolve(view)?;
+    let (id, period_s) = query.resolve(view)?;
     let mut answer = json!({
         "datastream": query.datastream,
         "period_s": (period_s != 0).then_some(period_s),
-        "unit": unit,
         "from": codecs::time::format_rfc3339(query.from_us),
         "to": codecs::time::format_rfc3339(query.to_us),
     });
-    let each = |fold: &mut dyn FnMut(i64, f64)| -> Result<(), QueryError> {
+    let each = |fold: &mut dyn FnMut(i64, f64)| -> Result<Option<String>, QueryError> {
         view.numbers(id, query.from_us..query.to_us, cancel, fold)
     };
     match query.method {
         Method::Buckets => {
             let mut buckets = Buckets::new(query.from_us, query.to_us, query.points);
-            each(&mut |time_us, value| buckets.add(time_us, value))?;
+            answer["unit"] = json!(each(&mut |time_us, value| buckets.add(time_us, value))?);
             buckets.write(&mut answer);
         }
         Method::Lttb => {
             let mut candidates = Candidates::new(query.from_us, query.to_us, query.points);
-            each(&mut |time_us, value| candidates.add(time_us, value))?;
+            answer["unit"] = json!(each(&mut |time_us, value| candidates.add(time_us, value))?);
             let line = lttb(&candidates.points(), query.points);
             answer["method"] = json!("lttb");
             answer["time_ms"] = line.iter().map(|(time_us, _)| time_us.div_euclid(MS)).collect();

@@ -1,6 +1,9 @@
 //! What the configuration means for the parts: their sizes, their limits, and the space that is kept free for them.
 
+use std::sync::Arc;
+
 use super::EngineError;
+use super::open::JOURNAL_DIR;
 use crate::cli::Damage;
 use crate::config::Config;
 use crate::log::{LogConfig, LogId, LogKind};
@@ -32,6 +35,22 @@ const FILE_BYTES_PER_ROW: u64 = 32;
 pub(super) fn flush_bytes(config: &Config) -> u64 {
     let rows = config.store.flush_rows_max as u64;
     (COMMIT_BYTES + rows * FILE_BYTES_PER_ROW).next_multiple_of(1 << 20)
+}
+
+/// For questions to a directory without a gateway, whose settings may not be at hand: new segments are as large as those
+/// that are there, so that a small disk is not filled by a question.
+pub(super) fn segments_as_found(mut config: Arc<Config>) -> Arc<Config> {
+    let segments = std::fs::read_dir(config.data_dir.join(JOURNAL_DIR)).into_iter().flatten().flatten();
+    let newest = segments
+        .map(|entry| entry.path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "seg"))
+        .max();
+    let found = newest.and_then(|path| path.metadata().ok()).map_or(0, |metadata| metadata.len());
+    // A file that cannot be a segment is for recovery to tell.
+    if found % 4_096 == 0 && found > config.journal.frame_bytes_max + 4_096 {
+        Arc::make_mut(&mut config).journal.segment_bytes_max = found;
+    }
+    config
 }
 
 pub(super) fn journal_config(config: &Config, damage: Damage) -> Result<LogConfig, EngineError> {

@@ -120,6 +120,7 @@ impl Backend for Engine {
     }
 
     fn open_offline(&self, config: Arc<Config>) -> Result<Arc<dyn GatewayView>, Failure> {
+        let config = bounds::segments_as_found(config);
         let opened = open::Opened::open(&config, Damage::Refuse).map_err(|error| error.failure())?;
         let view = view::offline(opened).map_err(|error| error.failure())?;
         Ok(Arc::new(view))

@@ -268,11 +268,14 @@ impl GatewayView for EngineView {
         times_us: Range<i64>,
         cancel: &Cancel,
         each: &mut dyn FnMut(i64, f64),
-    ) -> Result<(), QueryError> {
-        let unit = {
+    ) -> Result<Option<String>, QueryError> {
+        let of_property = {
             let registry = self.registry.read().unwrap_or_else(PoisonError::into_inner);
-            registry.datastreams().get(datastream as usize).map(|datastream| datastream.unit)
+            registry.datastreams().get(datastream as usize).map_or(0, |datastream| datastream.unit)
         };
+        // A property that no catalogue knows has the unit that it was last sent in.
+        let as_sent = || lock(&self.states).get(datastream as usize).map_or(0, |state| state.unit);
+        let unit = if of_property == 0 { as_sent() } else { of_property };
         let query = Query {
             datastreams: vec![datastream],
             from_us: times_us.start,
@@ -281,11 +284,13 @@ impl GatewayView for EngineView {
         };
         let mut fold = |row: NumberRow| match row.value {
             // What came in a unit that could not be converted is another quantity.
-            NumberValue::Number(number) if Some(row.unit) == unit => each(row.time_us, number),
+            NumberValue::Number(number) if row.unit == unit => each(row.time_us, number),
             NumberValue::Number(_) => {}
             NumberValue::Boolean(value) => each(row.time_us, f64::from(u8::from(value))),
         };
-        self.store.numbers(&query, cancel, &mut fold).map_err(query_error)
+        self.store.numbers(&query, cancel, &mut fold).map_err(query_error)?;
+        let registry = self.registry.read().unwrap_or_else(PoisonError::into_inner);
+        Ok((unit != 0).then(|| registry.symbol(unit).to_string()))
     }
 
     fn messages(

@@ -22,8 +22,12 @@ use super::problem::Problem;
 const URI_BYTES_MAX: usize = 8 << 10;
 /// Names and values of all headers.
 const HEADER_BYTES_MAX: usize = 16 << 10;
-/// A connection on which nothing moves for so long is closed. Longer than any query may take.
-const IDLE_MS: u64 = 120_000;
+/// A request must be here with its whole head so long after its first byte, or after the connection was made.
+const HEAD_MS: u64 = 10_000;
+/// Until the first byte of an answer: longer than any question may take.
+const ANSWER_MS: u64 = 120_000;
+/// After bytes of an answer: until the next ones, or until the next request begins. Listeners to events hear something every 15 s.
+const AFTER_BYTES_MS: u64 = 30_000;
 
 /// Takes no more connections than it has permits for.
 #[derive(Debug)]
@@ -46,7 +50,8 @@ impl axum::serve::Listener for LimitedListener {
         // The semaphore is never closed; without a permit the connection would only be unlimited.
         let permit = self.permits.clone().acquire_owned().await.ok();
         let (stream, addr) = axum::serve::Listener::accept(&mut self.listener).await;
-        (LimitedStream { stream, idle: Box::pin(tokio::time::sleep(idle())), _permit: permit }, addr)
+        let deadline = Box::pin(tokio::time::sleep(Duration::from_millis(HEAD_MS)));
+        (LimitedStream { stream, phase: Phase::Head, last: [0; 4], deadline, _permit: permit }, addr)
     }
 
     fn local_addr(&self) -> io::Result<Self::Addr> {
@@ -54,30 +59,73 @@ impl axum::serve::Listener for LimitedListener {
     }
 }
 
-fn idle() -> Duration {
-    Duration::from_millis(IDLE_MS)
+/// What a connection waits for. Requests have no body, so one ends with the empty line behind its head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// The rest of a request.
+    Head,
+    /// Us.
+    Answer,
+    /// The client: to take an answer, or to ask again.
+    AfterBytes,
 }
 
-/// A connection that ends when nothing moves.
+/// A connection that ends when it waits for too long.
 #[derive(Debug)]
 pub(super) struct LimitedStream {
     stream: TcpStream,
-    idle: Pin<Box<Sleep>>,
+    phase: Phase,
+    /// The last bytes received.
+    last: [u8; 4],
+    deadline: Pin<Box<Sleep>>,
     _permit: Option<OwnedSemaphorePermit>,
 }
 
 impl LimitedStream {
-    fn moved<T>(&mut self, poll: Poll<io::Result<T>>, context: &mut Context<'_>) -> Poll<io::Result<T>> {
-        match poll {
-            Poll::Ready(result) => {
-                self.idle.as_mut().reset(Instant::now() + idle());
-                Poll::Ready(result)
-            }
-            Poll::Pending => match self.idle.as_mut().poll(context) {
-                Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
-                Poll::Pending => Poll::Pending,
-            },
+    fn enter(&mut self, phase: Phase) {
+        // Single bytes of a head win no time.
+        if self.phase == phase && phase == Phase::Head {
+            return;
         }
+        self.phase = phase;
+        let limit_ms = match phase {
+            Phase::Head => HEAD_MS,
+            Phase::Answer => ANSWER_MS,
+            Phase::AfterBytes => AFTER_BYTES_MS,
+        };
+        self.deadline.as_mut().reset(Instant::now() + Duration::from_millis(limit_ms));
+    }
+
+    fn received(&mut self, bytes: &[u8]) {
+        if bytes.is_empty() {
+            return;
+        }
+        for byte in &bytes[bytes.len().saturating_sub(4)..] {
+            self.last.rotate_left(1);
+            self.last[3] = *byte;
+        }
+        self.enter(if self.last == *b"\r\n\r\n" { Phase::Answer } else { Phase::Head });
+    }
+
+    /// `poll`, or an error where it waits for longer than it may.
+    fn within_limit<T>(
+        &mut self,
+        poll: Poll<io::Result<T>>,
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<T>> {
+        match poll {
+            Poll::Pending if self.deadline.as_mut().poll(context).is_ready() => {
+                Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+            }
+            other => other,
+        }
+    }
+
+    fn sent(&mut self, poll: Poll<io::Result<usize>>, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(Ok(1..)) = poll {
+            self.enter(Phase::AfterBytes);
+        }
+        self.within_limit(poll, context)
     }
 }
 
@@ -87,8 +135,10 @@ impl AsyncRead for LimitedStream {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
         let poll = Pin::new(&mut self.stream).poll_read(context, buffer);
-        self.moved(poll, context)
+        self.received(&buffer.filled()[before..]);
+        self.within_limit(poll, context)
     }
 }
 
@@ -99,7 +149,7 @@ impl AsyncWrite for LimitedStream {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let poll = Pin::new(&mut self.stream).poll_write(context, bytes);
-        self.moved(poll, context)
+        self.sent(poll, context)
     }
 
     fn poll_write_vectored(
@@ -108,7 +158,7 @@ impl AsyncWrite for LimitedStream {
         parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let poll = Pin::new(&mut self.stream).poll_write_vectored(context, parts);
-        self.moved(poll, context)
+        self.sent(poll, context)
     }
 
     fn is_write_vectored(&self) -> bool {

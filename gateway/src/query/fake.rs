@@ -178,7 +178,7 @@ impl GatewayView for FakeView {
         times_us: Range<i64>,
         cancel: &Cancel,
         each: &mut dyn FnMut(i64, f64),
-    ) -> Result<(), QueryError> {
+    ) -> Result<Option<String>, QueryError> {
         self.check()?;
         if self.slow {
             while !cancel.is_cancelled() {
@@ -188,7 +188,7 @@ impl GatewayView for FakeView {
         }
         let minutes = (times_us.end - times_us.start) / 60_000_000;
         (0..minutes.min(50_000)).for_each(|minute| each(times_us.start + minute * 60_000_000, minute as f64));
-        Ok(())
+        Ok(Some("ug/m3".to_owned()))
     }
 
     fn datastreams(&self, filter: &DatastreamFilter) -> Result<Vec<DatastreamInfo>, QueryError> {
