@@ -24,6 +24,7 @@ use serde::{Serialize, Serializer};
 pub use crate::parameters::{BadParameter, DatastreamSelector};
 pub use answer::{answer, hex, quarantine_json, write_datastreams};
 pub use render::{COLUMNS, RowWriter, write_number};
+pub(crate) use request::quarantine_filter;
 pub use request::{DATASTREAMS, DatastreamFilter, Format, LEDGER, OBSERVATIONS, Request};
 
 use crate::books::{Ledger, LedgerFilter};

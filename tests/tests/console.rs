@@ -175,6 +175,7 @@ impl Live {
                 }
                 let value = format!("{}.{:02}", step / 100, step % 100);
                 client.publish("obs/H24.05/LIVE/water_level", QoS::AtLeastOnce, false, value).unwrap();
+                // A device's own pace, for the live pages.
                 thread::sleep(Duration::from_millis(500));
             }
             client.disconnect().unwrap();

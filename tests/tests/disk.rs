@@ -56,6 +56,7 @@ fn p2_a_full_disk_holds_acks_back_and_work_goes_on_when_there_is_space() {
     disk.fill();
     let mut before = 0;
     let stopped_at = wait_until("acks to stop", || {
+        // Many times the pause between two messages of the load: an equal count means that none is taken.
         std::thread::sleep(std::time::Duration::from_millis(300));
         let now = received(&gateway);
         (std::mem::replace(&mut before, now) == now).then_some(now)

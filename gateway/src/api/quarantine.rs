@@ -4,13 +4,11 @@ use serde_json::{Value, json};
 
 use super::{ApiError, payload};
 use crate::cancel::Cancel;
-use crate::catalogue::QuarantineFilter;
 use crate::parameters::{self, BadParameter, Given, cursor};
-use crate::query::{GatewayView, quarantine_json};
+use crate::query::{GatewayView, quarantine_filter, quarantine_json};
 
 /// `GET /api/v1/quarantine`: newest first.
 pub(super) fn quarantine(given: &Given<'_>, view: &dyn GatewayView) -> Result<Value, ApiError> {
-    let (from_us, to_us) = given.period(&parameters::RECEIVED_FROM, &parameters::RECEIVED_TO)?;
     let limit = given.whole(&parameters::QUARANTINE_PAGE_LIMIT)?.unwrap_or(1) as usize;
     let before = match given.cursor(&parameters::AFTER)?.as_deref() {
         None => None,
@@ -21,16 +19,8 @@ pub(super) fn quarantine(given: &Given<'_>, view: &dyn GatewayView) -> Result<Va
         }
         Some(_) => return Err(BadParameter::foreign_cursor().into()),
     };
-    let filter = QuarantineFilter {
-        reason: given.text(&parameters::REASON)?,
-        client: given.text(&parameters::CLIENT)?,
-        agency: given.text(&parameters::QUARANTINE_AGENCY)?,
-        topic: given.text(&parameters::TOPIC)?,
-        from_us,
-        to_us,
-        before,
-        limit: limit + 1,
-    };
+    // One more than the page, to know whether another one follows.
+    let filter = quarantine_filter(given, before, limit + 1)?;
     let mut entries = view.quarantine_list(&filter)?;
     let more = entries.len() > limit;
     entries.truncate(limit);

@@ -52,6 +52,7 @@ impl Surroundings for &PipelineLinks {
     }
 
     fn wait_for_room(&mut self) -> Go {
+        // The keeper lets go of segments when it commits; nothing wakes the pipeline.
         std::thread::sleep(IDLE);
         if self.stopping() { Go::Stop } else { Go::On }
     }
@@ -92,12 +93,14 @@ fn run_turn(pipeline: &mut Pipeline, links: &PipelineLinks) -> Result<Turn, LogE
     let holds = |pipeline: &Pipeline| pipeline.holds() && !links.stopping();
     pipeline.take_outcomes(&mut surroundings)?;
     if holds(pipeline) {
+        // The keeper makes room in its own time; nothing wakes the pipeline.
         std::thread::sleep(IDLE);
         return Ok(Turn::Next);
     }
     match links.frames.recv_timeout(IDLE) {
         Ok(frame) => {
             if frame.bytes() < SMALL_FRAME_BYTES && links.frames.is_empty() {
+                // Several small journal frames share one observation frame.
                 std::thread::sleep(Duration::from_micros(links.gap_us.min(GAP_US_MAX)));
             }
             pipeline.step(&frame, &mut surroundings)?;

@@ -156,18 +156,9 @@ impl Request {
             }
             "quarantine_list" => {
                 let given = Given::new(parameters, QUARANTINE_LIST)?;
-                let (from_us, to_us) = given.period(&parameters::RECEIVED_FROM, &parameters::RECEIVED_TO)?;
                 let limit = given.whole(&parameters::QUARANTINE_LIMIT)?.unwrap_or_default();
-                let filter = QuarantineFilter {
-                    reason: given.text(&parameters::REASON)?,
-                    client: given.text(&parameters::CLIENT)?,
-                    agency: given.text(&parameters::QUARANTINE_AGENCY)?,
-                    topic: given.text(&parameters::TOPIC)?,
-                    from_us,
-                    to_us,
-                    before: None,
-                    limit: usize::try_from(limit).unwrap_or(QUARANTINE_LIST_MAX),
-                };
+                let limit = usize::try_from(limit).unwrap_or(QUARANTINE_LIST_MAX);
+                let filter = quarantine_filter(&given, None, limit)?;
                 Ok(Self::QuarantineList(filter, Format::given(&given, &parameters::ROW_FORMAT)?))
             }
             "quarantine_show" => {
@@ -178,4 +169,23 @@ impl Request {
             _ => Err(BadParameter::new("command", format!("there is no {name:?}"))),
         }
     }
+}
+
+/// What the list on the command line and that of the API have in common; they differ in how they are cut.
+pub(crate) fn quarantine_filter(
+    given: &Given<'_>,
+    before: Option<(u64, u32)>,
+    limit: usize,
+) -> Result<QuarantineFilter, BadParameter> {
+    let (from_us, to_us) = given.period(&parameters::RECEIVED_FROM, &parameters::RECEIVED_TO)?;
+    Ok(QuarantineFilter {
+        reason: given.text(&parameters::REASON)?,
+        client: given.text(&parameters::CLIENT)?,
+        agency: given.text(&parameters::QUARANTINE_AGENCY)?,
+        topic: given.text(&parameters::TOPIC)?,
+        from_us,
+        to_us,
+        before,
+        limit,
+    })
 }

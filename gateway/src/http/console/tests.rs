@@ -185,3 +185,18 @@ fn a2_4_a_directory_replaces_the_map() {
         }
     });
 }
+
+/// The dark colours stand twice, since a style sheet cannot join a media query and an attribute; they must not drift apart.
+#[test]
+fn a2_4_dark_is_dark_whoever_asks_for_it() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("console/css/tokens.css");
+    let text = fs::read_to_string(path).unwrap();
+    let block = |selector: &str| -> Vec<String> {
+        let (_, behind) = text.split_once(selector).expect("the selector stands in the file");
+        let (block, _) = behind.split_once('}').expect("a block ends");
+        block.lines().map(|line| line.trim().to_owned()).filter(|line| !line.is_empty()).collect()
+    };
+    let chosen = block(":root[data-theme=\"dark\"] {");
+    assert!(chosen.len() > 20, "{chosen:?}");
+    assert_eq!(chosen, block(":root:not([data-theme=\"light\"]) {"));
+}
