@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use super::EngineError;
 use super::open::JOURNAL_DIR;
 use crate::cli::Damage;
 use crate::config::Config;
 use crate::log::{LogConfig, LogId, LogKind};
 use crate::pipeline::TimeBounds;
 use crate::pipeline::dictionary::DictionaryLimits;
+use crate::pipeline::stage::FRAME_BYTES_TARGET;
 use crate::store::StoreConfig;
 
 const AGENCIES_MAX: u32 = 10_000;
@@ -16,6 +16,33 @@ const AGENCIES_MAX: u32 = 10_000;
 const SYMBOLS_MAX: u32 = 65_536;
 /// Text results that wait for a flush; more do not wait for its time.
 pub(super) const TEXT_BYTES_IN_MEMORY_MAX: u64 = 4 << 20;
+
+/// Sizes that are no settings. A simulation makes them small, so that what is rare happens often.
+#[derive(Clone, Debug)]
+pub struct Sizes {
+    /// An observation frame is closed when it has come to this much.
+    pub observation_frame_bytes: usize,
+    /// What one commit writes beside rows.
+    pub commit_bytes: u64,
+    /// What of the store's sizes is not in the configuration.
+    pub store: StoreConfig,
+}
+
+impl Default for Sizes {
+    fn default() -> Self {
+        Self {
+            observation_frame_bytes: FRAME_BYTES_TARGET,
+            commit_bytes: COMMIT_BYTES,
+            store: StoreConfig::default(),
+        }
+    }
+}
+
+impl Sizes {
+    pub(super) fn observation_frame_bytes_max(&self, config: &Config) -> u64 {
+        config.observation_frame_bytes_max_of(self.observation_frame_bytes as u64)
+    }
+}
 
 /// What one commit writes beside rows: entries of the quarantine (8 MiB), retained messages (4 MiB), texts (4 MiB); each may
 /// be passed by what is on its way, and the rest of a transaction (names, states, books) is small against the rows' share.
@@ -32,9 +59,9 @@ const FILE_BYTES_PER_ROW: u64 = 32;
 /// Space that the next flush and its commit may take, which is what lets go of log segments: the size of the ballast, and what
 /// a log leaves free when it makes a segment. A flush has `store.flush_rows_max` rows and what was on its way when it was due:
 /// once it failed, the pipeline holds. With the defaults 32 MiB; a small disk takes a smaller `store.flush_rows_max`.
-pub(super) fn flush_bytes(config: &Config) -> u64 {
+pub(super) fn flush_bytes(config: &Config, sizes: &Sizes) -> u64 {
     let rows = config.store.flush_rows_max as u64;
-    (COMMIT_BYTES + rows * FILE_BYTES_PER_ROW).next_multiple_of(1 << 20)
+    (sizes.commit_bytes + rows * FILE_BYTES_PER_ROW).next_multiple_of(1 << 20)
 }
 
 /// For questions to a directory without a gateway, whose settings may not be at hand: new segments are as large as those
@@ -53,51 +80,52 @@ pub(super) fn segments_as_found(mut config: Arc<Config>) -> Arc<Config> {
     config
 }
 
-pub(super) fn journal_config(config: &Config, damage: Damage) -> Result<LogConfig, EngineError> {
-    Ok(LogConfig {
+pub(super) fn journal_config(config: &Config, sizes: &Sizes, damage: Damage, id: LogId) -> LogConfig {
+    LogConfig {
         segment_bytes: config.journal.segment_bytes_max,
         frame_bytes_max: config.journal.frame_bytes_max,
-        ..log_config(config, LogKind::Journal, damage)?
-    })
+        ..log_config(config, sizes, LogKind::Journal, damage, id)
+    }
 }
 
 /// Whatever stands in the observation log from `needed_from_record_no` on has not reached the store.
 pub(super) fn observations_config(
     config: &Config,
+    sizes: &Sizes,
     damage: Damage,
+    id: LogId,
     needed_from_record_no: u64,
-) -> Result<LogConfig, EngineError> {
-    let segment_bytes = config.observation_segment_bytes();
-    Ok(LogConfig {
+) -> LogConfig {
+    let frame_bytes_max = sizes.observation_frame_bytes_max(config);
+    let segment_bytes = config.journal.segment_bytes_max.max(4 * frame_bytes_max);
+    LogConfig {
         segment_bytes,
-        frame_bytes_max: config.observation_frame_bytes_max(),
+        frame_bytes_max,
         // For outcomes (24 bytes each): as many as rows (48 bytes) can stand in the oldest segment and keep it.
         reserve_bytes: segment_bytes / 2,
         indispensable_from_record_no: needed_from_record_no,
-        ..log_config(config, LogKind::Observations, damage)?
-    })
+        ..log_config(config, sizes, LogKind::Observations, damage, id)
+    }
 }
 
-fn log_config(config: &Config, kind: LogKind, damage: Damage) -> Result<LogConfig, EngineError> {
-    let new_log_id = LogId::random()
-        .map_err(|source| EngineError::Io { what: "the system's random numbers".to_owned(), source })?;
-    Ok(LogConfig {
+fn log_config(config: &Config, sizes: &Sizes, kind: LogKind, damage: Damage, id: LogId) -> LogConfig {
+    LogConfig {
         log_bytes_max: config.journal.log_bytes_max,
-        free_bytes_min: flush_bytes(config),
+        free_bytes_min: flush_bytes(config, sizes),
         accept_gap: damage == Damage::AcceptGap,
-        ..LogConfig::new(kind, new_log_id)
-    })
+        ..LogConfig::new(kind, id)
+    }
 }
 
-pub(super) fn store_config(config: &Config) -> StoreConfig {
+pub(super) fn store_config(config: &Config, sizes: &Sizes) -> StoreConfig {
     StoreConfig {
         flush_interval_ms: config.store.flush_interval_ms,
         flush_rows_max: config.store.flush_rows_max as u64,
         rows_in_memory_max: config.store.rows_in_memory_max as u64,
         late_rows_max: config.store.late_rows_max as u64,
         text_bytes_in_memory_max: TEXT_BYTES_IN_MEMORY_MAX,
-        free_bytes_min: flush_bytes(config),
-        ..StoreConfig::default()
+        free_bytes_min: flush_bytes(config, sizes),
+        ..sizes.store.clone()
     }
 }
 

@@ -11,19 +11,25 @@
 //! - [`open`]: the directory's lock, catalogue, both logs, and everything that is rebuilt from them; no thread runs.
 //! - [`rebuild`]: feeds, retained messages and hot rows as they were.
 //! - [`running`]: the threads round what was opened, and the stop.
+//! - [`simulated`]: the stages without threads, for the simulation.
 //! - [`stages`]: pipeline and keeper while no thread runs.
+//! - [`assembly`]: the stages of a gateway and the queues between them.
+//! - [`world`]: what comes from outside: disk, catalogue, clock.
 //! - [`view`]: what HTTP and command line may ask.
 
+mod assembly;
 mod bounds;
 mod budget;
 mod open;
 mod raw;
 mod rebuild;
 mod running;
+pub mod simulated;
 mod stages;
 #[cfg(test)]
 mod tests;
 mod view;
+mod world;
 
 use std::sync::Arc;
 
@@ -38,6 +44,8 @@ use crate::observation::ParseError;
 use crate::query::GatewayView;
 use crate::store::StoreError;
 use crate::things::ThingsError;
+pub use bounds::Sizes;
+pub use world::World;
 
 /// Why a gateway cannot start, or cannot go on.
 #[derive(Debug, Error)]
@@ -121,7 +129,8 @@ impl Backend for Engine {
 
     fn open_offline(&self, config: Arc<Config>) -> Result<Arc<dyn GatewayView>, Failure> {
         let config = bounds::segments_as_found(config);
-        let opened = open::Opened::open(&config, Damage::Refuse).map_err(|error| error.failure())?;
+        let world = World::of_machine(&config).map_err(|error| error.failure())?;
+        let opened = open::Opened::open(&config, Damage::Refuse, world).map_err(|error| error.failure())?;
         let view = view::offline(opened).map_err(|error| error.failure())?;
         Ok(Arc::new(view))
     }

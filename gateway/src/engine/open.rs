@@ -1,13 +1,13 @@
 //! From a data directory to stages that can run: database, then the tails of both logs.
 //!
-//! 1. The directory's lock, so that nobody else writes.
+//! 1. The world: first the directory's lock, so that nobody else writes.
 //! 2. The catalogue's snapshot: names, states, books, files, and the checkpoint they reflect.
 //! 3. The observation log from where the checkpoint needs it: folded into everything.
 //! 4. The journal from the first message that no observation frame covers: run through the pipeline.
 //!
 //! Nothing listens yet, so nobody sees a state in between.
 
-use std::fs::{File, TryLockError};
+use std::any::Any;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
@@ -19,12 +19,13 @@ use super::bounds::{
 };
 use super::rebuild::{Rebuilt, fold_feeds, grow_hot_rows, hot_rows, resend_of};
 use super::stages::{Now, Stages};
+use super::world::World;
 use crate::books::Books;
-use crate::catalogue::{Catalogue, Snapshot, SqliteCatalogue};
+use crate::catalogue::Snapshot;
 use crate::cli::Damage;
-use crate::clock::{Clock, SystemClock};
+use crate::clock::Clock;
 use crate::config::Config;
-use crate::disk::{Ballast, Disk, OsDisk};
+use crate::disk::{Ballast, Disk};
 use crate::feeds::{LastValues, RetainedStore};
 use crate::health::Health;
 use crate::journal::{JournalFrame, Lanes, LanesConfig};
@@ -44,7 +45,6 @@ use crate::store::{Store, StoreError, StoreReader};
 
 pub(super) const JOURNAL_DIR: &str = "journal";
 const OBSERVATIONS_DIR: &str = "observations";
-const LOCK_FILE: &str = "lock";
 const BALLAST_FILE: &str = "ballast";
 
 /// Buffers of a shard: being filled, being written, and in flight behind the writer.
@@ -71,7 +71,7 @@ pub(super) struct Opened {
     pub(super) retained: RetainedStore,
     pub(super) last_values: LastValues,
     /// Held for as long as the directory is in use.
-    pub(super) lock: File,
+    pub(super) lock: Box<dyn Any + Send>,
 }
 
 impl std::fmt::Debug for Opened {
@@ -81,36 +81,30 @@ impl std::fmt::Debug for Opened {
 }
 
 impl Opened {
-    pub(super) fn open(config: &Arc<Config>, damage: Damage) -> Result<Self, EngineError> {
-        let disk = OsDisk::open(&config.data_dir)
-            .map_err(|source| EngineError::Io { what: config.data_dir.display().to_string(), source })?;
-        Self::open_on(config, damage, Arc::new(disk))
-    }
-
-    /// Logs, store files and ballast lie on `disk`; lock and catalogue in the data directory itself.
-    pub(super) fn open_on(
-        config: &Arc<Config>,
-        damage: Damage,
-        disk: Arc<dyn Disk>,
-    ) -> Result<Self, EngineError> {
-        let lock = lock_data_dir(config)?;
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    /// From what `world` has; the real one is [`World::of_machine`].
+    pub(super) fn open(config: &Arc<Config>, damage: Damage, world: World) -> Result<Self, EngineError> {
+        let World { disk, mut catalogue, clock, sizes, mut new_log_id, lock } = world;
+        let mut new_log_id = move || {
+            new_log_id()
+                .map_err(|source| EngineError::Io { what: "the system's random numbers".to_owned(), source })
+        };
         let metrics = Arc::new(Metrics::default());
         let health = Arc::new(Health::default());
-        let mut catalogue = SqliteCatalogue::open(&config.data_dir)?;
         let snapshot = catalogue.load()?;
         let registry = registry_of(&snapshot);
 
-        let ballast = Ballast::open(&*disk, BALLAST_FILE, flush_bytes(config))
+        let ballast = Ballast::open(&*disk, BALLAST_FILE, flush_bytes(config, &sizes))
             .map_err(|source| EngineError::Io { what: BALLAST_FILE.to_owned(), source })?;
         let mut ballast = KeeperBallast::new(disk.clone(), ballast);
+        let needed = KeeperCursor::of_checkpoint(&snapshot.checkpoint)?.refold_from_record_no;
+        let log_config = observations_config(config, &sizes, damage, new_log_id()?, needed);
         let (last_time_us, observations, mut tail) =
-            open_observations(&disk, config, damage, &snapshot, &mut ballast)?;
+            open_observations(&disk, log_config, needed, &snapshot, &mut ballast)?;
         let mut rebuilt = Rebuilt::new(config, &snapshot);
         let cursor = KeeperCursor::of_checkpoint(&snapshot.checkpoint)?;
         let store = Store::open(
             disk.clone(),
-            store_config(config),
+            store_config(config, &sizes),
             snapshot.files.clone(),
             cursor.store,
             registry.clone(),
@@ -139,7 +133,7 @@ impl Opened {
                 refold_from_record_no: cursor.refold_from_record_no,
                 commit_interval_ms: config.store.flush_interval_ms,
             },
-            Box::new(catalogue),
+            catalogue,
             to_pipeline,
             progress.clone(),
         );
@@ -179,7 +173,8 @@ impl Opened {
                 next_record_no,
                 time_us: last_time_us,
                 progress,
-                frame_bytes_max: config.observation_frame_bytes_max() as usize,
+                frame_bytes_target: sizes.observation_frame_bytes,
+                frame_bytes_max: sizes.observation_frame_bytes_max(config) as usize,
             },
             observations,
             lanes.clone(),
@@ -187,7 +182,7 @@ impl Opened {
             health.clone(),
         );
         let (recovered, journal) =
-            recover_log(&disk, JOURNAL_DIR, &journal_config(config, damage)?, &mut ballast)?;
+            recover_log(&disk, JOURNAL_DIR, &journal_config(config, &sizes, damage, new_log_id()?), &mut ballast)?;
         let durable_messages = journal.next_message_no() - 1;
         if durable_messages + 1 < next_message_no {
             return Err(EngineError::JournalBehind {
@@ -313,25 +308,6 @@ impl Opened {
     }
 }
 
-fn lock_data_dir(config: &Config) -> Result<File, EngineError> {
-    let data_dir = &config.data_dir;
-    let io = |source| EngineError::Io { what: data_dir.display().to_string(), source };
-    std::fs::create_dir_all(data_dir).map_err(io)?;
-    let lock = File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(data_dir.join(LOCK_FILE))
-        .map_err(io)?;
-    match lock.try_lock() {
-        Ok(()) => Ok(lock),
-        Err(TryLockError::WouldBlock) => {
-            Err(EngineError::Locked { data_dir: data_dir.display().to_string() })
-        }
-        Err(TryLockError::Error(source)) => Err(io(source)),
-    }
-}
-
 fn registry_of(snapshot: &Snapshot) -> SharedRegistry {
     let mut registry = Registry::default();
     snapshot.definitions.iter().for_each(|definition| registry.apply(definition));
@@ -375,13 +351,11 @@ fn recover_log(
 /// The observation log's writer, and a reader where the checkpoint needs it; before them the time of the last frame.
 fn open_observations(
     disk: &Arc<dyn Disk>,
-    config: &Config,
-    damage: Damage,
+    log_config: LogConfig,
+    needed: u64,
     snapshot: &Snapshot,
     ballast: &mut KeeperBallast,
 ) -> Result<(i64, LogWriter, LogReader), EngineError> {
-    let needed = KeeperCursor::of_checkpoint(&snapshot.checkpoint)?.refold_from_record_no;
-    let log_config = observations_config(config, damage, needed)?;
     let (recovered, writer) = recover_log(disk, OBSERVATIONS_DIR, &log_config, ballast)?;
     tell_gaps("observation log", &recovered);
     // Frames that the catalogue reflects are not folded again, so their numbers must not be given to others.

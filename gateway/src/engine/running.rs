@@ -4,38 +4,32 @@
 //! what they handed over and ends; pipeline and keeper work off their queues and come back from their threads; what is
 //! durable is settled into the store; the router ends when nobody sends to it any more.
 
-use std::fs::File;
+use std::any::Any;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
 use crossbeam::channel::{Receiver, Sender, bounded};
 
 use super::EngineError;
-use super::open::{OBSERVATION_FRAMES_WAITING_MAX, Opened};
+use super::assembly::Assembly;
+use super::open::Opened;
 use super::stages::{Now, Stages};
 use super::view::EngineView;
+use super::world::World;
 use crate::cli::{Damage, Failure, Running};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::feeds::router::{RouterStart, ShardLink};
-use crate::feeds::{Router, RouterInputs, run_router};
-use crate::journal::{FrameConsumer, JournalFrame, JournalPort, JournalWriter, Lanes, run_writer};
+use crate::feeds::router::ShardLink;
+use crate::feeds::run_router;
+use crate::journal::{Lanes, run_writer};
 use crate::keeper::{Keeper, KeeperBallast, run_compactor, run_keeper};
+use crate::mqtt::ShardMessage;
 use crate::mqtt::listener::{ShardLoop, ShardSender, ShardThread, bind, raise_descriptor_limit};
-use crate::mqtt::shard::{Shard, ShardShared};
-use crate::mqtt::{MqttLimits, ShardMessage};
-use crate::pipeline::mapping::MAPPING_VERSION;
 use crate::pipeline::{Pipeline, PipelineLinks, run_pipeline};
 use crate::query::GatewayView;
 use crate::things::Directory;
-
-/// SUBSCRIBE, UNSUBSCRIBE and ends of connections that wait for the router.
-const ROUTER_REQUESTS_MAX: usize = 16_384;
-
-/// While little comes in, so many journal frames share one observation frame.
-const SYNCS_PER_OBSERVATION_FRAME: u64 = 4;
 
 type Handle<T> = JoinHandle<Option<T>>;
 
@@ -59,7 +53,7 @@ pub(super) struct RunningEngine {
     compactor: Handle<()>,
     router: Handle<()>,
     /// The data directory is ours until this is dropped.
-    _lock: File,
+    _lock: Box<dyn Any + Send>,
 }
 
 impl std::fmt::Debug for RunningEngine {
@@ -81,7 +75,7 @@ impl RunningEngine {
         )))?;
         let mqtt_addr = listener.local_addr().map_err(io("mqtt.listen"))?;
         let directory = Directory::load(&config.things.stations_file, &config.things.agencies_file)?;
-        let mut opened = Opened::open(config, damage)?;
+        let mut opened = Opened::open(config, damage, World::of_machine(config)?)?;
         opened.prepare_segments()?;
         super::budget::log(config);
         let descriptors = raise_descriptor_limit();
@@ -93,20 +87,8 @@ impl RunningEngine {
             );
         }
         let view = Arc::new(EngineView::new(&mut opened, directory)?);
-        let Opened {
-            clock,
-            lanes,
-            metrics,
-            health,
-            registry,
-            journal,
-            stages,
-            retained,
-            last_values,
-            lock,
-            ..
-        } = opened;
-        let Stages { pipeline, keeper, outcomes, ballast } = stages;
+        let (clock, lanes) = (opened.clock.clone(), opened.lanes.clone());
+        let lock = std::mem::replace(&mut opened.lock, Box::new(()));
         let spawner = Spawner::new();
         let failed = spawner.failed.clone();
 
@@ -120,74 +102,44 @@ impl RunningEngine {
             lanes.set_waker(shard, move || sender.wake());
         }
 
-        let (router_requests_sender, router_requests) = bounded(ROUTER_REQUESTS_MAX);
-        let frames_wanted = Arc::new(AtomicBool::new(false));
-        let router = Router::new(
-            RouterStart {
-                retained,
-                last_values,
-                registry,
-                subscriptions_per_client_max: config.mqtt.subscriptions_per_client_max,
-                frames_wanted: frames_wanted.clone(),
-                tap: view.tap().clone(),
-            },
-            Box::new(Senders(shard_senders.clone())),
-            shard_count,
-            metrics.clone(),
-        );
-        // The buffers bound the frames in flight, so these queues are never full.
-        let frames_max = shard_count * lanes.config().buffers_per_shard;
-        let (to_router, router_journal) = bounded(frames_max);
-        let (to_pipeline, pipeline_journal) = bounded(frames_max);
-        let consumers: Vec<Box<dyn FrameConsumer>> = vec![
-            Box::new(FrameSender(to_pipeline)),
-            Box::new(RouterSender { to_router, wanted: frames_wanted }),
-        ];
-        let (to_keeper, keeper_frames) = bounded(OBSERVATION_FRAMES_WAITING_MAX);
-        let (observations_to_router, router_frames) = bounded(OBSERVATION_FRAMES_WAITING_MAX);
-        let writer = JournalWriter::new(journal, lanes.clone(), consumers, metrics.clone());
-
-        let (stop_shards, stop_writer, stop_keeper) = (
-            Arc::new(AtomicBool::new(false)),
-            Arc::new(AtomicBool::new(false)),
-            Arc::new(AtomicBool::new(false)),
-        );
+        let Assembly {
+            shards: idle_shards,
+            router_requests,
+            writer,
+            mut pipeline,
+            links,
+            mut keeper,
+            keeper_frames,
+            mut ballast,
+            mut compactor,
+            router,
+            router_inputs,
+            health,
+            stop_writer,
+        } = Assembly::new(opened, &view, Box::new(Senders(shard_senders.clone())))?;
+        let (stop_shards, stop_keeper) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
         let writer = {
-            let (clock, health, stop) = (clock.clone(), health.clone(), stop_writer.clone());
-            let sync_gap_us = config.journal.sync_gap_us;
-            spawner.spawn("journal", move || Ok(run_writer(writer, &*clock, sync_gap_us, &health, &stop)?))?
+            let (clock, stop) = (clock.clone(), stop_writer.clone());
+            spawner.spawn("journal", move || Ok(run_writer(writer, &*clock, &stop)?))?
         };
         // The queues' receiving ends go with their threads: when one fails, its sender notices.
         let pipeline = {
             let clock = clock.clone();
-            let gap_us = config.journal.sync_gap_us * SYNCS_PER_OBSERVATION_FRAME;
-            let links = PipelineLinks {
-                frames: pipeline_journal,
-                outcomes,
-                to_keeper,
-                to_router: observations_to_router,
-                gap_us,
-                stop: stop_writer.clone(),
-            };
-            let mut pipeline = pipeline;
             spawner.spawn("pipeline", move || {
                 run_pipeline(&mut pipeline, &*clock, &links)?;
                 Ok((pipeline, links))
             })?
         };
         let (stop_compactor, compactor_stop) = bounded(0);
-        let mut keeper = keeper;
         let compactor = {
-            let mut inputs = keeper.start_compaction()?;
             let health = health.clone();
             spawner.spawn("compactor", move || {
-                run_compactor(&mut inputs, &health, &compactor_stop);
+                run_compactor(&mut compactor, &health, &compactor_stop);
                 Ok(())
             })?
         };
         let keeper = {
             let (clock, stop) = (clock.clone(), stop_keeper.clone());
-            let mut ballast = ballast;
             spawner.spawn("keeper", move || {
                 run_keeper(&mut keeper, &mut ballast, &*clock, &keeper_frames, &health, &stop)?;
                 Ok((keeper, ballast))
@@ -195,32 +147,20 @@ impl RunningEngine {
         };
         let router = {
             let clock = clock.clone();
-            let inputs = RouterInputs {
-                frames: router_journal,
-                observations: router_frames,
-                requests: router_requests,
-            };
             spawner.spawn("router", move || {
-                run_router(router, &*clock, &inputs);
+                run_router(router, &*clock, &router_inputs);
                 Ok(())
             })?
         };
-        let shared = Arc::new(ShardShared {
-            limits: limits(config),
-            metrics,
-            connections: AtomicI64::new(0),
-            mapping_version: MAPPING_VERSION,
-            client_id_seed: clock.receive_time_us() as u64,
-        });
         let mut listener = Some(listener);
         let mut shards = Vec::with_capacity(shard_count);
-        for (index, shard_loop) in loops.into_iter().enumerate() {
+        for (shard, shard_loop) in idle_shards.into_iter().zip(loops) {
             let thread = ShardThread {
-                shard: Shard::new(index, shard_count, shared.clone(), JournalPort::new(lanes.clone(), index)),
+                shard,
                 shard_loop,
                 listener: listener.take(),
                 peers: shard_senders.clone(),
-                router: router_requests_sender.clone(),
+                router: router_requests.clone(),
                 clock: clock.clone(),
                 stop: stop_shards.clone(),
                 next_accept_warning_us: 0,
@@ -361,43 +301,5 @@ impl ShardLink for Senders {
     fn send(&self, shard: u16, message: ShardMessage) {
         // A shard that ended has said goodbye to its clients; there is nobody to deliver to.
         let _ = self.0[usize::from(shard)].send(message);
-    }
-}
-
-struct FrameSender(Sender<Arc<JournalFrame>>);
-
-impl FrameConsumer for FrameSender {
-    fn accept(&mut self, frame: &Arc<JournalFrame>) {
-        // A consumer that is gone has failed, and the gateway is being stopped for it; the frame is durable.
-        let _ = self.0.send(frame.clone());
-    }
-}
-
-/// The router's share: nothing while nobody subscribes, but for messages that it has to keep.
-struct RouterSender {
-    to_router: Sender<Arc<JournalFrame>>,
-    wanted: Arc<AtomicBool>,
-}
-
-impl FrameConsumer for RouterSender {
-    fn accept(&mut self, frame: &Arc<JournalFrame>) {
-        if frame.retained || self.wanted.load(Ordering::Acquire) {
-            let _ = self.to_router.send(frame.clone());
-        }
-    }
-}
-
-fn limits(config: &Config) -> MqttLimits {
-    let mqtt = &config.mqtt;
-    MqttLimits {
-        packet_bytes_max: mqtt.packet_bytes_max,
-        receive_max: mqtt.receive_max,
-        keep_alive_s_max: mqtt.keep_alive_s_max,
-        connections_max: mqtt.connections_max,
-        connect_timeout_ms: mqtt.connect_timeout_ms,
-        session_queue_bytes_max: mqtt.session_queue_bytes_max,
-        partial_bytes_max: mqtt.partial_bytes_max,
-        client_id_bytes_max: mqtt.client_id_bytes_max,
-        topic_bytes_max: mqtt.topic_bytes_max,
     }
 }

@@ -29,6 +29,8 @@ pub(super) struct Now {
 /// Who gets the frames beside the keeper.
 pub(super) type Feeds<'a> = &'a mut dyn FnMut(&Arc<ObservationFrame>);
 
+type Parts<'a> = (&'a mut Pipeline, &'a mut Keeper, &'a Receiver<Vec<Outcome>>, &'a mut KeeperBallast);
+
 impl Stages {
     /// Runs a journal frame through the pipeline, and what it makes into the keeper.
     pub(super) fn process(
@@ -48,7 +50,17 @@ impl Stages {
 
     /// Late rows classified, files written, one commit. Without space it stays in the logs, where the next start finds it.
     pub(super) fn settle(&mut self, now: Now, feeds: Feeds<'_>) -> Result<(), EngineError> {
-        let (pipeline, mut alone) = self.alone(now, feeds);
+        let Self { pipeline, keeper, outcomes, ballast } = self;
+        Self::settle_parts((pipeline, keeper, outcomes, ballast), now, feeds)
+    }
+
+    /// The same where the parts do not lie together.
+    pub(super) fn settle_parts(
+        (pipeline, keeper, outcomes, ballast): Parts<'_>,
+        now: Now,
+        feeds: Feeds<'_>,
+    ) -> Result<(), EngineError> {
+        let mut alone = Alone { keeper, outcomes, ballast, feeds, now, failed: None };
         loop {
             match pipeline.take_outcomes(&mut alone) {
                 Err(error) if error.is_backpressure() => {

@@ -9,16 +9,17 @@ use crossbeam::channel::bounded;
 use tempfile::TempDir;
 
 use super::EngineError;
-use super::bounds::{flush_bytes, journal_config};
+use super::bounds::{Sizes, flush_bytes, journal_config};
 use super::open::{JOURNAL_DIR, Opened};
 use super::stages::{Now, Stages};
+use super::world::World;
 use crate::cli::{Damage, Exit};
 use crate::config::Config;
 use crate::disk::{Disk, SimDisk};
 use crate::health::Trouble;
 use crate::journal::JournalFrame;
 use crate::keeper::run_keeper;
-use crate::log::{AlignedBuf, FrameMeta, KIND_MESSAGE, LogError, Prepared, recover};
+use crate::log::{AlignedBuf, FrameMeta, KIND_MESSAGE, LogId, LogError, Prepared, recover};
 use crate::pipeline::{PipelineLinks, run_pipeline};
 use crate::record::{Door, Message};
 
@@ -54,12 +55,14 @@ impl Bench {
     }
 
     fn open(&self, damage: Damage) -> Result<Opened, EngineError> {
-        Opened::open_on(&self.config, damage, Arc::new(self.disk.clone()))
+        let world = World::of_machine(&self.config)?;
+        Opened::open(&self.config, damage, World { disk: Arc::new(self.disk.clone()), ..world })
     }
 
     /// Writes frames to the journal as a gateway would that is killed afterwards; stops where the log takes no more.
     fn journal(&self, frames: impl IntoIterator<Item = Vec<(String, Vec<u8>)>>) -> u64 {
-        let config = journal_config(&self.config, Damage::Refuse).unwrap();
+        let id = LogId::random().unwrap();
+        let config = journal_config(&self.config, &Sizes::default(), Damage::Refuse, id);
         let (_, mut log) = recover(Arc::new(self.disk.clone()), JOURNAL_DIR, config).unwrap();
         for messages in frames {
             let mut buffer = [buffer_of(&messages)];
@@ -250,7 +253,7 @@ fn a1_7_a_start_on_a_full_disk_flushes_with_the_ballasts_space() {
     let mut opened = bench.open(Damage::Refuse).unwrap();
     opened.prepare_segments().unwrap();
     drop(opened);
-    assert_eq!(bench.disk.size_of("ballast").unwrap(), flush_bytes(&bench.config));
+    assert_eq!(bench.disk.size_of("ballast").unwrap(), flush_bytes(&bench.config, &Sizes::default()));
     bench.disk.set_capacity(0);
     assert_eq!(bench.disk.free_space().unwrap(), 0);
     let written = bench.journal([readings(100, 100)]);

@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::ops::{ControlFlow, Range};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
 
 use codecs::payload::Value;
 
@@ -66,7 +65,8 @@ const DATASTREAMS_AT_ONCE: usize = 16_384;
 /// How fast the store grows: the logs are recycled and do not, and what compaction saves is not counted on.
 struct Growth {
     disk: Arc<dyn Disk>,
-    since: Instant,
+    clock: Arc<dyn Clock>,
+    since_us: u64,
 }
 
 /// Before this a rate says nothing.
@@ -75,7 +75,7 @@ const GROWTH_SECONDS_MIN: f64 = 60.0;
 impl Growth {
     /// Hours until the disk is full at the mean rate since the start.
     fn hours_left(&self, metrics: &Metrics) -> Option<f64> {
-        let seconds = self.since.elapsed().as_secs_f64();
+        let seconds = self.clock.monotonic_us().saturating_sub(self.since_us) as f64 / 1e6;
         let grown = metrics.store_bytes_flushed.get();
         if seconds < GROWTH_SECONDS_MIN || grown == 0 {
             return None;
@@ -115,7 +115,11 @@ impl EngineView {
             lanes: opened.lanes.clone(),
             health: opened.health.clone(),
             states,
-            growth: Growth { disk: opened.disk.clone(), since: Instant::now() },
+            growth: Growth {
+                disk: opened.disk.clone(),
+                clock: opened.clock.clone(),
+                since_us: opened.clock.monotonic_us(),
+            },
             history: Mutex::new(opened.stages.keeper.history()?),
         })
     }

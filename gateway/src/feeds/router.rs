@@ -465,6 +465,15 @@ pub struct RouterInputs {
     pub requests: Receiver<RouterRequest>,
 }
 
+impl RouterInputs {
+    /// What was durable before a request comes before it.
+    pub fn answer(&self, router: &mut Router, request: RouterRequest, clock: &dyn Clock) {
+        self.frames.try_iter().for_each(|frame| router.step_journal(&frame));
+        self.observations.try_iter().for_each(|frame| router.step_observations(&frame));
+        router.step_request(request, clock.receive_time_us());
+    }
+}
+
 /// The router's thread. Ends when both streams of frames have ended.
 pub fn run_router(mut router: Router, clock: &dyn Clock, inputs: &RouterInputs) {
     let mut frames = inputs.frames.clone();
@@ -482,12 +491,7 @@ pub fn run_router(mut router: Router, clock: &dyn Clock, inputs: &RouterInputs) 
                 Err(_) => { observations_open = false; observations = crossbeam::channel::never(); }
             },
             recv(requests) -> request => match request {
-                Ok(request) => {
-                    // What was durable before the request comes before it.
-                    frames.try_iter().for_each(|frame| router.step_journal(&frame));
-                    observations.try_iter().for_each(|frame| router.step_observations(&frame));
-                    router.step_request(request, clock.receive_time_us());
-                }
+                Ok(request) => inputs.answer(&mut router, request, clock),
                 Err(_) => requests = crossbeam::channel::never(),
             },
         }

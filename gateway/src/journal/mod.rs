@@ -13,9 +13,11 @@
 mod frame;
 mod lane;
 mod port;
+mod thread;
 mod writer;
 
 pub use frame::{JournalFrame, Malformed, Place};
 pub use lane::{Lanes, LanesConfig, Positions};
 pub use port::{JournalFull, JournalPort};
-pub use writer::{FrameConsumer, JournalWriter, WriterStep, run_writer};
+pub use thread::{WriterTurn, WriterTurns, run_writer};
+pub use writer::{FrameConsumer, JournalWriter, WriterStep};

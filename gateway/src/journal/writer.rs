@@ -1,13 +1,10 @@
 //! The one writer: what waits in the lanes becomes one frame per sync.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::sync::atomic::Ordering;
 
 use super::frame::JournalFrame;
-use super::lane::{Batch, Lanes, WRITE_AT_ONCE_BYTES};
-use crate::clock::Clock;
-use crate::health::{Health, Trouble};
+use super::lane::{Batch, Lanes};
 use crate::log::{AlignedBuf, FRAME_PARTS_MAX, FrameMeta, LogError, LogWriter, Position};
 use crate::metrics::Metrics;
 
@@ -28,7 +25,7 @@ pub enum WriterStep {
 
 pub struct JournalWriter {
     log: LogWriter,
-    lanes: Arc<Lanes>,
+    pub(super) lanes: Arc<Lanes>,
     consumers: Vec<Box<dyn FrameConsumer>>,
     metrics: Arc<Metrics>,
     /// Reused: the frame being made, with the shard that each part came from.
@@ -145,80 +142,4 @@ impl JournalWriter {
         }
         self.origins.clear();
     }
-}
-
-/// How long the writer sleeps at most before it looks whether space has come back or it is to stop.
-const PAUSE_MAX: Duration = Duration::from_millis(20);
-
-/// The writer's thread: sleeps while nothing waits, keeps the gap between syncs unless much waits, prepares segments in
-/// between. Returns when `stop` is set and nothing waits any more.
-pub fn run_writer(
-    mut writer: JournalWriter,
-    clock: &dyn Clock,
-    sync_gap_us: u64,
-    health: &Health,
-    stop: &AtomicBool,
-) -> Result<(), LogError> {
-    let lanes = writer.lanes.clone();
-    lanes.set_writer(std::thread::current());
-    let mut last_sync_us = 0;
-    loop {
-        let step = if gap_is_over(&lanes, clock, last_sync_us, sync_gap_us, stop) {
-            lanes.writer_busy();
-            let step = writer.step(clock.receive_time_us())?;
-            health.set(Trouble::JournalSpace, step == WriterStep::Blocked);
-            if step == WriterStep::Wrote {
-                last_sync_us = clock.monotonic_us();
-                writer.release_processed();
-            }
-            step
-        } else {
-            continue;
-        };
-        let more_to_prepare = writer.prepare_step()?;
-        match step {
-            WriterStep::Wrote => {}
-            // What waits was never acknowledged.
-            WriterStep::Blocked if stop.load(Ordering::Acquire) => return Ok(()),
-            WriterStep::Blocked if !more_to_prepare => {
-                writer.release_processed();
-                std::thread::park_timeout(PAUSE_MAX);
-            }
-            WriterStep::Blocked => {}
-            WriterStep::Idle if more_to_prepare => {}
-            WriterStep::Idle if stop.load(Ordering::Acquire) => return Ok(()),
-            WriterStep::Idle => {
-                lanes.writer_idle();
-                // A batch handed over before the line above did not wake this thread: look once more.
-                if lanes.waiting_bytes() == 0 {
-                    std::thread::park_timeout(PAUSE_MAX * 10);
-                }
-                lanes.writer_busy();
-            }
-        }
-    }
-}
-
-fn gap_is_over(
-    lanes: &Lanes,
-    clock: &dyn Clock,
-    last_sync_us: u64,
-    sync_gap_us: u64,
-    stop: &AtomicBool,
-) -> bool {
-    let waiting = lanes.waiting_bytes();
-    let elapsed_us = clock.monotonic_us().saturating_sub(last_sync_us);
-    if waiting == 0
-        || waiting >= WRITE_AT_ONCE_BYTES
-        || elapsed_us >= sync_gap_us
-        || stop.load(Ordering::Acquire)
-    {
-        return true;
-    }
-    lanes.writer_in_gap();
-    if lanes.waiting_bytes() < WRITE_AT_ONCE_BYTES {
-        std::thread::park_timeout(Duration::from_micros(sync_gap_us - elapsed_us));
-    }
-    lanes.writer_busy();
-    false
 }

@@ -87,22 +87,50 @@ impl CompactorInputs {
     }
 }
 
+/// What a turn of the compactor came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CompactorTurn {
+    /// A compaction is in the keeper's hands, and what became of it is not known yet.
+    Waits,
+    /// Nothing more before this has passed.
+    Pauses(Duration),
+}
+
+/// A turn, in a thread or in a simulation.
+impl CompactorInputs {
+    pub fn turn(&mut self, health: &Health) -> CompactorTurn {
+        match self.merge(health) {
+            Ok(true) => CompactorTurn::Waits,
+            Ok(false) => CompactorTurn::Pauses(PAUSE),
+            Err(error) => {
+                tracing::warn!("store files were not merged, which is tried again: {error}");
+                CompactorTurn::Pauses(RETRY_PAUSE)
+            }
+        }
+    }
+
+    /// What became of the compaction, if that is known, as the pause to make.
+    pub fn try_fate(&self) -> Option<Duration> {
+        self.fates.try_recv().ok().map(|fate| pause_behind(Some(fate)))
+    }
+}
+
+fn pause_behind(fate: Option<Fate>) -> Duration {
+    match fate {
+        Some(Fate::Committed) => Duration::ZERO,
+        Some(Fate::Dropped) | None => RETRY_PAUSE,
+    }
+}
+
 /// The compactor's thread. Ends when the other end of `stop` is gone.
 pub fn run_compactor(inputs: &mut CompactorInputs, health: &Health, stop: &Receiver<()>) {
     loop {
-        let pause = match inputs.merge(health) {
-            Ok(true) => select! {
-                recv(inputs.fates) -> fate => match fate {
-                    Ok(Fate::Committed) => Duration::ZERO,
-                    Ok(Fate::Dropped) | Err(_) => RETRY_PAUSE,
-                },
+        let pause = match inputs.turn(health) {
+            CompactorTurn::Pauses(pause) => pause,
+            CompactorTurn::Waits => select! {
+                recv(inputs.fates) -> fate => pause_behind(fate.ok()),
                 recv(stop) -> _ => return,
             },
-            Ok(false) => PAUSE,
-            Err(error) => {
-                tracing::warn!("store files were not merged, which is tried again: {error}");
-                RETRY_PAUSE
-            }
         };
         if stop.recv_timeout(pause) != Err(RecvTimeoutError::Timeout) {
             return;

@@ -26,9 +26,9 @@ use thiserror::Error;
 
 pub use ballast::KeeperBallast;
 use compaction::CompactionPort;
-pub use compaction::{CompactorInputs, run_compactor};
+pub use compaction::{CompactorInputs, CompactorTurn, run_compactor};
 use states::{fold_state, state_of};
-pub use thread::run_keeper;
+pub use thread::{KeeperTurns, run_keeper};
 
 use crate::books::Books;
 use crate::catalogue::{Catalogue, CatalogueError, Checkpoint, DatastreamState, History};

@@ -18,6 +18,68 @@ const RETRY_PAUSE_US: u64 = 1_000_000;
 /// The pipeline may hold so long for a flush without anybody being told.
 const FULL_US_MAX: u64 = 1_000_000;
 
+/// What decides when the keeper works: ages, space that is missing, memory that is full.
+#[derive(Debug)]
+pub struct KeeperTurns {
+    time: FrameTime,
+    retry_at_us: u64,
+    failing: bool,
+    full_since_us: Option<u64>,
+}
+
+impl KeeperTurns {
+    pub fn new(clock: &dyn Clock) -> Self {
+        Self {
+            time: FrameTime { frame_us: i64::MIN, applied_us: clock.monotonic_us() },
+            retry_at_us: 0,
+            failing: false,
+            full_since_us: None,
+        }
+    }
+
+    /// Folds a frame, if there is one, and does what is due.
+    pub fn turn(
+        &mut self,
+        keeper: &mut Keeper,
+        ballast: &mut KeeperBallast,
+        frame: Option<&Arc<ObservationFrame>>,
+        clock: &dyn Clock,
+        health: &Health,
+    ) -> Result<(), KeeperError> {
+        if let Some(frame) = frame {
+            keeper.apply(frame)?;
+            self.time = FrameTime { frame_us: frame.info.time_us, applied_us: clock.monotonic_us() };
+        }
+        let now_us = clock.monotonic_us();
+        let full_for_us = full_for_us(&mut self.full_since_us, keeper.is_full(), now_us);
+        health.set(Trouble::StoreFull, full_for_us > FULL_US_MAX);
+        // Also while nothing can be flushed: what it gives back may be what is missing.
+        keeper.sweep(now_us, self.failing);
+        if now_us < self.retry_at_us {
+            return Ok(());
+        }
+        match keeper.step(self.time.now_us(clock)) {
+            Ok(()) => {
+                self.failing = false;
+                ballast.restore(now_us);
+            }
+            // The pipeline holds, its queue fills, the journal's buffers run out, nobody is acknowledged.
+            Err(error) if error.is_backpressure() => {
+                keeper.hold();
+                if !std::mem::replace(&mut self.failing, true) {
+                    tracing::warn!("no flush is possible: {error}");
+                }
+                // With the ballast's space it may succeed at once.
+                let pause_us = if ballast.give_away(now_us) { 0 } else { RETRY_PAUSE_US };
+                self.retry_at_us = now_us + pause_us;
+            }
+            Err(error) => return Err(error),
+        }
+        health.set(Trouble::StoreSpace, self.failing || ballast.is_given_away());
+        Ok(())
+    }
+}
+
 /// The keeper's thread. Ends when the pipeline's end of the queue is gone, or when `stop` is set and the queue is empty.
 pub fn run_keeper(
     keeper: &mut Keeper,
@@ -27,46 +89,15 @@ pub fn run_keeper(
     health: &Health,
     stop: &AtomicBool,
 ) -> Result<(), KeeperError> {
-    let mut time = FrameTime { frame_us: i64::MIN, applied_us: clock.monotonic_us() };
-    let mut retry_at_us = 0;
-    let mut failing = false;
-    let mut full_since_us = None;
+    let mut turns = KeeperTurns::new(clock);
     loop {
-        match frames.recv_timeout(IDLE) {
-            Ok(frame) => {
-                keeper.apply(&frame)?;
-                time = FrameTime { frame_us: frame.info.time_us, applied_us: clock.monotonic_us() };
-            }
+        let frame = match frames.recv_timeout(IDLE) {
+            Ok(frame) => Some(frame),
             Err(RecvTimeoutError::Timeout) if stop.load(Ordering::Acquire) => return Ok(()),
-            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Timeout) => None,
             Err(RecvTimeoutError::Disconnected) => return Ok(()),
-        }
-        let now_us = clock.monotonic_us();
-        let full_for_us = full_for_us(&mut full_since_us, keeper.is_full(), now_us);
-        health.set(Trouble::StoreFull, full_for_us > FULL_US_MAX);
-        // Also while nothing can be flushed: what it gives back may be what is missing.
-        keeper.sweep(now_us, failing);
-        if now_us < retry_at_us {
-            continue;
-        }
-        match keeper.step(time.now_us(clock)) {
-            Ok(()) => {
-                failing = false;
-                ballast.restore(now_us);
-            }
-            // The pipeline holds, its queue fills, the journal's buffers run out, nobody is acknowledged.
-            Err(error) if error.is_backpressure() => {
-                keeper.hold();
-                if !std::mem::replace(&mut failing, true) {
-                    tracing::warn!("no flush is possible: {error}");
-                }
-                // With the ballast's space it may succeed at once.
-                let pause_us = if ballast.give_away(now_us) { 0 } else { RETRY_PAUSE_US };
-                retry_at_us = now_us + pause_us;
-            }
-            Err(error) => return Err(error),
-        }
-        health.set(Trouble::StoreSpace, failing || ballast.is_given_away());
+        };
+        turns.turn(keeper, ballast, frame.as_ref(), clock, health)?;
     }
 }
 

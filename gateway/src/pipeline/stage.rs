@@ -20,6 +20,9 @@ use crate::store::CLASSIFY_ROWS_MAX;
 /// A frame is closed when its rows and payloads come to this much; one message more always fits behind it.
 pub const FRAME_BYTES_TARGET: usize = 1 << 20;
 
+/// Between two steps towards the next segment.
+const PREPARE_PAUSE_US: u64 = 1_000;
+
 /// Bytes of the largest outcome frame: a batch of the store, and the headers round it.
 const OUTCOME_FRAME_BYTES_MAX: usize = CLASSIFY_ROWS_MAX * size_of::<Outcome>() + (4 << 10);
 
@@ -63,6 +66,7 @@ pub struct Pipeline {
     progress: Arc<KeeperProgress>,
     frame: ObservationFrame,
     payload_bytes: usize,
+    frame_bytes_target: usize,
     buffer: AlignedBuf,
     outcome_buffer: AlignedBuf,
     /// Of the last frame that was written.
@@ -70,6 +74,7 @@ pub struct Pipeline {
     build: u32,
     next_message_no: u64,
     next_record_no: u64,
+    last_prepared_us: u64,
 }
 
 impl std::fmt::Debug for Pipeline {
@@ -88,7 +93,9 @@ pub struct PipelineStart {
     /// Time of the last observation frame, 0 where there is none.
     pub time_us: i64,
     pub progress: Arc<KeeperProgress>,
-    /// Capacity of a frame: [`FRAME_BYTES_TARGET`] and the largest message on top.
+    /// A frame is closed at this size: [`FRAME_BYTES_TARGET`] but for a simulation.
+    pub frame_bytes_target: usize,
+    /// Capacity of a frame: that size and the largest message on top.
     pub frame_bytes_max: usize,
 }
 
@@ -120,6 +127,7 @@ impl Pipeline {
             progress: start.progress,
             frame: ObservationFrame::default(),
             payload_bytes: 0,
+            frame_bytes_target: start.frame_bytes_target,
             buffer: AlignedBuf::new(start.frame_bytes_max),
             outcome_buffer: AlignedBuf::new(OUTCOME_FRAME_BYTES_MAX),
             written: FrameInfo {
@@ -134,6 +142,7 @@ impl Pipeline {
             build,
             next_message_no: start.next_message_no,
             next_record_no: start.next_record_no,
+            last_prepared_us: 0,
         }
     }
 
@@ -177,7 +186,7 @@ impl Pipeline {
                     message.payload.len() + message.topic.len() + message.client.len() + 1024;
             }
             self.next_message_no = message_no + 1;
-            if self.frame_bytes() >= FRAME_BYTES_TARGET {
+            if self.frame_bytes() >= self.frame_bytes_target {
                 self.close_frame(surroundings)?;
             }
         }
@@ -215,6 +224,16 @@ impl Pipeline {
     pub fn prepare_step(&mut self) -> Result<Prepared, LogError> {
         self.log.release_before(Position::Record(self.progress.needed_from()));
         if self.log.needs_preparation() { self.log.prepare_step() } else { Ok(Prepared::Ready) }
+    }
+
+    /// The same, not more often than every millisecond: a prepared segment is worth a little time in between, but not the
+    /// latency of every frame.
+    pub fn prepare_if_due(&mut self, monotonic_us: u64) -> Result<(), LogError> {
+        if monotonic_us.saturating_sub(self.last_prepared_us) > PREPARE_PAUSE_US {
+            self.prepare_step()?;
+            self.last_prepared_us = monotonic_us;
+        }
+        Ok(())
     }
 
     fn frame_bytes(&self) -> usize {

@@ -65,7 +65,6 @@ pub fn run_pipeline(
     clock: &dyn Clock,
     links: &PipelineLinks,
 ) -> Result<(), LogError> {
-    let mut last_prepared_us = 0;
     loop {
         match run_turn(pipeline, links) {
             Ok(Turn::Next) => {}
@@ -73,12 +72,7 @@ pub fn run_pipeline(
             Err(error) if error.is_backpressure() && links.stopping() => return Ok(()),
             Err(error) => return Err(error),
         }
-        // A prepared segment is worth a little time in between, but not the latency of every frame.
-        let now_us = clock.monotonic_us();
-        if now_us.saturating_sub(last_prepared_us) > 1_000 {
-            pipeline.prepare_step()?;
-            last_prepared_us = now_us;
-        }
+        pipeline.prepare_if_due(clock.monotonic_us())?;
     }
 }
 
@@ -89,10 +83,7 @@ enum Turn {
 
 fn run_turn(pipeline: &mut Pipeline, links: &PipelineLinks) -> Result<Turn, LogError> {
     let mut surroundings = links;
-    // When the gateway stops, the buffers of the shards are all that still comes, and the keeper still takes rows.
-    let holds = |pipeline: &Pipeline| pipeline.holds() && !links.stopping();
-    pipeline.take_outcomes(&mut surroundings)?;
-    if holds(pipeline) {
+    if !pipeline.begin_turn(&mut surroundings, links.stopping())? {
         // The keeper makes room in its own time; nothing wakes the pipeline.
         std::thread::sleep(IDLE);
         return Ok(Turn::Next);
@@ -103,21 +94,46 @@ fn run_turn(pipeline: &mut Pipeline, links: &PipelineLinks) -> Result<Turn, LogE
                 // Several small journal frames share one observation frame.
                 std::thread::sleep(Duration::from_micros(links.gap_us.min(GAP_US_MAX)));
             }
-            pipeline.step(&frame, &mut surroundings)?;
-            // Not held while a frame is written: its buffers are the shards'.
-            drop(frame);
-            for _ in 1..FRAMES_PER_TURN {
-                pipeline.take_outcomes(&mut surroundings)?;
-                if holds(pipeline) {
-                    break;
-                }
-                let Ok(frame) = links.frames.try_recv() else { break };
-                pipeline.step(&frame, &mut surroundings)?;
-            }
-            pipeline.close(&mut surroundings)?;
+            let stopping = || links.stopping();
+            pipeline.take_frames(frame, &links.frames, &mut surroundings, &stopping)?;
             Ok(Turn::Next)
         }
         Err(RecvTimeoutError::Timeout) => Ok(Turn::Next),
         Err(RecvTimeoutError::Disconnected) => Ok(Turn::Ended),
+    }
+}
+
+/// A turn of the pipeline, in a thread or in a simulation.
+impl Pipeline {
+    /// Appends the outcomes that wait; true where journal frames may be taken behind them.
+    pub fn begin_turn(
+        &mut self,
+        surroundings: &mut dyn Surroundings,
+        stopping: bool,
+    ) -> Result<bool, LogError> {
+        self.take_outcomes(surroundings)?;
+        // When the gateway stops, the buffers of the shards are all that still comes, and the keeper still takes rows.
+        Ok(!self.holds() || stopping)
+    }
+
+    /// Decodes `first` and what waits behind it, and writes their observation frame.
+    pub fn take_frames(
+        &mut self,
+        first: Arc<JournalFrame>,
+        queue: &Receiver<Arc<JournalFrame>>,
+        surroundings: &mut dyn Surroundings,
+        stopping: &dyn Fn() -> bool,
+    ) -> Result<(), LogError> {
+        self.step(&first, surroundings)?;
+        // Not held while a frame is written: its buffers are the shards'.
+        drop(first);
+        for _ in 1..FRAMES_PER_TURN {
+            if !self.begin_turn(surroundings, stopping())? {
+                break;
+            }
+            let Ok(frame) = queue.try_recv() else { break };
+            self.step(&frame, surroundings)?;
+        }
+        self.close(surroundings)
     }
 }
