@@ -99,6 +99,7 @@ impl RunningEngine {
             metrics,
             health,
             registry,
+            quota,
             journal,
             stages,
             retained,
@@ -210,6 +211,7 @@ impl RunningEngine {
             metrics,
             connections: AtomicI64::new(0),
             mapping_version: MAPPING_VERSION,
+            quota,
             client_id_seed: clock.receive_time_us() as u64,
         });
         let mut listener = Some(listener);
