@@ -5,14 +5,23 @@
 use std::sync::atomic::{AtomicI64, AtomicU64};
 
 use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
+/// One counter for each value of a label; label and values are words of a closed list.
+pub type ByReason = Family<[(&'static str, &'static str); 1], Counter<u64, AtomicU64>>;
+
 macro_rules! metrics {
-    (counters { $($counter:ident: $counter_help:literal,)* } gauges { $($gauge:ident: $gauge_help:literal,)* }) => {
+    (
+        counters { $($counter:ident: $counter_help:literal,)* }
+        by_reason { $($family:ident: $family_help:literal,)* }
+        gauges { $($gauge:ident: $gauge_help:literal,)* }
+    ) => {
         #[derive(Debug, Default)]
         pub struct Metrics {
             $(#[doc = $counter_help] pub $counter: Counter<u64, AtomicU64>,)*
+            $(#[doc = $family_help] pub $family: ByReason,)*
             $(#[doc = $gauge_help] pub $gauge: Gauge<i64, AtomicI64>,)*
         }
 
@@ -21,10 +30,22 @@ macro_rules! metrics {
             pub fn register(&self, registry: &mut Registry) {
                 let registry = registry.sub_registry_with_prefix("sensor_gateway");
                 $(registry.register(stringify!($counter), $counter_help, self.$counter.clone());)*
+                $(registry.register(stringify!($family), $family_help, self.$family.clone());)*
                 $(registry.register(stringify!($gauge), $gauge_help, self.$gauge.clone());)*
             }
         }
     };
+}
+
+/// Adds what was counted for one value of the label `reason`.
+pub fn add_by_reason(family: &ByReason, reason: &'static str, count: u64) {
+    family.get_or_create(&[("reason", reason)]).inc_by(count);
+}
+
+/// The sum over all reasons that were there.
+#[cfg(test)]
+pub fn sum_of(family: &ByReason, reasons: &[&'static str]) -> u64 {
+    reasons.iter().map(|reason| family.get_or_create(&[("reason", reason)]).get()).sum()
 }
 
 metrics! {
@@ -33,8 +54,6 @@ metrics! {
         mqtt_connections_refused: "Connections closed before a successful CONNACK",
         mqtt_messages_received: "PUBLISH packets taken into the journal",
         mqtt_messages_sent: "PUBLISH packets sent to subscribers",
-        mqtt_messages_dropped: "PUBLISH packets not sent to a subscriber: too large, its queue full, or it left",
-        mqtt_messages_refused: "PUBLISH packets refused before the journal: topic not allowed or too long",
         mqtt_protocol_errors: "Connections closed for a malformed packet or a protocol error",
         mqtt_subscribers_cut_off: "Subscribers disconnected because their queue was full",
         journal_frames: "Frames written and synced to the journal",
@@ -50,6 +69,11 @@ metrics! {
         store_compactions: "Compactions committed",
         store_rows_compacted: "Rows written once more by compactions",
     }
+    by_reason {
+        mqtt_messages_refused: "PUBLISH packets of QoS 1 and 2 refused before the journal, so never acknowledged as taken",
+        mqtt_qos0_dropped: "PUBLISH packets of QoS 0 dropped before the journal",
+        mqtt_messages_dropped: "Messages not delivered to a subscriber",
+    }
     gauges {
         mqtt_connections: "Connections that are open now",
         mqtt_subscriptions: "Subscriptions that are held now",
@@ -60,5 +84,6 @@ metrics! {
         store_files: "Files of the embedded store",
         retained_messages: "Retained messages of clients",
         datastreams: "Datastreams known",
+        quarantine_bytes: "Bytes in quarantine",
     }
 }

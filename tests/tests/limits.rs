@@ -18,8 +18,11 @@ const MIB: u64 = 1 << 20;
 fn metric(gateway: &Gateway, name: &str) -> u64 {
     let (_, metrics) = gateway.http_get("/metrics");
     let name = format!("sensor_gateway_{name}");
-    let line = metrics.lines().find_map(|line| line.strip_prefix(&name)?.strip_prefix(' '));
-    line.unwrap_or_else(|| panic!("no {name} in:\n{metrics}")).trim().parse().expect("a count")
+    assert!(metrics.contains(name.trim_end_matches("_total")), "no {name} in:\n{metrics}");
+    // The sum over the label `reason`, where there is one.
+    let samples = metrics.lines().filter_map(|line| line.strip_prefix(&name)?.rsplit_once(' '));
+    let samples = samples.filter(|(labels, _)| labels.is_empty() || labels.starts_with('{'));
+    samples.map(|(_, value)| value.parse::<u64>().expect("a count")).sum()
 }
 
 /// Resident memory of the process, in bytes.

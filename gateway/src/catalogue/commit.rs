@@ -61,6 +61,8 @@ pub struct Snapshot {
     pub retained: Vec<RetainedChange>,
     pub resend_marks: Vec<ResendMark>,
     pub quarantine: QuarantineTotals,
+    /// Bytes in quarantine of each client that has some, as [`super::QuarantineEntry::bytes`] counts them.
+    pub quarantine_of_clients: Vec<(String, u64)>,
 }
 
 /// The hot state of a datastream: what the pipeline's row and the feed's retained value are rebuilt from.

@@ -148,13 +148,6 @@ impl State {
                 totals.bytes += item.entry.bytes();
             }
         }
-        while commit.quarantine.bytes_max.is_some_and(|bytes_max| totals.bytes > bytes_max) {
-            let Some((_, oldest)) = self.quarantine.pop_first() else { break };
-            totals.entries -= 1;
-            totals.bytes -= oldest.entry.bytes();
-            totals.dropped_entries += 1;
-            totals.dropped_bytes += oldest.entry.bytes();
-        }
     }
 
     fn snapshot(&self) -> Snapshot {
@@ -186,6 +179,13 @@ impl State {
             retained: self.retained.values().cloned().collect(),
             resend_marks: self.resend_marks.clone(),
             quarantine: self.quarantine_totals,
+            quarantine_of_clients: {
+                let mut clients: BTreeMap<&str, u64> = BTreeMap::new();
+                for item in self.quarantine.values() {
+                    *clients.entry(&item.entry.client).or_default() += item.entry.bytes();
+                }
+                clients.into_iter().map(|(client, bytes)| (client.to_owned(), bytes)).collect()
+            },
         }
     }
 }

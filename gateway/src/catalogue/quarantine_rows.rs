@@ -32,7 +32,7 @@ pub struct QuarantineEntry {
 }
 
 impl QuarantineEntry {
-    /// What counts against `quarantine_bytes_max`.
+    /// What counts against `quarantine.client_bytes_max` and `quarantine.bytes_max`.
     pub fn bytes(&self) -> u64 {
         let texts = self.reason.len()
             + self.sentence.len()
@@ -102,7 +102,7 @@ impl QuarantineFilter {
     }
 }
 
-/// What is kept, and what the budget pushed out since the catalogue was made.
+/// What is kept, and what earlier builds pushed out to keep their budget.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct QuarantineTotals {
     pub entries: u64,
@@ -111,9 +111,8 @@ pub struct QuarantineTotals {
     pub dropped_bytes: u64,
 }
 
-/// New entries, in order. With `bytes_max`, the oldest ones are dropped and counted until the rest fits.
+/// New entries, in order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct QuarantineDelta {
     pub items: Vec<Arc<QuarantineItem>>,
-    pub bytes_max: Option<u64>,
 }

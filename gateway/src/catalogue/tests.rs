@@ -121,10 +121,7 @@ fn commit(number: u64) -> Commit {
         resend_marks: number
             .is_multiple_of(3)
             .then(|| vec![ResendMark { key: number, content: u64::MAX, message_no: 1, time_us: -1 }]),
-        quarantine: QuarantineDelta {
-            items: vec![item(number, 0, 10), item(number, 1, 20)],
-            bytes_max: Some(1_000),
-        },
+        quarantine: QuarantineDelta { items: vec![item(number, 0, 10), item(number, 1, 20)] },
     }
 }
 
@@ -185,12 +182,12 @@ fn a_newer_format_is_refused_in_one_sentence() {
     drop(catalogue);
     let path = dir.path().join(CATALOGUE_FILE);
     let connection = Connection::open(&path).unwrap();
-    connection.pragma_update(None, "user_version", 2).unwrap();
+    connection.pragma_update(None, "user_version", 1_000).unwrap();
     drop(connection);
     let bytes = std::fs::read(&path).unwrap();
     let error = SqliteCatalogue::open(dir.path()).unwrap_err();
-    assert!(matches!(error, CatalogueError::TooNew { found: 2, known: 1, .. }), "{error}");
-    assert!(error.to_string().ends_with("written in format 2, this build reads up to 1: use a newer build"));
+    assert!(matches!(error, CatalogueError::TooNew { found: 1_000, .. }), "{error}");
+    assert!(error.to_string().ends_with(": use a newer build"), "{error}");
     assert_eq!(std::fs::read(&path).unwrap(), bytes, "a refused file stays as it was");
 }
 
@@ -216,7 +213,7 @@ fn a_full_disk_pushes_back_and_work_goes_on_when_there_is_space() {
     };
     limit(&catalogue, pages);
     let mut large = commit(2);
-    large.quarantine = QuarantineDelta { items: vec![item(2, 0, 100_000)], bytes_max: None };
+    large.quarantine = QuarantineDelta { items: vec![item(2, 0, 100_000)] };
     for _ in 0..2 {
         let error = catalogue.commit(&large).unwrap_err();
         assert!(matches!(error, CatalogueError::NoSpace { .. }) && error.is_backpressure(), "{error}");
@@ -267,26 +264,27 @@ fn a_history_sees_what_was_committed_after_it_was_opened() {
 }
 
 #[test]
-fn quarantine_drops_the_oldest_and_counts_them() {
+fn b1_3_quarantine_keeps_every_entry_and_sums_them_per_client() {
     let (_dir, mut catalogues) = both();
-    let size = item(1, 0, 100).entry.bytes();
     for catalogue in &mut catalogues {
         let items: Vec<_> = (1..=10).map(|position| item(position, 0, 100)).collect();
-        let bytes_max = Some(size * 4);
         for chunk in items.chunks(3) {
-            let quarantine = QuarantineDelta { items: chunk.to_vec(), bytes_max };
+            let quarantine = QuarantineDelta { items: chunk.to_vec() };
             catalogue.commit(&Commit { quarantine, ..Commit::default() }).unwrap();
         }
+        let size = item(1, 0, 100).entry.bytes();
         let mut history = catalogue.history().unwrap();
-        let totals =
-            QuarantineTotals { entries: 4, bytes: 4 * size, dropped_entries: 6, dropped_bytes: 6 * size };
-        assert_eq!(history.quarantine_totals().unwrap(), totals);
-        assert_eq!(catalogue.load().unwrap().quarantine, totals);
+        let totals = history.quarantine_totals().unwrap();
+        let snapshot = catalogue.load().unwrap();
+        assert_eq!(snapshot.quarantine, totals);
+        assert_eq!(totals.entries, 10);
+        let of = |client: &str, entries| (client.to_owned(), entries * size);
+        let of_clients = [of("client-0", 5), of("client-1", 5)];
+        assert_eq!(totals.bytes, of_clients.iter().map(|(_, bytes)| bytes).sum::<u64>());
+        assert_eq!(snapshot.quarantine_of_clients, of_clients);
         let listed = history.quarantine_list(&QuarantineFilter::default()).unwrap();
-        let positions: Vec<u64> = listed.iter().map(|entry| entry.position).collect();
-        assert_eq!(positions, [10, 9, 8, 7]);
+        assert_eq!(listed.len(), 10);
         assert_eq!(history.quarantine_show(7).unwrap(), [items[6].as_ref().clone()]);
-        assert_eq!(history.quarantine_show(6).unwrap(), []);
         assert_eq!(history.quarantine_show(u64::MAX).unwrap(), []);
     }
 }
@@ -312,7 +310,7 @@ fn quarantine_is_narrowed_by_every_member_of_the_filter() {
     ];
     for catalogue in &mut catalogues {
         let items = (1..=6).map(|position| item(position, 0, 0)).collect();
-        let quarantine = QuarantineDelta { items, bytes_max: None };
+        let quarantine = QuarantineDelta { items };
         catalogue.commit(&Commit { quarantine, ..Commit::default() }).unwrap();
         let mut history = catalogue.history().unwrap();
         for (filter, expected) in &cases {

@@ -169,8 +169,10 @@ settings! {
 
     /// What could not be decoded, kept with its reason.
     quarantine: Quarantine {
-        /// Quarantined payloads, reasons and topics together; beyond, the oldest go, and are counted.
+        /// Quarantined payloads, reasons and topics together. Nothing that was acknowledged is dropped: while it is full, clients that have added to it may publish nothing more under `obs/`.
         bytes_max: u64 = integer(GIB, MIB..=1024 * GIB);
+        /// What one client may have in quarantine; beyond, what it publishes under `obs/` is refused before it is acknowledged. Others notice nothing.
+        client_bytes_max: u64 = integer(64 * MIB, 4 * KIB..=1024 * GIB);
     }
 
     /// The books: what became of every message and every reading.

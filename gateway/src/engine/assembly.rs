@@ -60,6 +60,7 @@ impl Assembly {
             metrics,
             health,
             registry,
+            quota,
             journal,
             stages,
             retained,
@@ -109,6 +110,7 @@ impl Assembly {
             metrics,
             connections: AtomicI64::new(0),
             mapping_version: MAPPING_VERSION,
+            quota,
             client_id_seed: clock.receive_time_us() as u64,
         });
         let shards = (0..shard_count)

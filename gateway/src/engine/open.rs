@@ -40,7 +40,7 @@ use crate::pipeline::hot::HotRow;
 use crate::pipeline::stage::PipelineStart;
 use crate::pipeline::{KeeperProgress, MessageDecoder, Pipeline};
 use crate::registry::{Registry, SharedRegistry};
-use crate::sinks::Quarantine;
+use crate::sinks::{Quarantine, QuarantineQuota};
 use crate::store::{Store, StoreError, StoreReader};
 
 pub(super) const JOURNAL_DIR: &str = "journal";
@@ -65,6 +65,7 @@ pub(super) struct Opened {
     pub(super) registry: SharedRegistry,
     pub(super) books: Shared<Books>,
     pub(super) quarantine: Shared<Quarantine>,
+    pub(super) quota: Arc<QuarantineQuota>,
     pub(super) store: StoreReader,
     pub(super) journal: LogWriter,
     pub(super) stages: Stages,
@@ -116,8 +117,12 @@ impl Opened {
             &snapshot.checkpoint,
             &snapshot.books,
         )));
-        let quarantine =
-            Arc::new(Mutex::new(Quarantine::new(config.quarantine.bytes_max, &snapshot.checkpoint)));
+        let quota = Arc::new(QuarantineQuota::new(
+            config.quarantine.client_bytes_max,
+            config.quarantine.bytes_max,
+            snapshot.quarantine_of_clients.iter().cloned(),
+        ));
+        let quarantine = Arc::new(Mutex::new(Quarantine::new(quota.clone(), &snapshot.checkpoint)));
         let progress = Arc::new(KeeperProgress::new(cursor.refold_from_record_no));
         let (to_pipeline, outcomes) = bounded(OUTCOMES_WAITING_MAX);
         let mut keeper = Keeper::new(
@@ -213,6 +218,7 @@ impl Opened {
             registry,
             books,
             quarantine,
+            quota,
             store: store_reader,
             journal,
             stages: Stages { pipeline, keeper, outcomes, ballast },

@@ -200,7 +200,12 @@ impl Keeper {
         lock(&self.books).apply(frame);
         {
             let registry = self.registry.read().unwrap_or_else(PoisonError::into_inner);
-            lock(&self.quarantine).apply(frame, &registry);
+            let mut quarantine = lock(&self.quarantine);
+            quarantine.apply(frame, &registry);
+            if !frame.quarantined.is_empty() {
+                self.metrics.quarantine_bytes.set(quarantine.quota().bytes() as i64);
+            }
+            drop(quarantine);
             self.metrics.datastreams.set(registry.datastreams().len() as i64);
         }
         {

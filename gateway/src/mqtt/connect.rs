@@ -69,6 +69,8 @@ pub fn accept(
             .maximum_packet_size()
             .map_or(codecs::mqtt::PACKET_SIZE_MAX, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX)),
         session_expiry_s: connect.properties.session_expiry_interval_s().unwrap_or(0),
+        wants_reasons: connect.version == ProtocolVersion::V5
+            && connect.properties.request_problem_information() != Some(false),
         will,
     })
 }

@@ -18,6 +18,7 @@ pub mod limits;
 pub mod listener;
 mod log_limit;
 mod outgoing;
+mod refusal;
 pub mod session;
 pub mod shard;
 mod socket;
@@ -27,5 +28,6 @@ pub use delivery::{
     RouterRequest, ShardMessage,
 };
 pub use limits::MqttLimits;
+pub use refusal::{Refusal, Undelivered};
 pub use shard::{Readiness, Shard};
 pub use socket::Socket;

@@ -6,6 +6,7 @@ use codecs::mqtt::{Delivery as EncodedDelivery, PacketId, ProtocolVersion, Publi
 use hashbrown::HashSet;
 
 use super::delivery::Delivery;
+use super::refusal::Undelivered;
 use super::session::DeliveryQueue;
 
 /// The part of a session that sends PUBLISH packets.
@@ -37,7 +38,7 @@ pub(super) enum Sent {
     /// In the output, or waiting for the window.
     Taken,
     /// Larger than the subscriber takes, or a QoS 0 message while much is unsent.
-    Dropped,
+    Dropped(Undelivered),
     /// The subscriber's queue is full: it is to be cut off.
     QueueFull,
 }
@@ -75,7 +76,7 @@ impl Outgoing {
         let DeliveryQueue { out, queue_bytes_max, now_us } = queue;
         let queued_bytes = out.len() + self.waiting_bytes;
         if publish.qos == QoS::AtMostOnce && queued_bytes > queue_bytes_max / 2 {
-            return Sent::Dropped;
+            return Sent::Dropped(Undelivered::Slow);
         }
         if queued_bytes > queue_bytes_max {
             return Sent::QueueFull;
@@ -99,7 +100,7 @@ impl Outgoing {
         );
         if encoded.is_err() || out.len() - start > self.packet_bytes_max {
             out.truncate(start);
-            return Sent::Dropped;
+            return Sent::Dropped(Undelivered::TooLarge);
         }
         if let Some(id) = id {
             if self.open.len() < self.window && self.waiting.is_empty() {
@@ -294,7 +295,7 @@ mod tests {
         let mut subscriber = Subscriber::new(ProtocolVersion::V5, 1, 100);
         assert_eq!(
             subscriber.deliver(QoS::AtLeastOnce, &[0; 100], None, 1_000),
-            Sent::Dropped,
+            Sent::Dropped(Undelivered::TooLarge),
             "above Maximum Packet Size"
         );
         assert!(subscriber.out.is_empty() && subscriber.outgoing.open.is_empty());
@@ -304,7 +305,7 @@ mod tests {
             assert!(subscriber.out.len() + subscriber.outgoing.waiting_bytes() <= 1_000 + 100);
         }
         assert!(taken > 10);
-        assert_eq!(subscriber.deliver(QoS::AtMostOnce, b"x", None, 1_000), Sent::Dropped);
+        assert_eq!(subscriber.deliver(QoS::AtMostOnce, b"x", None, 1_000), Sent::Dropped(Undelivered::Slow));
     }
 
     #[test]

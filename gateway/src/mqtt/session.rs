@@ -12,17 +12,20 @@ use std::sync::Arc;
 
 use codecs::mqtt::topic::SharedFilter;
 use codecs::mqtt::{
-    Ack, Disconnect, Packet, PacketId, Properties, ProtocolVersion, Publish, QoS, ReasonCode, Subscribe,
-    Unsubscribe, encode_disconnect, encode_pingresp, encode_puback, encode_pubcomp, encode_pubrec,
-    encode_pubrel, encode_suback, encode_unsuback,
+    Ack, Disconnect, Packet, PacketId, Properties, PropertiesBuffer, Property, PropertyOwner,
+    ProtocolVersion, Publish, QoS, ReasonCode, Subscribe, Unsubscribe, encode_disconnect, encode_pingresp,
+    encode_puback, encode_pubcomp, encode_pubrec, encode_pubrel, encode_suback, encode_unsuback,
 };
 use hashbrown::HashMap;
 
 use super::delivery::{ConnectionId, Delivery, FilterRequest, RouterRequest};
 use super::limits::{MqttLimits, ROUTER_REQUESTS_OPEN_MAX};
 use super::outgoing::{Outgoing, Sent};
+use super::refusal::{ReasonCounts, Refusal, Undelivered};
 use crate::journal::JournalPort;
+use crate::pipeline::mapping::is_observation_topic;
 use crate::record::{Door, Message};
+use crate::sinks::QuarantineQuota;
 
 /// What a session needs from its shard while it handles a packet.
 #[derive(Debug)]
@@ -33,15 +36,20 @@ pub struct Context<'a> {
     pub counts: &'a mut Counts,
     pub now_us: u64,
     pub mapping_version: u32,
+    pub quota: &'a QuarantineQuota,
+    /// Of the quota, read once per wake-up.
+    pub quota_version: u64,
 }
 
 /// Counted per wake-up, added to the metrics at its end.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Counts {
     pub received: u64,
-    pub refused: u64,
+    /// QoS 1 and 2.
+    pub refused: ReasonCounts<{ Refusal::ALL.len() }>,
+    pub qos0_dropped: ReasonCounts<{ Refusal::ALL.len() }>,
     pub sent: u64,
-    pub dropped: u64,
+    pub undelivered: ReasonCounts<{ Undelivered::ALL.len() }>,
 }
 
 /// What comes after a packet.
@@ -100,6 +108,8 @@ pub struct SessionParameters {
     /// The client's Maximum Packet Size.
     pub packet_bytes_max: usize,
     pub session_expiry_s: u32,
+    /// The client takes reason strings (5.0, Request Problem Information).
+    pub wants_reasons: bool,
     pub will: Option<Will>,
 }
 
@@ -116,6 +126,9 @@ pub struct Session {
     /// The router may know this connection.
     subscribed: bool,
     router_requests_open: u32,
+    /// The quota's version under which `quota_refusal` was asked for; 0 = never.
+    quota_version: u64,
+    quota_refusal: Option<Refusal>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -123,7 +136,8 @@ struct PendingAck {
     batch_no: u64,
     packet_id: PacketId,
     kind: AckKind,
-    reason: ReasonCode,
+    /// `None` where it acknowledges.
+    refusal: Option<Refusal>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -144,6 +158,8 @@ impl Session {
             identified: false,
             subscribed: false,
             router_requests_open: 0,
+            quota_version: 0,
+            quota_refusal: None,
         }
     }
 
@@ -196,7 +212,8 @@ impl Session {
         match packet {
             Packet::Publish(publish) => return self.handle_publish(publish, context),
             Packet::PubAck(ack) => {
-                context.counts.dropped += self.outgoing.acknowledged(ack.packet_id, context.now_us, out);
+                let expired = self.outgoing.acknowledged(ack.packet_id, context.now_us, out);
+                context.counts.undelivered.add(Undelivered::Expired, expired);
             }
             Packet::PubRec(ack) => self.handle_pubrec(ack, out)?,
             Packet::PubRel(ack) => self.handle_pubrel(ack, out)?,
@@ -231,13 +248,35 @@ impl Session {
         while let Some(ack) = self.acks.front()
             && ack.batch_no <= durable_batch
         {
-            let packet = Ack::with_reason(ack.packet_id, ack.reason);
-            // An ack without properties always fits.
-            let _ = match ack.kind {
-                AckKind::PubAck => encode_puback(out, self.parameters.version, &packet),
-                AckKind::PubRec => encode_pubrec(out, self.parameters.version, &packet),
-            };
+            match ack.refusal {
+                None => {
+                    let packet = Ack::with_reason(ack.packet_id, ReasonCode::SUCCESS);
+                    // An ack without properties always fits.
+                    let _ = match ack.kind {
+                        AckKind::PubAck => encode_puback(out, self.parameters.version, &packet),
+                        AckKind::PubRec => encode_pubrec(out, self.parameters.version, &packet),
+                    };
+                }
+                Some(refusal) => self.write_refusal(ack.packet_id, refusal, out),
+            }
             self.acks.pop_front();
+        }
+    }
+
+    /// A PUBACK that says no, with a sentence where the client takes it [MQTT-3.1.2-29, MQTT-3.4.2-2].
+    fn write_refusal(&self, packet_id: PacketId, refusal: Refusal, out: &mut Vec<u8>) {
+        let mut properties = PropertiesBuffer::new(PropertyOwner::Ack);
+        if self.parameters.wants_reasons {
+            // It belongs there, and is pushed once.
+            let _ = properties.push(Property::ReasonString(refusal.sentence()));
+        }
+        let packet = Ack { packet_id, reason_code: refusal.reason(), properties: properties.as_properties() };
+        let start = out.len();
+        let _ = encode_puback(out, self.parameters.version, &packet);
+        if out.len() - start > self.parameters.packet_bytes_max {
+            out.truncate(start);
+            let _ =
+                encode_puback(out, self.parameters.version, &Ack::with_reason(packet_id, refusal.reason()));
         }
     }
 
@@ -288,9 +327,9 @@ impl Session {
         let queue_bytes_max = queue.queue_bytes_max;
         match self.outgoing.deliver(publish, delivery, queue) {
             Sent::Taken => counts.sent += 1,
-            Sent::Dropped => counts.dropped += 1,
+            Sent::Dropped(reason) => counts.undelivered.add(reason, 1),
             Sent::QueueFull => {
-                counts.dropped += 1;
+                counts.undelivered.add(Undelivered::QueueFull, 1);
                 return Err(Close::new(
                     ReasonCode::QUOTA_EXCEEDED,
                     "",
@@ -316,18 +355,8 @@ impl Session {
 
     fn handle_publish(&mut self, publish: &Publish<'_>, context: &mut Context<'_>) -> Result<Flow, Close> {
         self.check_publish(publish, context.limits)?;
-        if let Some(refusal) = self.refuse_topic(publish.topic, context.limits)? {
-            context.counts.refused += 1;
-            if let Some(packet_id) = publish.packet_id {
-                // Behind the acks that wait already.
-                let batch_no = self.acks.back().map_or(0, |ack| ack.batch_no);
-                self.acks.push_back(PendingAck {
-                    batch_no,
-                    packet_id,
-                    kind: AckKind::PubAck,
-                    reason: refusal,
-                });
-            }
+        if let Some(refusal) = refused_topic(publish.topic, context.limits) {
+            self.refuse(publish, refusal, context.counts)?;
             return Ok(Flow::Next);
         }
         if let (QoS::ExactlyOnce, Some(packet_id)) = (publish.qos, publish.packet_id) {
@@ -346,6 +375,10 @@ impl Session {
                     "more QoS 2 messages without PUBREL than mqtt.receive_max",
                 ));
             }
+        }
+        if let Some(refusal) = self.refused_by_quota(publish.topic, context) {
+            self.refuse(publish, refusal, context.counts)?;
+            return Ok(Flow::Next);
         }
         let message = Message {
             qos: publish.qos,
@@ -379,7 +412,7 @@ impl Session {
     }
 
     fn push_ack(&mut self, batch_no: u64, packet_id: PacketId, kind: AckKind) {
-        self.acks.push_back(PendingAck { batch_no, packet_id, kind, reason: ReasonCode::SUCCESS });
+        self.acks.push_back(PendingAck { batch_no, packet_id, kind, refusal: None });
     }
 
     /// Breaches that only a session can see.
@@ -423,20 +456,43 @@ impl Session {
         Ok(())
     }
 
-    /// Topics that are not for clients. 5.0 has a reason code for the ack; a 3.1.1 client can only be told by closing,
-    /// since a PUBACK would mean that the message is durable.
-    fn refuse_topic(&self, topic: &str, limits: &MqttLimits) -> Result<Option<ReasonCode>, Close> {
-        let (reason, sentence) = if is_reserved_topic(topic) {
-            (ReasonCode::NOT_AUTHORIZED, "clients may not publish to feed/, event/ and $SYS/")
-        } else if topic.len() > limits.topic_bytes_max {
-            (ReasonCode::TOPIC_NAME_INVALID, "the topic is longer than mqtt.topic_bytes_max")
-        } else {
-            return Ok(None);
-        };
-        match self.parameters.version {
-            ProtocolVersion::V5 => Ok(Some(reason)),
-            ProtocolVersion::V3_1_1 => Err(Close::new(reason, "MQTT-3.3.5-2", sentence)),
+    /// A PUBLISH that is not taken. 5.0 has a reason code for the ack, in its turn; a 3.1.1 client can only be told by
+    /// closing, since a PUBACK would mean that the message is durable.
+    pub fn refuse(
+        &mut self,
+        publish: &Publish<'_>,
+        refusal: Refusal,
+        counts: &mut Counts,
+    ) -> Result<(), Close> {
+        match publish.packet_id {
+            Some(packet_id) => {
+                counts.refused.add(refusal, 1);
+                if self.parameters.version == ProtocolVersion::V5 {
+                    // Behind the acks that wait already.
+                    let batch_no = self.acks.back().map_or(0, |ack| ack.batch_no);
+                    let kind = AckKind::PubAck;
+                    self.acks.push_back(PendingAck { batch_no, packet_id, kind, refusal: Some(refusal) });
+                    return Ok(());
+                }
+            }
+            None => {
+                counts.qos0_dropped.add(refusal, 1);
+                if self.parameters.version == ProtocolVersion::V5 || !refusal.is_of_topic() {
+                    return Ok(());
+                }
+            }
         }
+        let statement = if refusal.is_of_topic() { "MQTT-3.3.5-2" } else { "" };
+        Err(Close::new(refusal.reason(), statement, refusal.sentence()))
+    }
+
+    /// Only what is decoded can end in quarantine. The answer is remembered for as long as the quota's version holds.
+    fn refused_by_quota(&mut self, topic: &str, context: &Context<'_>) -> Option<Refusal> {
+        if self.quota_version != context.quota_version {
+            self.quota_version = context.quota_version;
+            self.quota_refusal = context.quota.refusal(&self.parameters.client).map(Refusal::from);
+        }
+        self.quota_refusal.filter(|_| is_observation_topic(topic.as_bytes()))
     }
 
     fn handle_pubrec(&mut self, ack: &Ack<'_>, out: &mut Vec<u8>) -> Result<(), Close> {
@@ -539,6 +595,17 @@ impl Session {
     fn protocol_error(&self, statements: [&'static str; 2], sentence: impl Into<String>) -> Close {
         let statement = statements[usize::from(self.parameters.version == ProtocolVersion::V5)];
         Close::new(ReasonCode::PROTOCOL_ERROR, statement, sentence)
+    }
+}
+
+/// Topics that are not for clients.
+fn refused_topic(topic: &str, limits: &MqttLimits) -> Option<Refusal> {
+    if is_reserved_topic(topic) {
+        Some(Refusal::ReservedTopic)
+    } else if topic.len() > limits.topic_bytes_max {
+        Some(Refusal::TopicTooLong)
+    } else {
+        None
     }
 }
 

@@ -17,11 +17,13 @@ use super::connection::{Connection, ReadOutcome, State};
 use super::delivery::{ConnectionId, RouterRequest, ShardMessage};
 use super::limits::{LINGER_MS, MqttLimits};
 use super::log_limit::LogLimit;
+use super::refusal::Refusal;
 use super::session::{Close, Context, Counts, Flow, Session, Will};
 use super::socket::Socket;
 use crate::journal::JournalPort;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, add_by_reason};
 use crate::record::{Door, Message};
+use crate::sinks::QuarantineQuota;
 
 mod release;
 
@@ -54,6 +56,7 @@ pub struct ShardShared {
     /// Open connections of all shards.
     pub connections: AtomicI64,
     pub mapping_version: u32,
+    pub quota: Arc<QuarantineQuota>,
     /// Makes ids for clients that leave theirs empty: unique over restarts.
     pub client_id_seed: u64,
 }
@@ -90,6 +93,8 @@ pub struct Shard {
     partial_bytes: usize,
     timer_slot: usize,
     made_client_ids: u64,
+    /// Of the quarantine's quota, as of this wake-up.
+    quota_version: u64,
     counts: Counts,
     log_limit: LogLimit,
     output: ShardOutput,
@@ -136,6 +141,7 @@ impl Shard {
             partial_bytes: 0,
             timer_slot: 0,
             made_client_ids: 0,
+            quota_version: 0,
             counts: Counts::default(),
             log_limit: LogLimit::default(),
             output: ShardOutput::default(),
@@ -183,6 +189,7 @@ impl Shard {
                 self.mark_dirty(event.slot);
             }
         }
+        self.quota_version = self.shared.quota.version();
         self.publish_wills();
         self.retry_stalled(now_us);
         self.read_ready(now_us);
@@ -466,6 +473,8 @@ impl Shard {
             counts: &mut self.counts,
             now_us,
             mapping_version: self.shared.mapping_version,
+            quota: &self.shared.quota,
+            quota_version: self.quota_version,
         };
         let had_output = connection.out.len();
         let wants_more = connection.wants_more;
@@ -630,7 +639,7 @@ impl Shard {
             if let Some(will) = session.will() {
                 if self.wills.len() >= WILLS_WAITING_MAX {
                     self.wills.pop_front();
-                    self.counts.dropped += 1;
+                    self.counts.qos0_dropped.add(Refusal::ConnectionEnded, 1);
                 }
                 self.wills.push_back((session.client().clone(), session.version(), will.clone()));
             }
@@ -757,9 +766,16 @@ impl Shard {
         let counts = std::mem::take(&mut self.counts);
         let metrics = &self.shared.metrics;
         metrics.mqtt_messages_received.inc_by(counts.received);
-        metrics.mqtt_messages_refused.inc_by(counts.refused);
+        for (reason, count) in counts.refused.each() {
+            add_by_reason(&metrics.mqtt_messages_refused, reason, count);
+        }
+        for (reason, count) in counts.qos0_dropped.each() {
+            add_by_reason(&metrics.mqtt_qos0_dropped, reason, count);
+        }
         metrics.mqtt_messages_sent.inc_by(counts.sent);
-        metrics.mqtt_messages_dropped.inc_by(counts.dropped);
+        for (reason, count) in counts.undelivered.each() {
+            add_by_reason(&metrics.mqtt_messages_dropped, reason, count);
+        }
         metrics.mqtt_connections.set(self.shared.connections.load(Ordering::Relaxed));
     }
 }

@@ -1,10 +1,10 @@
 //! Destinations other than the store: each reads the observation log at its own cursor.
 
 mod quarantine;
+mod quota;
 
 #[cfg(test)]
 mod quarantine_test;
 
-pub use quarantine::{
-    PENDING_BYTES_MAX, QUARANTINE_BYTES_MAX, Quarantine, QuarantineListing, QuarantineShowing,
-};
+pub use quarantine::{PENDING_BYTES_MAX, Quarantine, QuarantineListing, QuarantineShowing};
+pub use quota::{QUOTA_CLIENTS_MAX, QuarantineQuota, QuotaRefusal, QuotaUse};

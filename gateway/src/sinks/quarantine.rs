@@ -3,7 +3,7 @@
 //! Entries wait in memory until the next commit and then lie in the catalogue, in the transaction that moves the
 //! checkpoint: each frame's entries are there exactly once. Lists see both. Memory is bounded by
 //! [`PENDING_BYTES_MAX`] and one frame, if the caller commits when [`Quarantine::wants_commit`] says so; the catalogue
-//! by `quarantine_bytes_max`: beyond, the oldest entries are dropped and counted.
+//! by [`QuarantineQuota`]: what would go beyond is refused before it is acknowledged, and nothing here is ever dropped.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -13,15 +13,14 @@ use crate::catalogue::{
 };
 use crate::observation::{ObservationFrame, Quarantined};
 use crate::registry::Registry;
+use crate::sinks::QuarantineQuota;
 
-/// Default of `quarantine_bytes_max`.
-pub const QUARANTINE_BYTES_MAX: u64 = 1 << 30;
 /// With more than this in memory it is time for a commit.
 pub const PENDING_BYTES_MAX: u64 = 8 << 20;
 
 #[derive(Debug)]
 pub struct Quarantine {
-    bytes_max: u64,
+    quota: Arc<QuarantineQuota>,
     /// The last frame taken in.
     frame_no: u64,
     /// In the order of their positions.
@@ -30,13 +29,9 @@ pub struct Quarantine {
 }
 
 impl Quarantine {
-    pub fn new(bytes_max: u64, checkpoint: &Checkpoint) -> Self {
-        Self {
-            bytes_max,
-            frame_no: checkpoint.observation_frame_no,
-            pending: VecDeque::new(),
-            pending_bytes: 0,
-        }
+    /// `quota` knows what the catalogue holds up to the checkpoint.
+    pub fn new(quota: Arc<QuarantineQuota>, checkpoint: &Checkpoint) -> Self {
+        Self { quota, frame_no: checkpoint.observation_frame_no, pending: VecDeque::new(), pending_bytes: 0 }
     }
 
     /// Takes a frame's entries. Frames come in order; those that are in already are passed over. `registry` knows the
@@ -54,6 +49,7 @@ impl Quarantine {
                 payload: quarantined.payload.clone(),
             };
             self.pending_bytes += item.entry.bytes();
+            self.quota.add(&item.entry.client, item.entry.bytes());
             self.pending.push_back(Arc::new(item));
         }
         self.frame_no = frame.frame_no;
@@ -64,13 +60,17 @@ impl Quarantine {
         self.pending_bytes >= PENDING_BYTES_MAX
     }
 
+    pub fn quota(&self) -> &QuarantineQuota {
+        &self.quota
+    }
+
     pub fn pending_bytes(&self) -> u64 {
         self.pending_bytes
     }
 
     /// What the next commit has to add. One delta at a time; one whose commit failed is just dropped.
     pub fn delta(&self) -> QuarantineDelta {
-        QuarantineDelta { items: self.pending.iter().cloned().collect(), bytes_max: Some(self.bytes_max) }
+        QuarantineDelta { items: self.pending.iter().cloned().collect() }
     }
 
     /// The delta's commit is durable.
@@ -124,7 +124,7 @@ pub struct QuarantineShowing {
 }
 
 impl QuarantineShowing {
-    /// Empty: nothing of that position is quarantined, or the budget dropped it.
+    /// Empty: nothing of that position is quarantined.
     pub fn complete(self, history: &mut dyn History) -> Result<Vec<QuarantineItem>, CatalogueError> {
         if self.items.is_empty() {
             history.quarantine_show(self.position)

@@ -57,7 +57,7 @@ fn commit(quarantine: &Quarantine, frame_no: u64) -> Commit {
 fn a1_6_lists_are_the_same_before_during_and_after_a_commit_and_a_restart() {
     let (registry, mut catalogue) = (registry(), MemoryCatalogue::default());
     let any = QuarantineFilter::default();
-    let mut quarantine = Quarantine::new(QUARANTINE_BYTES_MAX, &Checkpoint::default());
+    let mut quarantine = Quarantine::new(quota(), &Checkpoint::default());
     for frame_no in 1..=2 {
         quarantine.apply(&frame(frame_no), &registry);
         quarantine.apply(&frame(frame_no), &registry);
@@ -76,7 +76,7 @@ fn a1_6_lists_are_the_same_before_during_and_after_a_commit_and_a_restart() {
     let limited = QuarantineFilter { limit: 4, ..any.clone() };
     assert_eq!(positions(&quarantine, &catalogue, &limited), with_third[..4]);
 
-    let mut quarantine = Quarantine::new(QUARANTINE_BYTES_MAX, &catalogue.load().unwrap().checkpoint);
+    let mut quarantine = Quarantine::new(quota(), &catalogue.load().unwrap().checkpoint);
     assert_eq!(positions(&quarantine, &catalogue, &any), expected);
     for frame_no in 1..=3 {
         quarantine.apply(&frame(frame_no), &registry);
@@ -87,7 +87,7 @@ fn a1_6_lists_are_the_same_before_during_and_after_a_commit_and_a_restart() {
 #[test]
 fn a1_6_show_gives_the_payload_with_its_reason_from_memory_and_from_the_catalogue() {
     let (registry, mut catalogue) = (registry(), MemoryCatalogue::default());
-    let mut quarantine = Quarantine::new(QUARANTINE_BYTES_MAX, &Checkpoint::default());
+    let mut quarantine = Quarantine::new(quota(), &Checkpoint::default());
     quarantine.apply(&frame(1), &registry);
     for committed in [false, true] {
         if committed {
@@ -106,12 +106,28 @@ fn a1_6_show_gives_the_payload_with_its_reason_from_memory_and_from_the_catalogu
     }
 }
 
+/// The quota knows each entry once, from the fold on, and again after a restart.
 #[test]
-fn memory_asks_for_a_commit_before_it_is_full_and_the_budget_drops_the_oldest() {
+fn b1_3_the_quota_counts_every_entry_once() {
+    let (registry, mut catalogue) = (registry(), MemoryCatalogue::default());
+    let quota = quota();
+    let mut quarantine = Quarantine::new(quota.clone(), &Checkpoint::default());
+    quarantine.apply(&frame(1), &registry);
+    quarantine.apply(&frame(1), &registry);
+    assert_eq!(quota.usage().bytes, quarantine.pending_bytes());
+    let commit = commit(&quarantine, 1);
+    catalogue.commit(&commit).unwrap();
+    quarantine.committed(&commit.quarantine);
+    let held = catalogue.load().unwrap().quarantine_of_clients;
+    assert_eq!(held, [("station".to_owned(), quota.usage().bytes)]);
+}
+
+#[test]
+fn memory_asks_for_a_commit_before_it_is_full() {
     let (registry, mut catalogue) = (registry(), MemoryCatalogue::default());
     let mut large = frame(1);
     large.quarantined[0].payload = vec![0; PENDING_BYTES_MAX as usize];
-    let mut quarantine = Quarantine::new(1_000, &Checkpoint::default());
+    let mut quarantine = Quarantine::new(quota(), &Checkpoint::default());
     assert!(!quarantine.wants_commit());
     quarantine.apply(&large, &registry);
     assert!(quarantine.wants_commit());
@@ -119,6 +135,8 @@ fn memory_asks_for_a_commit_before_it_is_full_and_the_budget_drops_the_oldest() 
     catalogue.commit(&commit).unwrap();
     quarantine.committed(&commit.quarantine);
     assert!(!quarantine.wants_commit());
-    assert_eq!(catalogue.load().unwrap().quarantine.dropped_entries, 1);
-    assert_eq!(positions(&quarantine, &catalogue, &QuarantineFilter::default()), [(11, 0), (10, 1)]);
+}
+
+fn quota() -> std::sync::Arc<QuarantineQuota> {
+    std::sync::Arc::new(QuarantineQuota::new(1_000, 10_000, []))
 }

@@ -21,6 +21,11 @@ pub(super) fn snapshot(connection: &Connection) -> rusqlite::Result<Snapshot> {
         retained: all(connection, "SELECT * FROM retained ORDER BY topic", retained)?,
         resend_marks: entries(connection, "SELECT marks FROM resend_marks")?,
         quarantine: quarantine_totals(connection)?,
+        quarantine_of_clients: all(
+            connection,
+            "SELECT client, SUM(bytes) FROM quarantine GROUP BY client ORDER BY client",
+            |row| Ok((row.get(0)?, number(row, 1)?)),
+        )?,
     })
 }
 

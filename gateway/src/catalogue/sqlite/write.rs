@@ -1,6 +1,6 @@
 //! One commit: every table in one transaction.
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, params};
 
 use crate::catalogue::{BooksDelta, Commit, DatastreamState, QuarantineDelta};
 use crate::observation::{Definition, ResendMark, RetainedChange};
@@ -199,44 +199,5 @@ fn quarantine(connection: &Connection, delta: &QuarantineDelta) -> rusqlite::Res
             .prepare_cached("UPDATE quarantine_totals SET entries = entries + ?, bytes = bytes + ?")?
             .execute([entries, bytes])?;
     }
-    match delta.bytes_max {
-        Some(bytes_max) => drop_oldest(connection, i64::try_from(bytes_max).unwrap_or(i64::MAX)),
-        None => Ok(()),
-    }
-}
-
-fn drop_oldest(connection: &Connection, bytes_max: i64) -> rusqlite::Result<()> {
-    let kept: Option<i64> = connection
-        .prepare_cached("SELECT bytes FROM quarantine_totals")?
-        .query_row([], |row| row.get(0))
-        .optional()?;
-    let excess = kept.unwrap_or(0) - bytes_max;
-    if excess <= 0 {
-        return Ok(());
-    }
-    let (mut entries, mut bytes, mut last) = (0, 0, None);
-    let mut oldest = connection
-        .prepare_cached("SELECT position, ordinal, bytes FROM quarantine ORDER BY position, ordinal")?;
-    let mut rows = oldest.query([])?;
-    while let Some(row) = rows.next()? {
-        if bytes >= excess {
-            break;
-        }
-        last = Some([row.get::<_, i64>(0)?, row.get::<_, i64>(1)?]);
-        bytes += row.get::<_, i64>(2)?;
-        entries += 1;
-    }
-    drop(rows);
-    if let Some(last) = last {
-        connection
-            .prepare_cached("DELETE FROM quarantine WHERE (position, ordinal) <= (?, ?)")?
-            .execute(last)?;
-    }
-    connection
-        .prepare_cached(
-            "UPDATE quarantine_totals SET entries = entries - ?1, bytes = bytes - ?2, \
-             dropped_entries = dropped_entries + ?1, dropped_bytes = dropped_bytes + ?2",
-        )?
-        .execute([entries, bytes])?;
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 use super::super::connection::{Connection, State};
 use super::super::delivery::{ConnectionId, DeliveryBatch, RouterRequest};
+use super::super::refusal::Undelivered;
 use super::super::session::{DeliveryQueue, Session};
 use super::Shard;
 
@@ -62,7 +63,7 @@ impl Shard {
         for delivery in &batch.deliveries {
             let id = delivery.connection;
             if !self.current(id) {
-                self.counts.dropped += 1;
+                self.counts.undelivered.add(Undelivered::Left, 1);
                 continue;
             }
             let Some(publish) = batch.source.publish(delivery) else { continue };

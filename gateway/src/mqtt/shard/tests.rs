@@ -8,6 +8,7 @@ use codecs::mqtt::QoS;
 
 use super::*;
 use crate::journal::{Lanes, LanesConfig};
+use crate::metrics::sum_of;
 use crate::mqtt::{Delivery, DeliveryBatch, DeliveryPlace, DeliverySource, Publication};
 
 const SECOND: u64 = 1_000_000;
@@ -95,6 +96,7 @@ struct Bench {
     shard: Shard,
     lanes: Arc<Lanes>,
     metrics: Arc<Metrics>,
+    quota: Arc<QuarantineQuota>,
     now_us: u64,
 }
 
@@ -107,15 +109,17 @@ impl Bench {
         let lanes =
             Lanes::new(LanesConfig { shards: shard_count, buffer_bytes: 64 << 10, buffers_per_shard: 2 });
         let metrics = Arc::new(Metrics::default());
+        let quota = Arc::new(QuarantineQuota::new(1_000, 10_000, []));
         let shared = Arc::new(ShardShared {
             limits,
             metrics: metrics.clone(),
             connections: AtomicI64::new(0),
             mapping_version: 1,
+            quota: quota.clone(),
             client_id_seed: 7,
         });
         let shard = Shard::new(0, shard_count, shared, JournalPort::new(lanes.clone(), 0));
-        Self { shard, lanes, metrics, now_us: SECOND }
+        Self { shard, lanes, metrics, quota, now_us: SECOND }
     }
 
     fn accept(&mut self) -> (u32, Peer) {
@@ -218,6 +222,67 @@ fn acks_wait_until_their_batch_is_durable_and_keep_their_order() {
     assert!(bench.shard.is_quiet());
 }
 
+/// B1-3: a client whose garbage has filled its share of the quarantine is refused before the journal, under `obs/` only;
+/// others notice nothing, and when the share is released it goes on.
+#[test]
+fn b1_3_a_full_quota_refuses_before_the_journal_and_nobody_else() {
+    let mut bench = Bench::new(MqttLimits::default());
+    let v5 = |bench: &mut Bench, client: &str| {
+        let (slot, peer) = bench.accept();
+        let body = [b"\0\x04MQTT\x05\x02\0\x0a\0", &text(client)[..]].concat();
+        peer.send(&[&[0x10, body.len() as u8], &body[..]].concat());
+        bench.read(slot);
+        peer.take();
+        (slot, peer)
+    };
+    let (bad_slot, bad) = v5(&mut bench, "bad");
+    let (good_slot, good) = v5(&mut bench, "good");
+    let (old_slot, old) = bench.connect("bad-3");
+    bench.quota.add("bad", 1_000);
+    bench.quota.add("bad-3", 1_000);
+    let publish = |flags: u8, topic: &str, id: &[u8], v5: bool| {
+        let properties: &[u8] = if v5 { &[0] } else { &[] };
+        let body = [&text(topic)[..], id, properties, b"x"].concat();
+        [&[0x30 | flags, body.len() as u8], &body[..]].concat()
+    };
+    let one = [0, 1];
+    let two = [0, 2];
+    bad.send(&publish(2, "other/topic", &one, true));
+    bad.send(&publish(2, "obs/A/S", &two, true));
+    bad.send(&publish(0, "obs/A/S", &[], true));
+    good.send(&publish(2, "obs/A/S", &one, true));
+    bench.read(bad_slot);
+    bench.read(good_slot);
+    assert!(bad.take().is_empty(), "the refusal waits behind the ack that is not durable yet");
+    bench.durable();
+    assert_eq!(good.take(), [0x40, 2, 0, 1], "others notice nothing");
+    let answers = bad.take();
+    assert_eq!(answers[..4], [0x40, 2, 0, 1]);
+    assert_eq!(
+        (answers[4], &answers[6..9]),
+        (0x40, &[0, 2, 0x97][..]),
+        "a PUBACK that says no: {answers:02x?}"
+    );
+    let sentence = String::from_utf8_lossy(&answers);
+    assert!(sentence.contains("quarantine.client_bytes_max"), "{sentence}");
+    old.send(&publish(0, "obs/A/S", &[], false));
+    bench.read(old_slot);
+    assert!(!old.wire().write_closed, "QoS 0 is dropped and counted");
+    old.send(&publish(2, "obs/A/S", &one, false));
+    bench.read(old_slot);
+    bench.step();
+    assert!(old.take().is_empty() && old.wire().write_closed, "3.1.1: closed without PUBACK");
+    assert_eq!(bench.metrics.mqtt_messages_received.get(), 2);
+    let refused = ["quarantine_client"];
+    assert_eq!(sum_of(&bench.metrics.mqtt_messages_refused, &refused), 2);
+    assert_eq!(sum_of(&bench.metrics.mqtt_qos0_dropped, &refused), 2);
+    bench.quota.release("bad", 1);
+    bad.send(&publish(2, "obs/A/S", &two, true));
+    bench.read(bad_slot);
+    bench.durable();
+    assert_eq!(bad.take(), [0x40, 2, 0, 2]);
+}
+
 #[test]
 fn a_full_journal_stalls_a_connection_and_goes_on_where_it_was() {
     let mut bench = Bench::new(MqttLimits::default());
@@ -262,7 +327,7 @@ fn what_comes_for_a_connection_that_is_gone_does_not_reach_the_next_in_its_slot(
     bench.durable();
     assert!(next.take().is_empty(), "neither message, nor SUBACK, nor PUBACK of the older one");
     assert!(bench.requests().is_empty());
-    assert_eq!(bench.metrics.mqtt_messages_dropped.get(), 1);
+    assert_eq!(sum_of(&bench.metrics.mqtt_messages_dropped, &["left"]), 1);
 }
 
 #[test]

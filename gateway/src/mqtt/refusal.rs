@@ -1,0 +1,153 @@
+//! Why a PUBLISH is not taken, or a message not delivered: reason codes, sentences for clients, labels of metrics.
+
+use codecs::mqtt::ReasonCode;
+
+use crate::sinks::QuotaRefusal;
+
+/// Why a client's PUBLISH never reached the journal. 5.0 clients get a PUBACK with reason code and sentence in its turn;
+/// 3.1.1 has no such answer, so the connection is closed without PUBACK; at QoS 0 the message is dropped. Each is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// `feed/`, `event/` or `$SYS/`.
+    ReservedTopic,
+    TopicTooLong,
+    /// The client's share of the quarantine is used up.
+    QuarantineClient,
+    /// The whole quarantine is full, and this client has added to it.
+    QuarantineTotal,
+    /// The journal is full and so is the room for what waits for it.
+    HoldFull,
+    /// It waited for room in the journal too long.
+    HeldTooLong,
+    /// The connection ended while it waited for room in the journal.
+    ConnectionEnded,
+}
+
+impl Refusal {
+    pub const ALL: [Self; 7] = [
+        Self::ReservedTopic,
+        Self::TopicTooLong,
+        Self::QuarantineClient,
+        Self::QuarantineTotal,
+        Self::HoldFull,
+        Self::HeldTooLong,
+        Self::ConnectionEnded,
+    ];
+
+    pub fn reason(self) -> ReasonCode {
+        match self {
+            Self::ReservedTopic => ReasonCode::NOT_AUTHORIZED,
+            Self::TopicTooLong => ReasonCode::TOPIC_NAME_INVALID,
+            Self::QuarantineClient
+            | Self::QuarantineTotal
+            | Self::HoldFull
+            | Self::HeldTooLong
+            | Self::ConnectionEnded => ReasonCode::QUOTA_EXCEEDED,
+        }
+    }
+
+    pub fn sentence(self) -> &'static str {
+        match self {
+            Self::ReservedTopic => "clients may not publish to feed/, event/ and $SYS/",
+            Self::TopicTooLong => "the topic is longer than mqtt.topic_bytes_max",
+            Self::QuarantineClient => {
+                "this client's share of the quarantine is used up (quarantine.client_bytes_max): correct the payload"
+            }
+            Self::QuarantineTotal => {
+                "the quarantine, to which this client has added, is full (quarantine.bytes_max): correct the payload"
+            }
+            Self::HoldFull => {
+                "the journal is full and so is the room to wait for it (mqtt.hold_bytes_max): send it later"
+            }
+            Self::HeldTooLong => "the journal has been full for longer than mqtt.hold_ms_max: send it later",
+            Self::ConnectionEnded => "the connection ended while the journal was full",
+        }
+    }
+
+    /// A breach of the topic rules ends a 3.1.1 connection at any QoS.
+    pub fn is_of_topic(self) -> bool {
+        matches!(self, Self::ReservedTopic | Self::TopicTooLong)
+    }
+
+    /// The value of the metrics' label `reason`.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::ReservedTopic => "reserved_topic",
+            Self::TopicTooLong => "topic_too_long",
+            Self::QuarantineClient => "quarantine_client",
+            Self::QuarantineTotal => "quarantine_total",
+            Self::HoldFull => "hold_full",
+            Self::HeldTooLong => "held_too_long",
+            Self::ConnectionEnded => "connection_ended",
+        }
+    }
+}
+
+impl From<QuotaRefusal> for Refusal {
+    fn from(refusal: QuotaRefusal) -> Self {
+        match refusal {
+            QuotaRefusal::Client => Self::QuarantineClient,
+            QuotaRefusal::Total => Self::QuarantineTotal,
+        }
+    }
+}
+
+/// Why a message did not reach a subscriber.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Undelivered {
+    /// Larger than the subscriber's Maximum Packet Size.
+    TooLarge,
+    /// QoS 0 while half of the subscriber's queue is used.
+    Slow,
+    /// The subscriber's queue was full, for which it was cut off.
+    QueueFull,
+    /// Its Message Expiry Interval ran out while it waited.
+    Expired,
+    /// The subscriber had left.
+    Left,
+}
+
+impl Undelivered {
+    pub const ALL: [Self; 5] = [Self::TooLarge, Self::Slow, Self::QueueFull, Self::Expired, Self::Left];
+
+    /// The value of the metrics' label `reason`.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::TooLarge => "too_large",
+            Self::Slow => "slow",
+            Self::QueueFull => "queue_full",
+            Self::Expired => "expired",
+            Self::Left => "left",
+        }
+    }
+}
+
+/// Counts per reason of one wake-up.
+#[derive(Clone, Copy, Debug)]
+pub struct ReasonCounts<const N: usize>([u64; N]);
+
+impl<const N: usize> Default for ReasonCounts<N> {
+    fn default() -> Self {
+        Self([0; N])
+    }
+}
+
+impl ReasonCounts<{ Refusal::ALL.len() }> {
+    pub fn add(&mut self, refusal: Refusal, count: u64) {
+        self.0[refusal as usize] += count;
+    }
+
+    pub fn each(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        Refusal::ALL.iter().map(|refusal| refusal.label()).zip(self.0).filter(|(_, count)| *count > 0)
+    }
+}
+
+impl ReasonCounts<{ Undelivered::ALL.len() }> {
+    pub fn add(&mut self, reason: Undelivered, count: u64) {
+        self.0[reason as usize] += count;
+    }
+
+    pub fn each(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        Undelivered::ALL.iter().map(|reason| reason.label()).zip(self.0).filter(|(_, count)| *count > 0)
+    }
+}
