@@ -124,7 +124,8 @@ impl Log {
                 quality: 2,
                 classification: classification as u8,
                 flags: 0,
-                zero: [0; 2],
+                rank: 0,
+                zero: 0,
             });
             self.obs_no += 1;
         }

@@ -78,6 +78,7 @@ pub struct DatastreamState {
     pub ordinal: u16,
     pub quality: u8,
     pub flags: u8,
+    pub rank: u8,
     /// Symbols.
     pub unit: u32,
     pub status: u32,

@@ -44,6 +44,7 @@ fn commit(number: u64) -> Commit {
         ordinal: u16::MAX,
         quality: 9,
         flags: 2,
+        rank: 3,
         unit: 3,
         status: u32::MAX,
         seq_plus_1: number + 1,
@@ -182,12 +183,15 @@ fn a_newer_format_is_refused_in_one_sentence() {
     drop(catalogue);
     let path = dir.path().join(CATALOGUE_FILE);
     let connection = Connection::open(&path).unwrap();
-    connection.pragma_update(None, "user_version", 1_000).unwrap();
+    let known: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
+    let newer = known + 1;
+    connection.pragma_update(None, "user_version", newer).unwrap();
     drop(connection);
     let bytes = std::fs::read(&path).unwrap();
     let error = SqliteCatalogue::open(dir.path()).unwrap_err();
-    assert!(matches!(error, CatalogueError::TooNew { found: 1_000, .. }), "{error}");
-    assert!(error.to_string().ends_with(": use a newer build"), "{error}");
+    assert!(matches!(error, CatalogueError::TooNew { .. }), "{error}");
+    let sentence = format!("written in format {newer}, this build reads up to {known}: use a newer build");
+    assert!(error.to_string().ends_with(&sentence), "{error}");
     assert_eq!(std::fs::read(&path).unwrap(), bytes, "a refused file stays as it was");
 }
 

@@ -4,6 +4,7 @@ use std::fmt::{self, Display};
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 /// A value as it was typed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,6 +13,8 @@ pub(super) enum Typed {
     Integer(Option<i128>),
     /// A TOML string.
     Text(String),
+    /// A TOML array of strings.
+    Texts(Vec<String>),
     /// From the environment or the command line, where nothing has a type.
     Untyped(String),
     /// A TOML value of another type.
@@ -78,7 +81,7 @@ fn within<T: TryFrom<i128> + PartialOrd>(typed: &Typed, limits: &RangeInclusive<
     let number = match typed {
         Typed::Integer(number) => *number,
         Typed::Untyped(text) => text.parse().ok(),
-        Typed::Text(_) | Typed::Other => None,
+        Typed::Text(_) | Typed::Texts(_) | Typed::Other => None,
     };
     number
         .and_then(|number| T::try_from(number).ok())
@@ -139,9 +142,42 @@ pub(super) fn optional_directory() -> Kind<PathBuf> {
     Kind { expected: "the path of a directory, or nothing".to_owned(), ..optional_file() }
 }
 
+/// A list of texts that are each read on their own; from environment and command line with commas between them.
+pub(super) fn list<T>(expected: &str, entries_max: usize) -> Kind<Vec<T>>
+where
+    T: FromStr<Err = String> + 'static,
+{
+    Kind {
+        default: Vec::new(),
+        default_toml: "[]".to_owned(),
+        expected: format!("a list of texts, {expected}, {entries_max} at most"),
+        read: Box::new(move |typed| {
+            let entries: Vec<&str> = match typed {
+                Typed::Texts(texts) => texts.iter().map(String::as_str).collect(),
+                Typed::Untyped(text) => untyped_entries(text),
+                Typed::Text(_) | Typed::Integer(_) | Typed::Other => return Err(Refusal::NotExpected),
+            };
+            if entries.len() > entries_max {
+                return Err(Refusal::NotExpected);
+            }
+            entries.into_iter().map(str::parse).collect::<Result<_, _>>().map_err(Refusal::Sentence)
+        }),
+    }
+}
+
+/// `a, b`, or as in TOML: `["a", "b"]`.
+fn untyped_entries(text: &str) -> Vec<&str> {
+    let inner = text.trim().strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+    let entries = inner.split(',').map(|entry| {
+        let entry = entry.trim();
+        entry.strip_prefix('"').and_then(|entry| entry.strip_suffix('"')).unwrap_or(entry)
+    });
+    entries.filter(|entry| !entry.is_empty()).collect()
+}
+
 fn text(typed: &Typed) -> Result<&str, Refusal> {
     match typed {
         Typed::Text(text) | Typed::Untyped(text) => Ok(text),
-        Typed::Integer(_) | Typed::Other => Err(Refusal::NotExpected),
+        Typed::Integer(_) | Typed::Texts(_) | Typed::Other => Err(Refusal::NotExpected),
     }
 }

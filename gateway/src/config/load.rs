@@ -247,6 +247,13 @@ fn typed(value: &DeValue<'_>, text: &str, span: Range<usize>) -> (Typed, String)
             Typed::Integer(i128::from_str_radix(integer.as_str(), integer.radix()).ok())
         }
         DeValue::String(string) => Typed::Text(string.as_ref().to_owned()),
+        DeValue::Array(array) => {
+            let texts = array.iter().map(|entry| match entry.get_ref() {
+                DeValue::String(string) => Some(string.as_ref().to_owned()),
+                _ => None,
+            });
+            texts.collect::<Option<_>>().map_or(Typed::Other, Typed::Texts)
+        }
         _ => Typed::Other,
     };
     (typed, shortened(text.get(span).unwrap_or_default()))

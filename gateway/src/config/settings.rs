@@ -4,9 +4,12 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use super::error::Problem;
-use super::kind::{Kind, blocks, directory, integer, loopback_address, optional_directory, optional_file};
+use super::kind::{
+    Kind, blocks, directory, integer, list, loopback_address, optional_directory, optional_file,
+};
 use super::load::Reader;
 use crate::log::{FRAME_HEADER_LEN, RECORD_HEADER_LEN};
+use crate::pipeline::rules::{Pattern, RULES_MAX, RankRule};
 use crate::record::MESSAGE_HEAD_LEN;
 
 const KIB: u64 = 1 << 10;
@@ -153,6 +156,10 @@ settings! {
         clients_max: u32 = integer(1_000_000, 1..=100_000_000);
         /// Undated messages that a re-send is recognised among.
         resend_window: usize = integer(65_536, 0..=16_777_216);
+        /// How much the word of a client weighs: the first rule whose pattern fits the client identifier gives the rank, without one it is 0. Under one datastream and time the highest rank is in force, then the latest; a lower rank that says something else is `outranked`: counted, not stored. `["operator-* = 30", "archive = 20"]` expresses operator > text file, the legal record > live MQTT. `*` stands for any characters. A client chooses its identifier itself: while there are no logins, whoever can connect can take a rank.
+        ranks: Vec<RankRule> = list("`client pattern = rank` with ranks from 0 to 255", RULES_MAX);
+        /// Datastreams (patterns of `{agency}/{station}/{property}`) whose different readings of one time are all kept, each with an ordinal of its own, where others take the later one for a correction: 10 Hz readings with stamps of whole seconds. A reading with the value and `seq` of an earlier one of that time is a re-send; without `seq` the value alone decides, since a repetition looks like a re-send. Ranks decide nothing there.
+        same_time_keep: Vec<Pattern> = list("a pattern each", RULES_MAX);
     }
 
     /// The embedded store of observations.

@@ -1,7 +1,7 @@
 //! The memory budget: a sum of named parts, each with the setting that bounds it (P8). Printed at start.
 
 use crate::config::Config;
-use crate::feeds::LastValue;
+use crate::feeds::{LastValue, UNRESOLVED_VALUES_MAX};
 use crate::pipeline::hot::HotRow;
 use crate::pipeline::stage::FRAME_BYTES_TARGET;
 use crate::sinks::PENDING_BYTES_MAX;
@@ -34,6 +34,8 @@ const CONNECTION_BYTES: u64 = 1 << 10;
 
 /// What the list of stations takes per datastream, where a station has five.
 const STATION_LIST_BYTES: u64 = 48;
+/// A reading with its place in the queue, and a text.
+const UNRESOLVED_VALUE_BYTES: usize = size_of::<LastValue>() + 64;
 /// Footers of 256 files with eight row groups each.
 const STORE_FOOTERS_BYTES: u64 = 32 << 20;
 /// A full queue of events, most of them shared.
@@ -77,6 +79,11 @@ pub(super) fn parts(config: &Config) -> Vec<Part> {
             (config.store.rows_in_memory_max as u64 + rows_on_their_way(config)) * ROW_BYTES,
         ),
         part("late rows", "store.late_rows_max", config.store.late_rows_max as u64 * LATE_ROW_BYTES),
+        part(
+            "retained feed values that wait for an outcome",
+            "65,536 readings",
+            (UNRESOLVED_VALUES_MAX * UNRESOLVED_VALUE_BYTES) as u64,
+        ),
         part(
             "compaction",
             "rows and texts of one merge",

@@ -37,6 +37,7 @@ use crate::metrics::Metrics;
 use crate::observation::{ObservationFrame, parse_frame};
 use crate::pipeline::dictionary::Dictionary;
 use crate::pipeline::hot::HotRow;
+use crate::pipeline::rules::{Ranks, SameTime};
 use crate::pipeline::stage::PipelineStart;
 use crate::pipeline::{KeeperProgress, MessageDecoder, Pipeline};
 use crate::registry::{Registry, SharedRegistry};
@@ -143,7 +144,8 @@ impl Opened {
             progress.clone(),
         );
 
-        let mut hot = hot_rows(&registry, &snapshot.datastream_states);
+        let same_time = SameTime::new(config.pipeline.same_time_keep.clone());
+        let mut hot = hot_rows(&registry, &snapshot.datastream_states, &same_time);
         let mut resend = resend_of(config, &snapshot);
         let mut next_message_no = snapshot.checkpoint.next_message_no;
         let mut next_record_no = snapshot.checkpoint.next_record_no;
@@ -154,12 +156,14 @@ impl Opened {
                 registry.write().unwrap_or_else(PoisonError::into_inner).apply(definition);
             }
             if frame.frame_no > snapshot.checkpoint.observation_frame_no {
-                grow_hot_rows(&mut hot, &registry);
+                grow_hot_rows(&mut hot, &registry, &same_time);
                 fold_hot_rows(&mut hot, &frame)?;
                 frame.resend_marks.iter().for_each(|mark| resend.insert(*mark));
                 rebuilt.fold(&frame);
                 next_message_no = frame.info.next_message_no;
                 next_record_no = frame.info.next_record_no;
+            } else {
+                rebuilt.last_values.apply_reflected(&frame);
             }
             keeper.apply(&frame)?;
         }
@@ -170,9 +174,10 @@ impl Opened {
             buffers_per_shard: BUFFERS_PER_SHARD,
         });
         let dictionary = Dictionary::new(registry.clone(), dictionary_limits(config));
+        let ranks = Ranks::new(config.pipeline.ranks.clone());
         let pipeline = Pipeline::new(
             PipelineStart {
-                decoder: MessageDecoder::new(dictionary, hot, resend, time_bounds(config)),
+                decoder: MessageDecoder::new(dictionary, hot, resend, time_bounds(config), ranks, same_time),
                 retained: rebuilt.pipeline_retained,
                 next_message_no,
                 next_record_no,

@@ -11,6 +11,7 @@ use crate::feeds::{LastValue, LastValues, RetainedStore};
 use crate::observation::ObservationFrame;
 use crate::pipeline::hot::HotRow;
 use crate::pipeline::resend::ResendWindow;
+use crate::pipeline::rules::SameTime;
 use crate::registry::SharedRegistry;
 use crate::retained::RetainedBudget;
 
@@ -56,7 +57,7 @@ pub(super) fn fold_feeds(
     last_values: &mut LastValues,
 ) {
     frame.retained.iter().for_each(|change| retained.restore(change));
-    frame.rows.iter().for_each(|row| last_values.fold(frame, row));
+    last_values.apply(frame);
 }
 
 pub(super) fn resend_of(config: &Config, snapshot: &Snapshot) -> ResendWindow {
@@ -65,9 +66,13 @@ pub(super) fn resend_of(config: &Config, snapshot: &Snapshot) -> ResendWindow {
     window
 }
 
-pub(super) fn hot_rows(registry: &SharedRegistry, states: &[(u32, DatastreamState)]) -> Vec<HotRow> {
+pub(super) fn hot_rows(
+    registry: &SharedRegistry,
+    states: &[(u32, DatastreamState)],
+    same_time: &SameTime,
+) -> Vec<HotRow> {
     let mut hot = Vec::new();
-    grow_hot_rows(&mut hot, registry);
+    grow_hot_rows(&mut hot, registry, same_time);
     for (datastream, state) in states {
         let Some(row) = hot.get_mut(*datastream as usize) else { continue };
         row.watermark_us = state.watermark_us;
@@ -76,6 +81,7 @@ pub(super) fn hot_rows(registry: &SharedRegistry, states: &[(u32, DatastreamStat
         row.status = state.status;
         row.unit = state.unit;
         row.ordinal = state.ordinal;
+        row.rank = state.rank;
         row.watermark_message = state.position;
         row.last_message = state.position;
         if state.last_undated_us != 0 {
@@ -86,10 +92,11 @@ pub(super) fn hot_rows(registry: &SharedRegistry, states: &[(u32, DatastreamStat
 }
 
 /// A hot row for every datastream that the registry knows.
-pub(super) fn grow_hot_rows(hot: &mut Vec<HotRow>, registry: &SharedRegistry) {
+pub(super) fn grow_hot_rows(hot: &mut Vec<HotRow>, registry: &SharedRegistry, same_time: &SameTime) {
     let registry = registry.read().unwrap_or_else(PoisonError::into_inner);
     for datastream in &registry.datastreams()[hot.len()..] {
         let entry = property_catalogue::property(codecs::name::base(&datastream.property));
-        hot.push(HotRow::new(datastream.unit, entry.and_then(|entry| entry.plausible)));
+        let plausible = entry.and_then(|entry| entry.plausible);
+        hot.push(HotRow::new(datastream.unit, plausible, same_time.is_kept(&datastream.name)));
     }
 }

@@ -55,6 +55,9 @@ pub(super) fn write_observation(
         let _ = write!(out, ",\"seq\":{seq}");
     }
     let _ = write!(out, ",\"position\":{}", value.position);
+    if value.revision != 0 {
+        let _ = write!(out, ",\"revision\":{}", value.revision);
+    }
     if late {
         out.push_str(",\"late\":true");
     }

@@ -1,9 +1,12 @@
-//! The newest observation of each datastream: the retained value of its feed.
+//! The newest observation of each datastream: the retained value of its feed. It only moves forward in phenomenonTime; at its
+//! time it follows corrections once the store has confirmed them.
+
+use std::collections::VecDeque;
 
 use std::sync::Arc;
 
 use crate::catalogue::DatastreamState;
-use crate::observation::{Classification, ObservationFrame, ResultKind, Row};
+use crate::observation::{Classification, ObservationFrame, Outcome, OutcomeKind, ResultKind, Row};
 
 /// One observation with everything that its feed message says.
 #[derive(Clone, Debug, PartialEq)]
@@ -18,6 +21,9 @@ pub struct LastValue {
     pub seq: Option<u64>,
     pub position: u64,
     pub result_time_us: i64,
+    pub ordinal: u16,
+    /// 0 = as first stored.
+    pub revision: u32,
 }
 
 impl LastValue {
@@ -39,6 +45,8 @@ impl LastValue {
             seq: row.seq(),
             position: message.map_or(0, |message| message.message_no),
             result_time_us: message.map_or(0, |message| message.receive_time_us),
+            ordinal: row.ordinal,
+            revision: 0,
         }
     }
 
@@ -58,14 +66,32 @@ impl LastValue {
             seq: state.seq_plus_1.checked_sub(1),
             position: state.position,
             result_time_us: state.result_time_us,
+            ordinal: state.ordinal,
+            revision: state.revision,
         })
     }
 }
+
+/// Readings at the time of the newest value that may wait for what the store says of them. Where there are more, the oldest
+/// are given up: the retained value then does not follow those corrections; store and `/api/v1/latest` do.
+pub const UNRESOLVED_VALUES_MAX: usize = 65_536;
 
 /// By datastream.
 #[derive(Debug, Default)]
 pub struct LastValues {
     values: Vec<Option<LastValue>>,
+    /// Unresolved readings at the time of the newest value, by rising `obs_no`.
+    unresolved: VecDeque<Unresolved>,
+}
+
+#[derive(Debug)]
+struct Unresolved {
+    obs_no: u64,
+    datastream: u32,
+    /// The outcome says which ordinal it has.
+    is_kept: bool,
+    /// `None` = settled.
+    value: Option<LastValue>,
 }
 
 impl LastValues {
@@ -78,15 +104,72 @@ impl LastValues {
         self.values[index] = Some(value);
     }
 
-    /// Folds a row in: only newer rows count, and they only move forward.
-    pub fn fold(&mut self, frame: &ObservationFrame, row: &Row) {
-        if row.classified() != Classification::Inserted {
+    /// Folds a frame in: rows at or behind the newest time count, and corrections there.
+    pub fn apply(&mut self, frame: &ObservationFrame) {
+        for outcome in &frame.outcomes {
+            if let Some((datastream, value)) = self.settle(outcome) {
+                let last = self.get(datastream).map(|last| (last.time_us, last.ordinal));
+                if last.is_some_and(|(time_us, ordinal)| value.time_us == time_us && value.ordinal >= ordinal)
+                {
+                    self.set(datastream, value);
+                }
+            }
+        }
+        for (obs_no, row) in (frame.first_obs_no..).zip(&frame.rows) {
+            match row.classified() {
+                Classification::Inserted => {
+                    if self.get(row.datastream).is_none_or(|last| row.time_us >= last.time_us) {
+                        self.set(row.datastream, LastValue::of_row(frame, row));
+                    }
+                }
+                Classification::Unresolved => self.wait(frame, obs_no, row),
+                Classification::Duplicate => {}
+            }
+        }
+    }
+
+    /// A frame that the values reflect already: only what it left unresolved counts.
+    pub fn apply_reflected(&mut self, frame: &ObservationFrame) {
+        for outcome in &frame.outcomes {
+            self.settle(outcome);
+        }
+        for (obs_no, row) in (frame.first_obs_no..).zip(&frame.rows) {
+            if row.classified() == Classification::Unresolved {
+                self.wait(frame, obs_no, row);
+            }
+        }
+    }
+
+    fn wait(&mut self, frame: &ObservationFrame, obs_no: u64, row: &Row) {
+        if self.get(row.datastream).is_none_or(|last| row.time_us != last.time_us) {
             return;
         }
-        let newest = self.get(row.datastream).is_none_or(|last| row.time_us >= last.time_us);
-        if newest {
-            self.set(row.datastream, LastValue::of_row(frame, row));
+        if self.unresolved.len() == UNRESOLVED_VALUES_MAX {
+            self.unresolved.pop_front();
         }
+        self.unresolved.push_back(Unresolved {
+            obs_no,
+            datastream: row.datastream,
+            is_kept: row.flags & Row::FLAG_SAME_TIME_KEPT != 0,
+            value: Some(LastValue::of_row(frame, row)),
+        });
+    }
+
+    /// Takes the row of an outcome out; gives it if it is stored now.
+    fn settle(&mut self, outcome: &Outcome) -> Option<(u32, LastValue)> {
+        let at = self.unresolved.binary_search_by_key(&outcome.obs_no, |waiting| waiting.obs_no).ok()?;
+        let waiting = &mut self.unresolved[at];
+        let (datastream, is_kept, value) = (waiting.datastream, waiting.is_kept, waiting.value.take());
+        while matches!(self.unresolved.front(), Some(Unresolved { value: None, .. })) {
+            self.unresolved.pop_front();
+        }
+        let is_stored = matches!(outcome.outcome_kind(), OutcomeKind::Inserted | OutcomeKind::Corrected);
+        let mut value = value.filter(|_| is_stored)?;
+        value.revision = outcome.revision;
+        if is_kept {
+            value.ordinal = outcome.ordinal;
+        }
+        Some((datastream, value))
     }
 
     pub fn get(&self, datastream: u32) -> Option<&LastValue> {

@@ -15,7 +15,7 @@ mod tap;
 mod topic_tree;
 
 pub use form::write_named_observation;
-pub use last_values::{LastValue, LastValues};
+pub use last_values::{LastValue, LastValues, UNRESOLVED_VALUES_MAX};
 pub use retained_store::RetainedStore;
 pub use router::{Router, RouterInputs, run_router};
 pub use tap::ObservationTap;

@@ -156,9 +156,7 @@ impl Router {
     /// Publishes the feeds of a synced observation frame.
     pub fn step_observations(&mut self, frame: &Arc<ObservationFrame>) {
         self.tap.offer(frame);
-        for row in &frame.rows {
-            self.last_values.fold(frame, row);
-        }
+        self.last_values.apply(frame);
         if !self.subscriptions.reach_feeds() {
             return;
         }

@@ -27,7 +27,7 @@ use thiserror::Error;
 pub use ballast::KeeperBallast;
 use compaction::CompactionPort;
 pub use compaction::{CompactorInputs, CompactorTurn, run_compactor};
-use states::{fold_state, state_of};
+use states::{fold_settled, fold_state, state_of};
 pub use thread::{KeeperTurns, run_keeper};
 
 use crate::books::Books;
@@ -193,8 +193,16 @@ impl Keeper {
     pub fn apply(&mut self, frame: &Arc<ObservationFrame>) -> Result<(), KeeperError> {
         self.frames.push_back((frame.frame_no, frame.first_record_no));
         self.end_record_no = frame.end_record_no;
-        self.store.apply(frame)?;
-        if frame.frame_no <= self.checkpoint.observation_frame_no {
+        let is_reflected = frame.frame_no <= self.checkpoint.observation_frame_no;
+        {
+            let Self { store, states, changed_states, .. } = self;
+            store.apply_telling(frame, &mut |row, text| {
+                if !is_reflected && fold_settled(state_of(&mut lock(states), row.datastream), row, text) {
+                    changed_states.insert(row.datastream);
+                }
+            })?;
+        }
+        if is_reflected {
             return Ok(());
         }
         lock(&self.books).apply(frame);

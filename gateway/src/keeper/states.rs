@@ -3,6 +3,7 @@
 use crate::catalogue::DatastreamState;
 use crate::feeds::LastValue;
 use crate::observation::{Classification, ObservationFrame, ResultKind, Row};
+use crate::store::Version;
 
 pub(super) fn state_of(states: &mut Vec<DatastreamState>, datastream: u32) -> &mut DatastreamState {
     let index = datastream as usize;
@@ -33,9 +34,36 @@ pub(super) fn fold_state(state: &mut DatastreamState, frame: &ObservationFrame, 
         state.unit = row.unit;
         state.status = row.status;
         state.seq_plus_1 = row.seq_plus_1;
+        state.revision = 0;
+        state.rank = row.rank;
         state.position = value.position;
         state.result_time_us = value.result_time_us;
     }
+}
+
+/// A late row that was stored. At the watermark it is now the newest value: a correction, or another value of the same time.
+/// Tells whether it is.
+pub(super) fn fold_settled(state: &mut DatastreamState, row: &Version, text: &[u8]) -> bool {
+    if row.time_us != state.watermark_us || row.ordinal < state.ordinal {
+        return false;
+    }
+    state.kind = row.kind();
+    state.value = if state.kind == ResultKind::Text { 0 } else { row.value };
+    state.text.clear();
+    if state.kind == ResultKind::Text {
+        state.text.push_str(&String::from_utf8_lossy(text));
+    }
+    state.ordinal = row.ordinal;
+    state.quality = row.quality;
+    state.flags = row.flags;
+    state.unit = row.unit;
+    state.status = row.status;
+    state.seq_plus_1 = row.seq_plus_1;
+    state.revision = row.revision;
+    state.rank = row.rank;
+    state.position = row.position;
+    state.result_time_us = row.result_time_us;
+    true
 }
 
 /// A datastream without a row.
@@ -48,6 +76,7 @@ fn empty_state() -> DatastreamState {
         ordinal: 0,
         quality: 0,
         flags: 0,
+        rank: 0,
         unit: 0,
         status: 0,
         seq_plus_1: 0,

@@ -21,7 +21,7 @@ pub struct Row {
     pub status: u32,
     /// Symbol of the unit (canonical UCUM, or as sent where `FLAG_UNIT_UNKNOWN` is set); 0 = none.
     pub unit: u32,
-    /// 0 except for different values of one message at one time.
+    /// 0 except for different values at one time: of one message, or where `FLAG_SAME_TIME_KEPT` is set (then the outcome says).
     pub ordinal: u16,
     /// [`ResultKind`] as u8.
     pub kind: u8,
@@ -30,7 +30,9 @@ pub struct Row {
     /// [`Classification`] as u8, as the pipeline knew it.
     pub classification: u8,
     pub flags: u8,
-    pub zero: [u8; 2],
+    /// Rank of its source: under one key the highest one is in force (design §4.2).
+    pub rank: u8,
+    pub zero: u8,
 }
 
 impl Row {
@@ -38,6 +40,8 @@ impl Row {
     pub const FLAG_UNIT_UNKNOWN: u8 = 1;
     /// The reading had no time of its own: `time_us` is the receive time, moved on so that it strictly increases.
     pub const FLAG_UNDATED: u8 = 2;
+    /// Its datastream keeps all readings of one time: another value there is another ordinal, not a correction.
+    pub const FLAG_SAME_TIME_KEPT: u8 = 4;
 
     pub fn result_kind(&self) -> ResultKind {
         ResultKind::from_u8(self.kind)
@@ -196,7 +200,9 @@ pub struct Outcome {
     pub revision: u32,
     /// [`OutcomeKind`] as u8.
     pub kind: u8,
-    pub zero: [u8; 3],
+    pub zero: u8,
+    /// Ordinal under which the row is stored, where its datastream keeps all readings of one time; 0 else.
+    pub ordinal: u16,
     pub message_no: u64,
 }
 

@@ -11,6 +11,7 @@ use super::dictionary::{Dictionary, RegistryLimit, Route};
 use super::hot::{Conversion, HotRow};
 use super::mapping::is_observation_topic;
 use super::resend::{ResendWindow, packet_key, packet_mark, sequence_mark};
+use super::rules::{Ranks, SameTime};
 use crate::observation::{
     Classification, MessageEntry, MessageOutcome, ObservationFrame, Quality, Quarantined, ResendMark,
     ResultKind, Row, TextSpan,
@@ -31,6 +32,8 @@ pub struct MessageDecoder {
     pub hot: Vec<HotRow>,
     pub resend: ResendWindow,
     bounds: TimeBounds,
+    ranks: Ranks,
+    same_time: SameTime,
 }
 
 /// What went wrong in a message, readings that could not be taken included.
@@ -48,8 +51,15 @@ struct Fault {
 }
 
 impl MessageDecoder {
-    pub fn new(dictionary: Dictionary, hot: Vec<HotRow>, resend: ResendWindow, bounds: TimeBounds) -> Self {
-        Self { dictionary, hot, resend, bounds }
+    pub fn new(
+        dictionary: Dictionary,
+        hot: Vec<HotRow>,
+        resend: ResendWindow,
+        bounds: TimeBounds,
+        ranks: Ranks,
+        same_time: SameTime,
+    ) -> Self {
+        Self { dictionary, hot, resend, bounds, ranks, same_time }
     }
 
     /// Appends what `message` holds to `frame`. Never fails: what cannot be decoded is quarantined in the frame.
@@ -166,9 +176,11 @@ impl MessageDecoder {
             return;
         };
         let first_row = frame.rows.len();
+        let rank = self.ranks.of(entry.client, message.client);
         let mut sink = Sink {
             decoder: self,
             station,
+            rank,
             receive_time_us,
             message_index: frame.messages.len() as u32,
             first_row,
@@ -338,6 +350,7 @@ struct Sink<'a> {
     frame: &'a mut ObservationFrame,
     faults: &'a mut Faults,
     station: u32,
+    rank: u8,
     receive_time_us: i64,
     message_index: u32,
     first_row: usize,
@@ -402,7 +415,10 @@ impl Sink<'_> {
             None => {
                 let (id, unit) = dictionary.make_datastream(self.station, property, period_s, definitions)?;
                 let entry = property_catalogue::property(reading.property.base());
-                self.decoder.hot.push(HotRow::new(unit, entry.and_then(|entry| entry.plausible)));
+                let plausible = entry.and_then(|entry| entry.plausible);
+                let is_kept =
+                    dictionary.with_datastream_name(id, |name| self.decoder.same_time.is_kept(name));
+                self.decoder.hot.push(HotRow::new(unit, plausible, is_kept));
                 id
             }
         };
@@ -438,6 +454,8 @@ impl Sink<'_> {
         if reading.time_us.is_none() {
             flags |= Row::FLAG_UNDATED;
             self.undated += 1;
+        } else if hot.keeps_same_time {
+            flags |= Row::FLAG_SAME_TIME_KEPT;
         }
         self.frame.rows.push(Row {
             time_us: reading.time_us.unwrap_or(0),
@@ -452,7 +470,8 @@ impl Sink<'_> {
             quality: quality(kind, number, reading.status, unit, hot) as u8,
             classification: Classification::Unresolved as u8,
             flags,
-            zero: [0; 2],
+            rank: self.rank,
+            zero: 0,
         });
         Ok(())
     }

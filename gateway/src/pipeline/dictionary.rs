@@ -298,6 +298,11 @@ impl Dictionary {
         Ok((id, unit))
     }
 
+    /// Looks at a datastream's name.
+    pub fn with_datastream_name<T>(&self, id: u32, look: impl FnOnce(&str) -> T) -> T {
+        look(&self.registry.read().unwrap_or_else(std::sync::PoisonError::into_inner).datastream(id).name)
+    }
+
     /// The text of a symbol.
     pub fn symbol_text(&self, id: u32) -> Arc<str> {
         self.registry.read().unwrap_or_else(std::sync::PoisonError::into_inner).symbol(id).clone()

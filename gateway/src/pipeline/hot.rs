@@ -17,6 +17,9 @@ pub struct HotRow {
     pub unit: u32,
     pub ordinal: u16,
     pub kind: ResultKind,
+    pub rank: u8,
+    /// The datastream keeps all readings of one time.
+    pub keeps_same_time: bool,
     /// The message that set the watermark.
     pub watermark_message: u64,
     /// The message that touched this datastream last.
@@ -42,7 +45,7 @@ pub enum Conversion {
 }
 
 impl HotRow {
-    pub fn new(datastream_unit: u32, plausible: Option<(f64, f64)>) -> Self {
+    pub fn new(datastream_unit: u32, plausible: Option<(f64, f64)>, keeps_same_time: bool) -> Self {
         Self {
             watermark_us: i64::MIN,
             last_undated_us: i64::MIN,
@@ -51,6 +54,8 @@ impl HotRow {
             unit: 0,
             ordinal: 0,
             kind: ResultKind::Null,
+            rank: 0,
+            keeps_same_time,
             watermark_message: 0,
             last_message: 0,
             datastream_unit,
@@ -72,10 +77,15 @@ impl HotRow {
             // The message that opened this time has another value for it: nobody else can have used that ordinal.
             return Classification::Inserted;
         }
+        if row.flags & Row::FLAG_SAME_TIME_KEPT != 0 {
+            // There may be any number of values at this time, and the store knows them all.
+            return Classification::Unresolved;
+        }
         let kind = row.result_kind();
         // Texts are compared by the store, which has their bytes at hand.
         let equal = kind != ResultKind::Text
             && kind == self.kind
+            && row.rank <= self.rank
             && row.ordinal == self.ordinal
             && row.status == self.status
             && row.unit == self.unit
@@ -99,6 +109,7 @@ impl HotRow {
             self.watermark_us = row.time_us;
             self.value = row.value;
             self.kind = row.result_kind();
+            self.rank = row.rank;
             self.status = row.status;
             self.unit = row.unit;
             self.ordinal = row.ordinal;

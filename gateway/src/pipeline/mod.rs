@@ -12,6 +12,7 @@
 //! - [`hot`]: one row per datastream: watermark, last value, unit conversion.
 //! - [`decode`]: one message to rows.
 //! - [`resend`]: recognises re-sends of undated messages.
+//! - [`rules`]: ranks of clients, datastreams that keep all readings of one time.
 //! - [`KeeperProgress`]: how far the keeper is, and whether it can take more.
 //! - [`stage`]: frames, the observation log.
 //! - [`thread`]: the loop round it.
@@ -24,6 +25,7 @@ pub mod hot;
 pub mod mapping;
 mod progress;
 pub mod resend;
+pub mod rules;
 pub mod stage;
 #[cfg(test)]
 mod tests;

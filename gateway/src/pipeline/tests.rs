@@ -9,6 +9,7 @@ use super::decode::{MessageDecoder, TimeBounds};
 use super::dictionary::{Dictionary, DictionaryLimits};
 use super::hot::HotRow;
 use super::resend::ResendWindow;
+use super::rules::{Ranks, SameTime};
 use crate::observation::{Classification, MessageOutcome, ObservationFrame, Quality, ResultKind, Row};
 use crate::record::{Door, Message};
 use crate::registry::Registry;
@@ -41,6 +42,8 @@ impl Bench {
                 Vec::new(),
                 ResendWindow::new(100),
                 bounds,
+                Ranks::default(),
+                SameTime::default(),
             ),
             frame: ObservationFrame::default(),
             next_message_no: 1,
@@ -247,7 +250,7 @@ proptest! {
         let mut rebuilt = Bench::new();
         rebuilt.decoder.dictionary = Dictionary::new(Arc::new(RwLock::new(registry)), LIMITS);
         let original = &live.decoder.hot[0];
-        let mut hot = HotRow::new(original.datastream_unit, original.plausible);
+        let mut hot = HotRow::new(original.datastream_unit, original.plausible, false);
         for row in &live.frame.rows {
             hot.fold(row, live.frame.messages[row.message as usize].message_no);
         }

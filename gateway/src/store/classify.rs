@@ -2,7 +2,15 @@
 //!
 //! Under one key (datastream, time, ordinal), a row whose value, unit and status equal those of *any* stored revision is a
 //! duplicate; another one is a correction with the next revision; a row whose key is not stored is inserted. A stored row
-//! is looked at once and not kept: what a key remembers is its highest revision and which late rows it has met.
+//! is looked at once and not kept: what a key remembers is its highest revision and rank, and which late rows it has met.
+//!
+//! *Ranks.* A row of a lower rank than the revision in force is a duplicate where its content is known, else outranked: stored
+//! nowhere. A row of a higher rank than any revision with its content makes a revision also where that content is known:
+//! otherwise a later correction of the lower rank would go over the word of the higher one.
+//!
+//! *Datastreams that keep all readings of one time* ([`Row::FLAG_SAME_TIME_KEPT`]). A row whose content is stored at its time
+//! under any ordinal is a duplicate, unless both have a `seq` and these differ; any other gets the next free ordinal. Ranks
+//! decide nothing there: of two values nothing says that they mean the same reading.
 
 use std::sync::Arc;
 
@@ -15,10 +23,13 @@ use super::late::LateRow;
 use super::memory::Chunk;
 use super::row::{KeyBounds, RowSink, Version};
 use super::shared::{Shared, Symbols, View};
-use crate::observation::{Outcome, OutcomeKind, ResultKind};
+use crate::observation::{Outcome, OutcomeKind, ResultKind, Row};
 
 /// Rows of one batch, so that its outcomes (24 bytes each) fit in one log frame of 1 MiB.
 pub const CLASSIFY_ROWS_MAX: usize = 32_768;
+
+/// Ordinals of one datastream and time; further values there become revisions of the last one.
+pub const ORDINALS_MAX: u16 = 4_096;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Key {
@@ -77,10 +88,55 @@ struct LookUp {
     /// By datastream, to find those that a row group or page can have.
     by_datastream: Vec<(u32, i64)>,
     wanted: HashSet<(u32, i64), RandomState>,
-    /// Highest revision of the keys of the batch that are stored.
-    revisions: HashMap<Key, Option<u32>, RandomState>,
-    /// Contents of the batch; true = stored.
-    contents: HashMap<Content, bool, RandomState>,
+    /// What is stored of the keys of the batch; `None` = nothing.
+    revisions: HashMap<Key, Option<InForce>, RandomState>,
+    /// Contents of the batch; the highest rank with which each is stored.
+    contents: HashMap<Content, Option<u8>, RandomState>,
+    /// What is stored at the times of the batch where all readings of one time are kept.
+    kept: HashMap<(u32, i64), KeptTime, RandomState>,
+}
+
+/// Of one key: the highest rank and the latest revision, see [`Version::precedence`].
+#[derive(Clone, Copy, Debug)]
+struct InForce {
+    rank: u8,
+    revision: u32,
+}
+
+/// The readings of one datastream and time.
+#[derive(Debug, Default)]
+struct KeptTime {
+    next_ordinal: u16,
+    /// Highest revision of the last ordinal.
+    last_revision: u32,
+    /// Contents, with ordinal 0, and their `seq` + 1.
+    readings: Vec<(Content, u64)>,
+}
+
+impl KeptTime {
+    fn knows(&self, content: &Content, seq_plus_1: u64) -> bool {
+        let same_seq = |other: u64| other == 0 || seq_plus_1 == 0 || other == seq_plus_1;
+        self.readings.iter().any(|(other, seq_plus_1)| other == content && same_seq(*seq_plus_1))
+    }
+
+    fn add(&mut self, row: &Version, content: Content) {
+        if row.ordinal >= self.next_ordinal {
+            self.next_ordinal = row.ordinal.saturating_add(1);
+            self.last_revision = row.revision;
+        } else if row.ordinal.saturating_add(1) == self.next_ordinal {
+            self.last_revision = self.last_revision.max(row.revision);
+        }
+        self.readings.push((content, row.seq_plus_1));
+    }
+}
+
+fn is_kept(row: &Version) -> bool {
+    row.flags & Row::FLAG_SAME_TIME_KEPT != 0
+}
+
+fn without_ordinal(mut content: Content) -> Content {
+    content.key.ordinal = 0;
+    content
 }
 
 impl LookUp {
@@ -96,7 +152,12 @@ impl LookUp {
             by_time,
             by_datastream,
             revisions: batch.iter().map(|late| (Key::of(&late.row), None)).collect(),
-            contents: batch.iter().map(|late| (Content::of(&late.row, &late.text), false)).collect(),
+            contents: batch.iter().map(|late| (Content::of(&late.row, &late.text), None)).collect(),
+            kept: batch
+                .iter()
+                .filter(|late| is_kept(&late.row))
+                .map(|late| ((late.row.datastream, late.row.time_us), KeptTime::default()))
+                .collect(),
         }
     }
 
@@ -124,28 +185,47 @@ impl LookUp {
 
     /// To be called in `obs_no` order: each row sees those before it.
     fn settle(&mut self, late: &LateRow) -> Outcome {
-        let outcome = |kind: OutcomeKind, revision| Outcome {
+        let (kind, revision, ordinal) =
+            if is_kept(&late.row) { self.settle_kept(late) } else { self.settle_revision(late) };
+        Outcome {
             obs_no: late.obs_no,
             revision,
             kind: kind as u8,
-            zero: [0; 3],
+            zero: 0,
+            ordinal,
             message_no: late.row.position,
+        }
+    }
+
+    fn settle_revision(&mut self, late: &LateRow) -> (OutcomeKind, u32, u16) {
+        let rank = late.row.rank;
+        let known = self.contents.entry(Content::of(&late.row, &late.text)).or_default();
+        let in_force = self.revisions.entry(Key::of(&late.row)).or_default();
+        let (kind, revision) = match (*known, *in_force) {
+            (Some(as_rank), _) if rank <= as_rank => return (OutcomeKind::Duplicate, 0, 0),
+            (Some(_), Some(in_force)) if rank < in_force.rank => return (OutcomeKind::Duplicate, 0, 0),
+            (None, Some(in_force)) if rank < in_force.rank => return (OutcomeKind::Outranked, 0, 0),
+            (_, Some(in_force)) => (OutcomeKind::Corrected, in_force.revision + 1),
+            (_, None) => (OutcomeKind::Inserted, 0),
         };
-        let known = self.contents.insert(Content::of(&late.row, &late.text), true);
-        if known == Some(true) {
-            return outcome(OutcomeKind::Duplicate, 0);
+        *known = Some(rank);
+        *in_force = Some(InForce { rank, revision });
+        (kind, revision, 0)
+    }
+
+    fn settle_kept(&mut self, late: &LateRow) -> (OutcomeKind, u32, u16) {
+        let content = without_ordinal(Content::of(&late.row, &late.text));
+        let time = self.kept.entry((late.row.datastream, late.row.time_us)).or_default();
+        if time.knows(&content, late.row.seq_plus_1) {
+            return (OutcomeKind::Duplicate, 0, 0);
         }
-        let highest = self.revisions.entry(Key::of(&late.row)).or_default();
-        match *highest {
-            Some(revision) => {
-                *highest = Some(revision + 1);
-                outcome(OutcomeKind::Corrected, revision + 1)
-            }
-            None => {
-                *highest = Some(0);
-                outcome(OutcomeKind::Inserted, 0)
-            }
-        }
+        let (kind, revision, ordinal) = if time.next_ordinal < ORDINALS_MAX {
+            (OutcomeKind::Inserted, 0, time.next_ordinal)
+        } else {
+            (OutcomeKind::Corrected, time.last_revision + 1, time.next_ordinal - 1)
+        };
+        time.add(&Version { revision, ordinal, ..late.row }, content);
+        (kind, revision, ordinal)
     }
 }
 
@@ -164,10 +244,18 @@ impl RowSink for LookUp {
     }
 
     fn take(&mut self, row: &Version, text: &[u8]) {
-        let Some(highest) = self.revisions.get_mut(&Key::of(row)) else { return };
-        *highest = Some(highest.map_or(row.revision, |highest| highest.max(row.revision)));
-        if let Some(stored) = self.contents.get_mut(&Content::of(row, text)) {
-            *stored = true;
+        if !self.kept.is_empty()
+            && let Some(time) = self.kept.get_mut(&(row.datastream, row.time_us))
+        {
+            time.add(row, without_ordinal(Content::of(row, text)));
+        }
+        let Some(in_force) = self.revisions.get_mut(&Key::of(row)) else { return };
+        let (rank, revision) = in_force.map_or((row.rank, row.revision), |held| {
+            (held.rank.max(row.rank), held.revision.max(row.revision))
+        });
+        *in_force = Some(InForce { rank, revision });
+        if let Some(known) = self.contents.get_mut(&Content::of(row, text)) {
+            *known = Some(known.map_or(row.rank, |as_rank| as_rank.max(row.rank)));
         }
     }
 }

@@ -110,6 +110,15 @@ impl Store {
     /// Folds the next frame of the observation log. After an error the store must not be used further: what it holds is
     /// not what the log says.
     pub fn apply(&mut self, frame: &Arc<ObservationFrame>) -> Result<(), StoreError> {
+        self.apply_telling(frame, &mut |_, _| ())
+    }
+
+    /// The same; `stored` gets each late row that the frame's outcomes bring into the store, with its text.
+    pub(crate) fn apply_telling(
+        &mut self,
+        frame: &Arc<ObservationFrame>,
+        stored: &mut dyn FnMut(&Version, &[u8]),
+    ) -> Result<(), StoreError> {
         if let Some(expected) = self.expected_frame.filter(|expected| *expected != frame.frame_no) {
             return Err(StoreError::FrameGap { expected, found: frame.frame_no });
         }
@@ -117,7 +126,7 @@ impl Store {
         let mut chunk =
             Chunk::with_capacity(if in_files { 0 } else { frame.rows.len() + frame.outcomes.len() });
         for outcome in &frame.outcomes {
-            self.settle(frame.frame_no, outcome, in_files, &mut chunk)?;
+            self.settle(frame.frame_no, outcome, in_files, &mut chunk, stored)?;
         }
         for (obs_no, row) in (frame.first_obs_no..).zip(&frame.rows) {
             match row.classified() {
@@ -150,6 +159,7 @@ impl Store {
         outcome: &Outcome,
         in_files: bool,
         chunk: &mut Chunk,
+        tell: &mut dyn FnMut(&Version, &[u8]),
     ) -> Result<(), StoreError> {
         let Some(late) = self.late.settle(outcome.obs_no) else {
             // Of a frame that files reflect, an outcome may belong to a row from before the refold.
@@ -158,9 +168,15 @@ impl Store {
             }
             return Err(StoreError::UnknownOutcome { frame_no, obs_no: outcome.obs_no });
         };
-        let stored = matches!(outcome.outcome_kind(), OutcomeKind::Inserted | OutcomeKind::Corrected);
-        if stored && !in_files {
-            chunk.push(Version { revision: outcome.revision, ..late.row }, &late.text);
+        if !matches!(outcome.outcome_kind(), OutcomeKind::Inserted | OutcomeKind::Corrected) {
+            return Ok(());
+        }
+        let is_kept = late.row.flags & Row::FLAG_SAME_TIME_KEPT != 0;
+        let ordinal = if is_kept { outcome.ordinal } else { late.row.ordinal };
+        let row = Version { revision: outcome.revision, ordinal, ..late.row };
+        tell(&row, &late.text);
+        if !in_files {
+            chunk.push(row, &late.text);
         }
         Ok(())
     }
@@ -336,6 +352,7 @@ fn version<'a>(frame: &'a ObservationFrame, row: &Row) -> Result<(Version, &'a [
         kind: row.kind,
         quality: row.quality,
         flags: row.flags,
+        rank: row.rank,
     };
     Ok((version, text))
 }

@@ -58,10 +58,11 @@ mod tests;
 
 use serde::{Deserialize, Serialize};
 
-pub use classify::CLASSIFY_ROWS_MAX;
+pub use classify::{CLASSIFY_ROWS_MAX, ORDINALS_MAX};
 pub use compact::{COMPACTION_ROWS_MAX, COMPACTION_TEXT_BYTES_MAX, Compaction, Compactor};
 pub use error::StoreError;
 pub use fold::{Flush, Pressure, Store};
+pub(crate) use row::Version;
 pub use row::{StoredRow, StoredValue};
 pub use run::FILES_PER_FLUSH_MAX;
 pub use scan::{NumberRow, NumberValue, Order, Query, Scan};

@@ -6,27 +6,34 @@ use crate::observation::{ResultKind, TextSpan};
 
 /// One revision of one observation in memory, 64 bytes. Text results lie in the arena of whatever holds the row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Version {
-    pub(super) time_us: i64,
+pub(crate) struct Version {
+    pub(crate) time_us: i64,
     /// As in [`crate::observation::Row::value`]; a text span points into the holder's arena.
-    pub(super) value: u64,
-    pub(super) seq_plus_1: u64,
-    pub(super) position: u64,
-    pub(super) result_time_us: i64,
-    pub(super) datastream: u32,
-    pub(super) unit: u32,
-    pub(super) status: u32,
-    pub(super) revision: u32,
-    pub(super) ordinal: u16,
-    pub(super) kind: u8,
-    pub(super) quality: u8,
-    pub(super) flags: u8,
+    pub(crate) value: u64,
+    pub(crate) seq_plus_1: u64,
+    pub(crate) position: u64,
+    pub(crate) result_time_us: i64,
+    pub(crate) datastream: u32,
+    pub(crate) unit: u32,
+    pub(crate) status: u32,
+    pub(crate) revision: u32,
+    pub(crate) ordinal: u16,
+    pub(crate) kind: u8,
+    pub(crate) quality: u8,
+    pub(crate) flags: u8,
+    pub(crate) rank: u8,
 }
 
 const _: () = assert!(size_of::<Version>() == 64);
 
 impl Version {
-    pub(super) fn kind(&self) -> ResultKind {
+    /// Of the revisions of one key, the greatest is in force: the highest rank first, then the latest. Everything that picks
+    /// one asks here.
+    pub(super) fn precedence(&self) -> (u8, u32) {
+        (self.rank, self.revision)
+    }
+
+    pub(crate) fn kind(&self) -> ResultKind {
         ResultKind::from_u8(self.kind)
     }
 

@@ -178,9 +178,12 @@ impl Scan {
             self.rows_held_max = self.rows_held_max.max(window.rows.capacity());
         }
         let rows = &mut window.rows;
-        rows.sort_unstable_by_key(|row| (rank.of(row.time_us), row.datastream, row.ordinal, row.revision));
-        if !self.revisions {
-            keep_last_revisions(rows);
+        let key = |row: &Version| (rank.of(row.time_us), row.datastream, row.ordinal);
+        if self.revisions {
+            rows.sort_unstable_by_key(|row| (key(row), row.revision));
+        } else {
+            rows.sort_unstable_by_key(|row| (key(row), row.precedence()));
+            keep_those_in_force(rows);
         }
         rows.truncate(self.left);
         self.left -= rows.len();
@@ -254,8 +257,8 @@ impl Iterator for Scan {
     }
 }
 
-/// Of neighbours with the same key only the last, which has the highest revision, stays.
-fn keep_last_revisions(rows: &mut Vec<Version>) {
+/// Of neighbours with the same key only the last, which is in force, stays.
+fn keep_those_in_force(rows: &mut Vec<Version>) {
     let key = |row: &Version| (row.time_us, row.datastream, row.ordinal);
     let mut kept = 0;
     for at in 0..rows.len() {

@@ -56,6 +56,7 @@ pub(crate) fn state(time_us: i64, kind: ResultKind, value: u64, quality: u8, uni
         ordinal: 0,
         quality,
         flags: 0,
+        rank: 0,
         unit,
         status: 0,
         seq_plus_1: 1043,

@@ -138,6 +138,7 @@ fn datastream_state(row: &Row<'_>) -> rusqlite::Result<(u32, DatastreamState)> {
         result_time_us: row.get(13)?,
         last_undated_us: row.get(14)?,
         observations: number(row, 15)?,
+        rank: row.get(16)?,
     };
     Ok((row.get(0)?, state))
 }

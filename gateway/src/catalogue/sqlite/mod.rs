@@ -18,7 +18,7 @@ use history::SqliteHistory;
 const APPLICATION_ID: i64 = 0x5347_5763;
 
 /// Each takes the database one format further; the first makes format 1 of an empty file.
-const MIGRATIONS: &[&str] = &[include_str!("schema.sql"), QUARANTINE_BY_CLIENT];
+const MIGRATIONS: &[&str] = &[include_str!("schema.sql"), QUARANTINE_BY_CLIENT, include_str!("rank.sql")];
 /// The quota's sums at start read this instead of the payloads' pages.
 const QUARANTINE_BY_CLIENT: &str = "CREATE INDEX quarantine_by_client ON quarantine (client, bytes);";
 const FORMAT_VERSION: i64 = MIGRATIONS.len() as i64;

@@ -118,7 +118,7 @@ fn books(connection: &Connection, delta: &BooksDelta) -> rusqlite::Result<()> {
 
 fn datastream_states(connection: &Connection, states: &[(u32, DatastreamState)]) -> rusqlite::Result<()> {
     let mut statement = connection.prepare_cached(
-        "INSERT OR REPLACE INTO datastream_states VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT OR REPLACE INTO datastream_states VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     )?;
     for (datastream, state) in states {
         statement.execute(params![
@@ -138,6 +138,7 @@ fn datastream_states(connection: &Connection, states: &[(u32, DatastreamState)])
             state.result_time_us,
             state.last_undated_us,
             state.observations as i64,
+            state.rank,
         ])?;
     }
     Ok(())

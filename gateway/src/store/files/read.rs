@@ -109,7 +109,10 @@ fn read_row_group(
     let rows = group.num_rows() as usize;
     let pages = page_bounds(footer, group_no);
     let open = Opener { file, footer, group_no };
-    let (mut ids, mut times) = (open.column::<Int32Type>(1)?, open.column::<Int64Type>(2)?);
+    let (mut ids, mut times) = (
+        open.column::<Int32Type>(schema::DATASTREAM_ID)?,
+        open.column::<Int64Type>(schema::PHENOMENON_TIME)?,
+    );
     let mut values = None;
     for first_row in (0..rows).step_by(PAGE_ROWS) {
         let bounds = pages.as_ref().and_then(|pages| pages.get(first_row / PAGE_ROWS));
@@ -216,6 +219,7 @@ impl<T: DataType> Column<T> {
 struct ValueColumns {
     ordinals: Column<Int32Type>,
     revisions: Column<Int32Type>,
+    ranks: Column<Int32Type>,
     numbers: Column<DoubleType>,
     booleans: Column<BoolType>,
     units: Column<ByteArrayType>,
@@ -239,6 +243,7 @@ impl ValueColumns {
         Ok(Self {
             ordinals: open.column(schema::ORDINAL)?,
             revisions: open.column(schema::REVISION)?,
+            ranks: open.column(schema::RANK)?,
             numbers: open.column(schema::NUMBER)?,
             booleans: open.column(schema::BOOLEAN)?,
             units: open.column(schema::UNIT)?,
@@ -249,6 +254,7 @@ impl ValueColumns {
     fn read(&mut self, rows: Range<usize>) -> Result<()> {
         self.ordinals.read(rows.clone())?;
         self.revisions.read(rows.clone())?;
+        self.ranks.read(rows.clone())?;
         self.numbers.read(rows.clone())?;
         self.booleans.read(rows.clone())?;
         self.units.read(rows.clone())?;
@@ -297,6 +303,7 @@ impl ValueColumns {
                 kind: kind as u8,
                 quality: rest.quality,
                 flags: rest.flags,
+                rank: self.ranks.values[row] as u8,
             };
             sink.take(&version, text.unwrap_or_default());
         }

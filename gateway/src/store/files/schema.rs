@@ -15,7 +15,7 @@ pub(super) const ROW_GROUP_ROWS: usize = 65_536;
 pub(super) const PAGE_ROWS: usize = 4_096;
 
 /// Version of the files' format and the key under which they carry it.
-pub(super) const FORMAT: &str = "1";
+pub(super) const FORMAT: &str = "2";
 pub(super) const FORMAT_KEY: &str = "sensor_gateway.store_format";
 
 const SCHEMA: &str = "message observations {
@@ -24,6 +24,7 @@ const SCHEMA: &str = "message observations {
     required int64 phenomenon_time (TIMESTAMP(MICROS,true));
     required int32 ordinal;
     required int32 revision;
+    required int32 rank;
     required int32 period_s;
     required binary kind (STRING);
     optional double number;
@@ -44,18 +45,19 @@ pub(super) const DATASTREAM_ID: usize = 1;
 pub(super) const PHENOMENON_TIME: usize = 2;
 pub(super) const ORDINAL: usize = 3;
 pub(super) const REVISION: usize = 4;
-pub(super) const PERIOD_S: usize = 5;
-pub(super) const KIND: usize = 6;
-pub(super) const NUMBER: usize = 7;
-pub(super) const TEXT: usize = 8;
-pub(super) const BOOLEAN: usize = 9;
-pub(super) const UNIT: usize = 10;
-pub(super) const STATUS: usize = 11;
-pub(super) const QUALITY: usize = 12;
-pub(super) const FLAGS: usize = 13;
-pub(super) const SEQ: usize = 14;
-pub(super) const POSITION: usize = 15;
-pub(super) const RESULT_TIME: usize = 16;
+pub(super) const RANK: usize = 5;
+pub(super) const PERIOD_S: usize = 6;
+pub(super) const KIND: usize = 7;
+pub(super) const NUMBER: usize = 8;
+pub(super) const TEXT: usize = 9;
+pub(super) const BOOLEAN: usize = 10;
+pub(super) const UNIT: usize = 11;
+pub(super) const STATUS: usize = 12;
+pub(super) const QUALITY: usize = 13;
+pub(super) const FLAGS: usize = 14;
+pub(super) const SEQ: usize = 15;
+pub(super) const POSITION: usize = 16;
+pub(super) const RESULT_TIME: usize = 17;
 
 pub(super) fn schema() -> Result<TypePtr, ParquetError> {
     Ok(Arc::new(parse_message_type(SCHEMA)?))

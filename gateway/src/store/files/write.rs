@@ -112,6 +112,7 @@ struct Columns {
     times: Vec<i64>,
     ordinals: Numbering,
     revisions: Numbering,
+    ranks: Numbering,
     kinds: Numbering,
     numbers: Numbers,
     texts: Texts,
@@ -141,6 +142,7 @@ impl Columns {
             times: Vec::new(),
             ordinals: Numbering::default(),
             revisions: Numbering::default(),
+            ranks: Numbering::default(),
             kinds: Numbering::default(),
             numbers: Numbers::new(),
             texts: Texts::default(),
@@ -167,6 +169,7 @@ impl Columns {
             &mut self.datastreams,
             &mut self.ordinals,
             &mut self.revisions,
+            &mut self.ranks,
             &mut self.kinds,
             &mut self.units,
             &mut self.statuses,
@@ -191,6 +194,7 @@ impl Columns {
         self.times.extend(rows.iter().map(|row| row.time_us));
         self.ordinals.extend(rows.iter().map(|row| u32::from(row.ordinal)));
         self.revisions.extend(rows.iter().map(|row| row.revision));
+        self.ranks.extend(rows.iter().map(|row| u32::from(row.rank)));
         self.kinds.extend(rows.iter().map(|row| u32::from(row.kind)));
         for row in rows {
             self.numbers.push((row.kind() == ResultKind::Number).then_some(row.value));
@@ -251,6 +255,7 @@ impl Columns {
         append_crate_column(group, &self.times, None)?;
         append_integers(group, &column(schema::ORDINAL), &self.ordinals)?;
         append_integers(group, &column(schema::REVISION), &self.revisions)?;
+        append_integers(group, &column(schema::RANK), &self.ranks)?;
         let periods = bytemuck::cast_slice(&self.period_values);
         append_dictionary(group, &column(schema::PERIOD_S), periods, count, &datastreams.rows)?;
         let mut kinds = Vec::new();

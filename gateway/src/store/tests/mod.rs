@@ -5,6 +5,7 @@ mod crash;
 mod late;
 mod model;
 mod query;
+mod rank;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, RwLock};
@@ -225,7 +226,8 @@ pub(super) fn frame(
             quality: if reading.value.kind() == ResultKind::Null { 9 } else { 2 },
             classification: *classification as u8,
             flags: 0,
-            zero: [0; 2],
+            rank: 0,
+            zero: 0,
         });
     }
     frame
