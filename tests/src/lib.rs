@@ -17,6 +17,7 @@ mod journal_count;
 mod mqtt;
 mod outside;
 mod paths;
+pub mod simulation;
 mod simulator;
 mod small_disk;
 mod strace;

@@ -1,0 +1,136 @@
+//! Planted bugs: each breaks one promise, in what surrounds the gateway, so that the product has no hook for them. Tests
+//! prove that the simulation finds each one.
+
+use std::sync::Arc;
+
+use gateway::catalogue::Commit;
+use gateway::observation::{ObservationFrame, Outcome, OutcomeKind};
+use gateway::store::FileEntry;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bug {
+    /// A frame of the journal counts as durable before its sync (P1).
+    AckBeforeSync,
+    /// The transaction moves the checkpoint past a message that it does not reflect (P2).
+    CheckpointAhead,
+    /// The cursor is committed before the files that it speaks of (P2).
+    CursorBeforeFile,
+    /// Late rows that are known already are stored again (P3).
+    DuplicatesInserted,
+    /// What a failed sync left is believed, and the gateway goes on (P1).
+    FailedSyncBelieved,
+    /// Feeds of two frames leave in the wrong order, so a retained value moves back (design §3.6).
+    FeedMovesBack,
+    /// A store file is named before its bytes are durable (P2).
+    FileNotSynced,
+    /// A late row is counted twice (P6).
+    LateRowCountedTwice,
+    /// An observation frame counts as durable before its sync (P2, P6).
+    ObservationsBeforeSync,
+    /// A restart leaves files that no transaction names.
+    OrphansKept,
+    /// The store's outcomes reach the log twice (P3, P6).
+    OutcomeFrameTwice,
+    /// A payload that could not be decoded is not kept (P2).
+    QuarantineDropped,
+    /// What recovery read back counts as durable and is not made so (P1).
+    RecoveredTailTrusted,
+    /// A store file's new name is not made durable (P2).
+    RenameNotSynced,
+}
+
+pub const BUGS: [Bug; 14] = [
+    Bug::AckBeforeSync,
+    Bug::CheckpointAhead,
+    Bug::CursorBeforeFile,
+    Bug::DuplicatesInserted,
+    Bug::FailedSyncBelieved,
+    Bug::FeedMovesBack,
+    Bug::FileNotSynced,
+    Bug::LateRowCountedTwice,
+    Bug::ObservationsBeforeSync,
+    Bug::OrphansKept,
+    Bug::OutcomeFrameTwice,
+    Bug::QuarantineDropped,
+    Bug::RecoveredTailTrusted,
+    Bug::RenameNotSynced,
+];
+
+/// What [`Bug::CursorBeforeFile`] leaves out of a commit.
+#[derive(Debug, Default)]
+pub(super) struct Delayed(Vec<FileEntry>);
+
+impl Bug {
+    /// Whether the disk says that a call was done which was not.
+    pub(super) fn lies_about(self, call: &str, path: &str, is_opening: bool) -> bool {
+        let segment = path.ends_with(".seg");
+        match self {
+            Self::AckBeforeSync => {
+                call == "write_durable" && segment && path.starts_with("journal") && !is_opening
+            }
+            Self::ObservationsBeforeSync => {
+                call == "write_durable" && segment && path.starts_with("observations") && !is_opening
+            }
+            Self::RecoveredTailTrusted => call == "write_durable" && segment && is_opening,
+            Self::FailedSyncBelieved => call == "failed sync" && segment,
+            Self::FileNotSynced => call == "sync" && path.starts_with("store"),
+            Self::RenameNotSynced => call == "sync_dir" && path.starts_with("store/"),
+            Self::OrphansKept => call == "remove" && path.starts_with("store") && is_opening,
+            _ => false,
+        }
+    }
+
+    pub(super) fn spoil_commit(self, commit: &Commit, delayed: &mut Delayed) -> Commit {
+        let mut commit = commit.clone();
+        match self {
+            Self::CursorBeforeFile => {
+                let files = std::mem::replace(&mut commit.files_added, std::mem::take(&mut delayed.0));
+                delayed.0 = files;
+            }
+            Self::CheckpointAhead => commit.checkpoint.next_message_no += 1,
+            Self::LateRowCountedTwice => commit.books.totals.counts.inserted += 1,
+            Self::QuarantineDropped => commit.quarantine.items.clear(),
+            _ => {}
+        }
+        commit
+    }
+
+    pub(super) fn spoil_outcomes(
+        self,
+        next: Option<Vec<Outcome>>,
+        again: &mut Option<Vec<Outcome>>,
+    ) -> Option<Vec<Outcome>> {
+        match self {
+            Self::OutcomeFrameTwice => match next {
+                Some(outcomes) => {
+                    *again = Some(outcomes.clone());
+                    Some(outcomes)
+                }
+                None => again.take(),
+            },
+            Self::DuplicatesInserted => next.map(|mut outcomes| {
+                for outcome in &mut outcomes {
+                    if outcome.outcome_kind() == OutcomeKind::Duplicate {
+                        outcome.kind = OutcomeKind::Inserted as u8;
+                    }
+                }
+                outcomes
+            }),
+            _ => next,
+        }
+    }
+
+    pub(super) fn spoil_feeds(
+        self,
+        frame: &Arc<ObservationFrame>,
+        held: &mut Option<Arc<ObservationFrame>>,
+    ) -> Vec<Arc<ObservationFrame>> {
+        match (self, held.take()) {
+            (Self::FeedMovesBack, None) => {
+                *held = Some(frame.clone());
+                Vec::new()
+            }
+            (_, before) => std::iter::once(frame.clone()).chain(before).collect(),
+        }
+    }
+}

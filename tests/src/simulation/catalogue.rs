@@ -1,0 +1,97 @@
+//! The catalogue: commits are one atomic step that costs a write and a sync of the simulated disk, so that faults and
+//! crashes come before, in and behind them.
+
+use std::io::IoSlice;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use gateway::catalogue::{
+    Catalogue, CatalogueError, Commit, CommitFault, History, MemoryCatalogue, Snapshot,
+};
+use gateway::disk::{Disk, OpenMode, SimDisk, is_no_space};
+
+use super::bugs::Delayed;
+use super::disk::Shared;
+
+/// Stands for the database: each commit writes it.
+pub(super) const FILE: &str = "catalogue.db";
+
+pub(super) struct SimCatalogue {
+    memory: MemoryCatalogue,
+    disk: SimDisk,
+    shared: Arc<Shared>,
+    /// Of a planted bug: what a commit left out.
+    delayed: Delayed,
+}
+
+impl SimCatalogue {
+    pub(super) fn new(memory: MemoryCatalogue, disk: SimDisk, shared: Arc<Shared>) -> Self {
+        Self { memory, disk, shared, delayed: Delayed::default() }
+    }
+
+    fn failed(&self) -> CatalogueError {
+        CatalogueError::Failed
+    }
+}
+
+impl Catalogue for SimCatalogue {
+    fn load(&mut self) -> Result<Snapshot, CatalogueError> {
+        if self.disk.is_down() {
+            return Err(self.failed());
+        }
+        self.memory.load()
+    }
+
+    fn commit(&mut self, commit: &Commit) -> Result<(), CatalogueError> {
+        self.shared.between("commit");
+        let planted;
+        let commit = match self.shared.bug() {
+            Some(bug) => {
+                planted = bug.spoil_commit(commit, &mut self.delayed);
+                &planted
+            }
+            None => commit,
+        };
+        let written = self.disk.open(FILE, OpenMode::Write).and_then(|mut file| {
+            file.write_at(0, &mut [IoSlice::new(&[1; 4096])])?;
+            Ok(file)
+        });
+        let mut file = match self.shared.note(&self.disk, "write", FILE, written) {
+            Ok(file) => file,
+            Err(error) if is_no_space(&error) => {
+                return Err(CatalogueError::NoSpace { path: PathBuf::from(FILE), reason: error.to_string() });
+            }
+            Err(_) => return Err(self.failed()),
+        };
+        let synced = file.sync();
+        match self.shared.note(&self.disk, "sync", FILE, synced) {
+            Ok(()) => {
+                self.memory.commit(commit)?;
+                self.shared.story.tell(|| {
+                    format!(
+                        "    commit: frame {}, files +{} -{}",
+                        commit.checkpoint.observation_frame_no,
+                        commit.files_added.len(),
+                        commit.files_removed.len()
+                    )
+                });
+                self.shared.between("committed");
+                Ok(())
+            }
+            Err(error) if is_no_space(&error) => {
+                Err(CatalogueError::NoSpace { path: PathBuf::from(FILE), reason: error.to_string() })
+            }
+            Err(_) => {
+                // Nobody was told whether it got there.
+                let fault =
+                    if self.shared.chance(50) { CommitFault::DoneAndLost } else { CommitFault::Lost };
+                self.memory.fail_commit(0, fault);
+                self.memory.commit(commit)
+            }
+        }
+    }
+
+    fn history(&self) -> Result<Box<dyn History>, CatalogueError> {
+        self.memory.history()
+    }
+}

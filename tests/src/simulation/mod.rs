@@ -1,0 +1,29 @@
+//! The whole gateway in one thread, on simulated clock, network, disk and catalogue, driven by a seed, against a reference
+//! model (`docs/simulation.md`).
+//!
+//! ```text
+//!  clients ── bytes ──▶ network ──▶ SimulatedGateway: shards, writer, pipeline, keeper, compactor, router
+//!     │                                │            │
+//!     ▼                                ▼            ▼
+//!   model ◀── rows, books, quarantine ─ view      disk, catalogue, clock ◀── faults, crashes, planted bugs
+//! ```
+
+mod bugs;
+mod catalogue;
+mod client;
+mod clock;
+mod disk;
+mod feeds;
+mod hands;
+mod life;
+mod model;
+mod network;
+mod plan;
+mod run;
+mod story;
+mod traffic;
+mod view;
+
+pub use bugs::{BUGS, Bug};
+pub use plan::Options;
+pub use run::{Report, Violation, run, steps_of};

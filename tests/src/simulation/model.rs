@@ -1,0 +1,524 @@
+//! The reference model: what was sent, what was acknowledged, and so what must be there. It is dull on purpose: maps of what
+//! clients know. It asks the gateway for rows, books and quarantine as anybody may, and never what is right.
+//!
+//! - A **message** is what a device means to say once; a **copy** is one PUBLISH of it. Re-sends are further copies.
+//! - What was acknowledged or seen by a subscriber *must* be there; what was only sent *may* be there, whole, once.
+//! - A dated reading is known by datastream, time and content; an undated one by datastream and content.
+//! - What was seen once must be seen again, the same, for ever.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::view::{Asked, QuarantineSeen, RowSeen};
+
+pub(super) type MessageId = usize;
+
+/// What a message should lead to.
+#[derive(Clone, Debug)]
+pub(super) enum Meaning {
+    /// Every reading becomes a row or is known already.
+    Readings(Vec<Expected>),
+    /// Some do; the message is quarantined for the others, of which there are so many.
+    Partial { readings: Vec<Expected>, bad: u64, reason: &'static str },
+    /// Quarantined, with so many readings counted.
+    Garbage { reason: &'static str, readings: u64 },
+    /// On an ordinary topic: routed, kept if it is retained.
+    Plain,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Expected {
+    pub(super) datastream: String,
+    /// `None` = undated.
+    pub(super) time_us: Option<i64>,
+    pub(super) content: String,
+    /// One of two values that its message has for one time.
+    pub(super) is_one_of_two: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Message {
+    pub(super) topic: String,
+    pub(super) payload: Vec<u8>,
+    pub(super) seq: Option<u64>,
+    pub(super) meaning: Meaning,
+    copies_sent: u64,
+    copies_acked: u64,
+    first_sent: u64,
+    /// The first proof that it is durable.
+    first_proof: Option<u64>,
+    clients: BTreeSet<String>,
+}
+
+impl Message {
+    pub(super) fn must_be_there(&self) -> bool {
+        self.first_proof.is_some()
+    }
+}
+
+/// Copies of one client, by what becomes of them.
+#[derive(Clone, Copy, Debug, Default)]
+struct Sums {
+    received: u64,
+    decoded: u64,
+    partial: u64,
+    quarantined: u64,
+    ignored: u64,
+    observations: u64,
+}
+
+impl Sums {
+    fn add(&mut self, meaning: &Meaning) {
+        self.received += 1;
+        match meaning {
+            Meaning::Readings(readings) => {
+                self.decoded += 1;
+                self.observations += readings.len() as u64;
+            }
+            Meaning::Partial { readings, bad, .. } => {
+                self.partial += 1;
+                self.observations += readings.len() as u64 + bad;
+            }
+            Meaning::Garbage { readings, .. } => {
+                self.quarantined += 1;
+                self.observations += readings;
+            }
+            Meaning::Plain => self.ignored += 1,
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Model {
+    /// Order of everything that clients do and learn.
+    pub(super) now: u64,
+    pub(super) messages: Vec<Message>,
+    dated: BTreeMap<(String, i64), Vec<(String, MessageId)>>,
+    undated: BTreeMap<(String, String), Vec<MessageId>>,
+    quarantined: BTreeMap<Vec<u8>, MessageId>,
+    /// Keys with two values of one message.
+    twos: BTreeSet<(String, i64)>,
+    sent: BTreeMap<String, Sums>,
+    acked: BTreeMap<String, Sums>,
+    /// Plain messages of a client that are proven to be durable.
+    plain_proven: BTreeMap<String, BTreeSet<MessageId>>,
+    rows_seen: BTreeMap<(String, i64, u32, u64), RowSeen>,
+    quarantine_seen: BTreeMap<(u64, u32), QuarantineSeen>,
+    hours_seen: BTreeMap<i64, String>,
+    counters_seen: BTreeMap<&'static str, u64>,
+    pub(super) questions: u64,
+}
+
+impl Model {
+    /// A client is about to send a message for the first time.
+    pub(super) fn say(
+        &mut self,
+        topic: String,
+        payload: Vec<u8>,
+        seq: Option<u64>,
+        meaning: Meaning,
+    ) -> MessageId {
+        let id = self.messages.len();
+        match &meaning {
+            Meaning::Readings(readings) | Meaning::Partial { readings, .. } => {
+                for reading in readings {
+                    let Expected { datastream, time_us, content, .. } = reading.clone();
+                    match time_us {
+                        Some(time_us) => {
+                            self.dated.entry((datastream, time_us)).or_default().push((content, id));
+                        }
+                        None => self.undated.entry((datastream, content)).or_default().push(id),
+                    }
+                }
+            }
+            Meaning::Garbage { .. } | Meaning::Plain => {}
+        }
+        if matches!(meaning, Meaning::Garbage { .. } | Meaning::Partial { .. }) {
+            self.quarantined.insert(payload.clone(), id);
+        }
+        self.messages.push(Message {
+            topic,
+            payload,
+            seq,
+            meaning,
+            copies_sent: 0,
+            copies_acked: 0,
+            first_sent: u64::MAX,
+            first_proof: None,
+            clients: BTreeSet::new(),
+        });
+        id
+    }
+
+    /// All readings of a message are two values of one time.
+    pub(super) fn mark_two(&mut self, id: MessageId) {
+        if let Meaning::Readings(readings) = &mut self.messages[id].meaning {
+            for reading in readings {
+                reading.is_one_of_two = true;
+                self.twos.extend(reading.time_us.map(|time_us| (reading.datastream.clone(), time_us)));
+            }
+        }
+    }
+
+    /// The newest retained message of a plain topic that is proven to be durable.
+    pub(super) fn newest_proven(&self, topic: &str) -> Option<MessageId> {
+        self.messages.iter().rposition(|message| message.topic == topic && message.must_be_there())
+    }
+
+    /// A copy is on its way.
+    pub(super) fn copy_sent(&mut self, id: MessageId, client: &str) {
+        self.now += 1;
+        let message = &mut self.messages[id];
+        message.copies_sent += 1;
+        message.first_sent = message.first_sent.min(self.now);
+        message.clients.insert(client.to_owned());
+        self.sent.entry(client.to_owned()).or_default().add(&message.meaning);
+    }
+
+    /// PUBACK or PUBREC of a copy.
+    pub(super) fn copy_acked(&mut self, id: MessageId, client: &str) {
+        self.now += 1;
+        let message = &mut self.messages[id];
+        message.copies_acked += 1;
+        message.first_proof.get_or_insert(self.now);
+        self.acked.entry(client.to_owned()).or_default().add(&message.meaning);
+        if matches!(message.meaning, Meaning::Plain) {
+            self.plain_proven.entry(client.to_owned()).or_default().insert(id);
+        }
+    }
+
+    /// A subscriber got a plain message.
+    pub(super) fn plain_delivered(&mut self, topic: &str, payload: &[u8]) -> MessageId {
+        self.now += 1;
+        let found = self.messages.iter().position(|message| {
+            message.copies_sent > 0 && message.topic == topic && message.payload == payload
+        });
+        let text = String::from_utf8_lossy(payload);
+        let id = found.unwrap_or_else(|| panic!("a subscriber got {text:?} on {topic}, which nobody sent"));
+        self.messages[id].first_proof.get_or_insert(self.now);
+        // A plain message has one sender.
+        let client = self.messages[id].clients.first().cloned().unwrap_or_default();
+        self.plain_proven.entry(client).or_default().insert(id);
+        id
+    }
+
+    /// A subscriber got an observation: it was sent, and is durable from here on.
+    pub(super) fn observation_delivered(&mut self, datastream: &str, time_us: i64, content: &str) {
+        self.now += 1;
+        let ids = self.senders(datastream, time_us, content);
+        assert!(
+            !ids.is_empty(),
+            "a feed has {content} of {datastream} at {time_us}, which nobody sent"
+        );
+        // Where several messages say the same, only one of them needs to have come.
+        if let [id] = ids[..] {
+            self.messages[id].first_proof.get_or_insert(self.now);
+        }
+    }
+
+    /// Messages that were sent and hold this reading.
+    fn senders(&self, datastream: &str, time_us: i64, content: &str) -> Vec<MessageId> {
+        let was_sent = |id: &MessageId| self.messages[*id].copies_sent > 0;
+        let dated = self.dated.get(&(datastream.to_owned(), time_us)).into_iter().flatten();
+        let ids: Vec<MessageId> =
+            dated.filter(|(said, _)| said == content).map(|(_, id)| *id).filter(was_sent).collect();
+        if !ids.is_empty() {
+            return ids;
+        }
+        let undated = self.undated.get(&(datastream.to_owned(), content.to_owned()));
+        undated.into_iter().flatten().copied().filter(was_sent).collect()
+    }
+
+    /// What must hold at every instant, in the middle of a flush too.
+    pub(super) fn check_instant(&mut self, asked: &Asked) {
+        self.questions += 1;
+        self.check_rows(asked);
+        self.check_in_force(asked);
+        self.check_books(asked);
+    }
+
+    /// Beside that: what must hold between any two turns, whatever happened before.
+    pub(super) fn check_between(&mut self, asked: &Asked) {
+        self.check_instant(asked);
+        self.check_against_the_past(asked);
+        self.check_quarantine(asked);
+        let books = &asked.ledger.observations;
+        assert_eq!(
+            books.inserted + books.corrected,
+            asked.rows.len() as u64,
+            "the books count other rows than the store has: {books:?}"
+        );
+    }
+
+    /// Beside that: everything is processed, classified, folded. Nothing may be missing.
+    pub(super) fn check_quiet(&mut self, asked: &Asked) {
+        self.check_between(asked);
+        assert_eq!(asked.ledger.messages.pending, 0, "something is pending: {:?}", asked.ledger);
+        assert_eq!(asked.ledger.observations.unresolved, 0, "something is unresolved: {:?}", asked.ledger);
+        self.check_completeness(asked);
+        self.check_quarantine_completeness(asked);
+        self.check_clients(asked);
+    }
+
+    fn check_rows(&self, asked: &Asked) {
+        let mut keys: BTreeMap<(&str, i64), Vec<&RowSeen>> = BTreeMap::new();
+        let mut undated: BTreeMap<(&str, &str), u64> = BTreeMap::new();
+        for row in &asked.rows {
+            assert!(
+                (1..=asked.ledger.processed).contains(&row.position),
+                "{row:?} has a position beyond {}",
+                asked.ledger.processed
+            );
+            let ids = self.senders(&row.datastream, row.time_us, &row.content);
+            assert!(!ids.is_empty(), "{row:?} was never sent");
+            assert!(
+                ids.iter().any(|id| self.messages[*id].seq == row.seq),
+                "{row:?} has a seq that nobody sent with it"
+            );
+            if self.dated.contains_key(&(row.datastream.clone(), row.time_us)) {
+                keys.entry((&row.datastream, row.time_us)).or_default().push(row);
+            } else {
+                assert!(row.time_us >= row.result_time_us, "{row:?} is undated and older than its receipt");
+                *undated.entry((&row.datastream, &row.content)).or_default() += 1;
+            }
+        }
+        for ((datastream, time_us), rows) in keys {
+            let contents: BTreeSet<&str> = rows.iter().map(|row| &*row.content).collect();
+            assert_eq!(contents.len(), rows.len(), "{datastream} at {time_us} has a content twice: {rows:?}");
+            if self.twos.contains(&(datastream.to_owned(), time_us)) {
+                continue;
+            }
+            for (revision, row) in (0..).zip(&rows) {
+                assert_eq!(row.revision, revision, "revisions of {datastream} at {time_us}: {rows:?}");
+            }
+            assert!(
+                rows.is_sorted_by(|a, b| a.position <= b.position),
+                "revisions of {datastream} at {time_us} are not in the order of their messages: {rows:?}"
+            );
+        }
+        for ((datastream, content), count) in undated {
+            let ids = &self.undated[&(datastream.to_owned(), content.to_owned())];
+            let most = ids.iter().filter(|id| self.messages[**id].copies_sent > 0).count() as u64;
+            assert!(count <= most, "{content} of {datastream} is there {count} times, it was said {most} times");
+        }
+        self.check_order(asked);
+    }
+
+    /// Positions are the order of arrival: what was proven before another message was sent lies before it, and receive
+    /// times never go back.
+    fn check_order(&self, asked: &Asked) {
+        let mut rows: Vec<&RowSeen> = asked.rows.iter().collect();
+        rows.sort_by_key(|row| row.position);
+        let mut earliest_proof = u64::MAX;
+        for row in rows.iter().rev() {
+            let ids = self.senders(&row.datastream, row.time_us, &row.content);
+            let sent = ids.iter().map(|id| self.messages[*id].first_sent).min().unwrap_or(u64::MAX);
+            assert!(
+                sent <= earliest_proof,
+                "{row:?} lies before a message that was acknowledged before this one was sent"
+            );
+            if let [id] = ids[..] {
+                earliest_proof = earliest_proof.min(self.messages[id].first_proof.unwrap_or(u64::MAX));
+            }
+        }
+        for pair in rows.windows(2) {
+            assert!(
+                pair[0].result_time_us <= pair[1].result_time_us,
+                "receive times go back: {:?}, {:?}",
+                pair[0],
+                pair[1]
+            );
+            let (before, after) = (&pair[0].result_time_us, &pair[1].result_time_us);
+            assert!(pair[0].position != pair[1].position || before == after);
+        }
+    }
+
+    /// One row per key: the newest revision.
+    fn check_in_force(&self, asked: &Asked) {
+        let mut newest: BTreeMap<(&str, i64), &RowSeen> = BTreeMap::new();
+        let mut expected = 0;
+        for row in &asked.rows {
+            if self.twos.contains(&(row.datastream.clone(), row.time_us)) {
+                expected += 1;
+            } else if newest.insert((&row.datastream, row.time_us), row).is_none() {
+                expected += 1;
+            }
+        }
+        assert_eq!(asked.in_force.len(), expected, "rows in force are not one for each key");
+        let mut keys = BTreeSet::new();
+        for row in &asked.in_force {
+            if self.twos.contains(&(row.datastream.clone(), row.time_us)) {
+                continue;
+            }
+            assert!(keys.insert((&row.datastream, row.time_us)), "two rows in force for one key: {row:?}");
+            let newest = newest.get(&(&*row.datastream, row.time_us));
+            assert_eq!(Some(&row), newest, "the row in force is not the newest revision");
+        }
+    }
+
+    fn check_books(&self, asked: &Asked) {
+        let ledger = &asked.ledger;
+        let messages = &ledger.messages;
+        assert_eq!(
+            messages.received,
+            messages.decoded
+                + messages.partial
+                + messages.quarantined
+                + messages.ignored
+                + messages.pending,
+            "the parts of the messages do not sum up: {messages:?}"
+        );
+        let observations = &ledger.observations;
+        assert_eq!(
+            observations.total,
+            observations.inserted
+                + observations.corrected
+                + observations.outranked
+                + observations.duplicate
+                + observations.unresolved
+                + observations.quarantined,
+            "the parts of the observations do not sum up: {observations:?}"
+        );
+        assert!(ledger.durable >= ledger.processed, "processed is ahead of durable: {ledger:?}");
+        assert_eq!(messages.received, ledger.durable, "positions are not dense: {ledger:?}");
+        let flushed = observations.flushed.unwrap_or(0);
+        assert!(flushed <= observations.inserted + observations.corrected, "{observations:?}");
+        let sent: u64 = self.sent.values().map(|sums| sums.received).sum();
+        let acked: u64 = self.acked.values().map(|sums| sums.received).sum();
+        assert!(
+            (acked..=sent).contains(&messages.received),
+            "{} received, {acked} acknowledged, {sent} sent",
+            messages.received
+        );
+    }
+
+    /// What was seen before, perhaps before a crash, is there, and is what it was.
+    fn check_against_the_past(&mut self, asked: &Asked) {
+        let key = |row: &RowSeen| (row.datastream.clone(), row.time_us, row.revision, row.position);
+        let rows: BTreeMap<_, _> = asked.rows.iter().map(|row| (key(row), row)).collect();
+        for (key, seen) in &self.rows_seen {
+            assert_eq!(rows.get(key), Some(&seen), "a row that was there changed or is gone");
+        }
+        self.rows_seen.extend(rows.into_iter().map(|(key, row)| (key, row.clone())));
+        let entries: BTreeMap<_, _> = asked.quarantine.iter().map(|it| ((it.position, it.ordinal), it)).collect();
+        for (key, seen) in &self.quarantine_seen {
+            assert_eq!(entries.get(key), Some(&seen), "a quarantined entry changed or is gone");
+        }
+        self.quarantine_seen.extend(entries.into_iter().map(|(key, entry)| (key, entry.clone())));
+        for (hour, digest) in &asked.closed_hours {
+            let seen = self.hours_seen.entry(*hour).or_insert_with(|| digest.clone());
+            assert_eq!(seen, digest, "the closed hour {hour} of the books changed");
+        }
+        assert!(asked.closed_hours.len() >= self.hours_seen.len(), "closed hours are gone");
+        let (messages, observations) = (&asked.ledger.messages, &asked.ledger.observations);
+        for (what, count) in [
+            ("durable", asked.ledger.durable),
+            ("processed", asked.ledger.processed),
+            ("decoded", messages.decoded),
+            ("partial", messages.partial),
+            ("quarantined", messages.quarantined),
+            ("ignored", messages.ignored),
+            ("observations", observations.total),
+            ("inserted", observations.inserted),
+            ("corrected", observations.corrected),
+            ("duplicate", observations.duplicate),
+            ("flushed", observations.flushed.unwrap_or(0)),
+        ] {
+            let before = self.counters_seen.insert(what, count).unwrap_or(0);
+            assert!(before <= count, "{what} went back from {before} to {count}");
+        }
+    }
+
+    fn check_quarantine(&self, asked: &Asked) {
+        let mut copies: BTreeMap<MessageId, u64> = BTreeMap::new();
+        for entry in &asked.quarantine {
+            let Some(id) = self.quarantined.get(&entry.payload) else {
+                panic!("quarantine has a payload that nobody sent, or that was to be decoded: {entry:?}")
+            };
+            let message = &self.messages[*id];
+            let (Meaning::Garbage { reason, .. } | Meaning::Partial { reason, .. }) = &message.meaning else {
+                panic!("{entry:?} is no garbage")
+            };
+            assert_eq!(&entry.reason, reason, "the reason of {entry:?}");
+            assert_eq!(entry.topic, message.topic, "the topic of {entry:?}");
+            assert!(message.clients.contains(&entry.client), "the client of {entry:?}");
+            *copies.entry(*id).or_default() += 1;
+        }
+        for (id, count) in copies {
+            let sent = self.messages[id].copies_sent;
+            assert!(count <= sent, "{count} entries of message {id}, which was sent {sent} times");
+        }
+        let books = &asked.ledger.messages;
+        assert_eq!(
+            books.quarantined + books.partial,
+            asked.quarantine.len() as u64,
+            "the books count other entries than the quarantine has"
+        );
+    }
+
+    fn check_completeness(&self, asked: &Asked) {
+        let mut there: BTreeSet<(&str, i64, &str)> = BTreeSet::new();
+        let mut undated: BTreeMap<(&str, &str), u64> = BTreeMap::new();
+        for row in &asked.rows {
+            there.insert((&row.datastream, row.time_us, &row.content));
+            *undated.entry((&row.datastream, &row.content)).or_default() += 1;
+        }
+        for ((datastream, time_us), contents) in &self.dated {
+            for (content, id) in contents {
+                let message = &self.messages[*id];
+                assert!(
+                    !message.must_be_there() || there.contains(&(datastream, *time_us, content)),
+                    "lost: {content} of {datastream} at {time_us} (message {id} on {})",
+                    message.topic
+                );
+            }
+        }
+        for ((datastream, content), ids) in &self.undated {
+            let least = ids.iter().filter(|id| self.messages[**id].must_be_there()).count() as u64;
+            let count = undated.get(&(&**datastream, &**content)).copied().unwrap_or(0);
+            assert!(
+                count >= least,
+                "lost: the undated {content} of {datastream} (messages {ids:?}) is there {count} times, not {least}"
+            );
+        }
+    }
+
+    fn check_quarantine_completeness(&self, asked: &Asked) {
+        for (payload, id) in &self.quarantined {
+            let count = asked.quarantine.iter().filter(|entry| entry.payload == *payload).count() as u64;
+            let least = self.messages[*id].copies_acked;
+            assert!(
+                count >= least,
+                "lost: {count} quarantined entries of message {id} ({:?}), not {least}",
+                String::from_utf8_lossy(payload)
+            );
+        }
+    }
+
+    /// The books of each client.
+    fn check_clients(&self, asked: &Asked) {
+        for (client, sent) in &self.sent {
+            let Some(ledger) = asked.clients.get(client) else { continue };
+            let acked = self.acked.get(client).copied().unwrap_or_default();
+            let (messages, observations) = (&ledger.messages, &ledger.observations);
+            let proven = self.plain_proven.get(client).map_or(0, |ids| ids.len() as u64);
+            for (what, least, count, most) in [
+                ("received", acked.received, messages.received, sent.received),
+                ("decoded", acked.decoded, messages.decoded, sent.decoded),
+                ("partial", acked.partial, messages.partial, sent.partial),
+                ("quarantined", acked.quarantined, messages.quarantined, sent.quarantined),
+                ("ignored", acked.ignored.max(proven), messages.ignored, sent.ignored),
+                ("observations", acked.observations, observations.total, sent.observations),
+            ] {
+                assert!(
+                    (least..=most).contains(&count),
+                    "{client}: {what} is {count} in the books, and must lie between {least} and {most}"
+                );
+            }
+        }
+    }
+
+    /// Clients that have sent something.
+    pub(super) fn clients(&self) -> Vec<String> {
+        self.sent.keys().cloned().collect()
+    }
+}

@@ -1,0 +1,98 @@
+//! What a seed decides before anything happens.
+
+use std::sync::Arc;
+
+use gateway::config::Config;
+use gateway::disk::{Crash, Random};
+use gateway::engine::Sizes;
+use gateway::store::StoreConfig;
+
+use super::bugs::Bug;
+
+/// One run.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    pub seed: u64,
+    /// Print what happens.
+    pub tell: bool,
+    pub bug: Option<Bug>,
+    /// A crash at that step of the disk, and no other fault: for a sweep over all steps.
+    pub crash_at: Option<(u64, Crash)>,
+    /// No fault at all: to count the steps of a sweep.
+    pub calm: bool,
+}
+
+impl Options {
+    pub fn of_seed(seed: u64) -> Self {
+        Self { seed, ..Self::default() }
+    }
+
+    pub(super) fn has_random_faults(&self) -> bool {
+        self.crash_at.is_none() && !self.calm
+    }
+}
+
+/// How lively a seed is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Plan {
+    pub(super) lives: u64,
+    pub(super) actions_of_a_life: u64,
+    pub(super) publish_percent: u64,
+    pub(super) drop_percent: u64,
+    pub(super) probe_percent: u64,
+    pub(super) faults_percent: u64,
+    pub(super) full_disk_percent: u64,
+    pub(super) clients: u64,
+}
+
+impl Plan {
+    pub(super) fn new(random: &mut Random, options: &Options) -> Self {
+        Self {
+            lives: if options.has_random_faults() { 1 + random.below(5) } else { 1 },
+            actions_of_a_life: 60 + random.below(500),
+            publish_percent: 6 + random.below(14),
+            drop_percent: random.below(4),
+            probe_percent: random.below(12),
+            faults_percent: if random.chance(60) { 35 } else { 0 },
+            full_disk_percent: if random.chance(30) { 40 } else { 0 },
+            clients: 2 + random.below(4),
+        }
+    }
+}
+
+/// Small parts, so that segments are recycled, files merged and bounds reached after a few messages.
+pub(super) fn config(random: &mut Random) -> (Arc<Config>, Sizes) {
+    let mut config = Config::default();
+    config.mqtt.shards = 1 + random.below(2) as usize;
+    config.mqtt.packet_bytes_max = 4 << 10;
+    config.mqtt.session_queue_bytes_max = 64 << 10;
+    config.mqtt.receive_max = 8 + random.below(20) as u16;
+    config.journal.sync_gap_us = if random.chance(50) { 0 } else { 1_000 };
+    config.journal.frame_bytes_max = 12 << 10;
+    config.journal.segment_bytes_max = (4 + random.below(10)) * (4 << 10) + (4 << 10);
+    let observation_frame_bytes = (1 + random.below(8) as usize) << 10;
+    let observation_segment = 4 * config_frame_bytes(&config, observation_frame_bytes);
+    config.journal.log_bytes_max = (4 + random.below(5)) * observation_segment.max(64 << 10);
+    config.store.flush_interval_ms = 50 + random.below(1_000);
+    config.store.flush_rows_max = 5 + random.below(60) as usize;
+    config.store.rows_in_memory_max = config.store.flush_rows_max * (1 + random.below(4) as usize);
+    config.store.late_rows_max = 4 + random.below(60) as usize;
+    let sizes = Sizes {
+        observation_frame_bytes,
+        commit_bytes: 64 << 10,
+        store: StoreConfig {
+            late_interval_ms: random.below(300),
+            partition_rows_min: 1 + random.below(6),
+            compaction_files_min: 2 + random.below(3) as usize,
+            reader_grace_ms: random.below(500),
+            scan_rows_max: 3 + random.below(50) as usize,
+            ..StoreConfig::default()
+        },
+    };
+    (Arc::new(config), sizes)
+}
+
+/// As the gateway computes the largest observation frame.
+fn config_frame_bytes(config: &Config, frame_bytes: usize) -> u64 {
+    (2 * frame_bytes as u64 + 3 * config.mqtt.packet_bytes_max as u64).next_multiple_of(4 << 10)
+}

@@ -1,0 +1,224 @@
+//! One seed from beginning to end, and what became of it.
+
+use std::cell::RefCell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
+
+use codecs::mqtt::ProtocolVersion;
+use gateway::catalogue::MemoryCatalogue;
+use gateway::config::Config;
+use gateway::disk::{Disk, OpenMode, Random, SimDisk};
+use gateway::engine::Sizes;
+use gateway::engine::simulated::{Hands, SimulatedGateway};
+use gateway::observation::{ObservationFrame, Outcome};
+use gateway::pipeline::Go;
+
+use super::bugs::Bug;
+use super::catalogue;
+use super::client::Client;
+use super::clock::SimClock;
+use super::disk::Shared;
+use super::feeds::Feeds;
+use super::model::Model;
+use super::network::SimNetwork;
+use super::plan::{Options, Plan, config};
+use super::story::Story;
+use super::traffic::Traffic;
+
+/// What a run that found nothing wrong has done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Of everything that happened: the same for the same seed.
+    pub hash: u64,
+    pub messages: u64,
+    pub rows: u64,
+    pub crashes: u64,
+    pub faults: u64,
+    pub starts: u64,
+    pub damages: u64,
+    pub questions: u64,
+    /// Of the simulated disk.
+    pub steps: u64,
+}
+
+/// What went wrong.
+#[derive(Clone, Debug)]
+pub struct Violation {
+    pub seed: u64,
+    pub sentence: String,
+}
+
+thread_local! {
+    static PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
+    static IS_SIMULATING: RefCell<bool> = const { RefCell::new(false) };
+}
+
+/// Runs a seed. A check that fails is a panic inside, of the simulation or of the gateway; here it becomes a sentence.
+pub fn run(options: Options) -> Result<Report, Violation> {
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            if IS_SIMULATING.with_borrow(|is| *is) {
+                let place = info.location().map_or(String::new(), |place| format!(" ({place})"));
+                let text = info.payload_as_str().unwrap_or("a panic without words");
+                PANIC.with_borrow_mut(|panic| *panic = Some(format!("{text}{place}")));
+            } else {
+                before(info);
+            }
+        }));
+    });
+    IS_SIMULATING.with_borrow_mut(|is| *is = true);
+    let result = catch_unwind(AssertUnwindSafe(|| Run::new(options).simulate()));
+    IS_SIMULATING.with_borrow_mut(|is| *is = false);
+    result.map_err(|_| {
+        let sentence = PANIC.with_borrow_mut(Option::take).unwrap_or_default();
+        Violation { seed: options.seed, sentence }
+    })
+}
+
+/// Steps of the disk that a calm run of the seed takes: where a sweep puts its crashes.
+pub fn steps_of(seed: u64) -> Result<u64, Violation> {
+    run(Options { seed, calm: true, ..Options::default() }).map(|report| report.steps)
+}
+
+pub(super) struct Run {
+    pub(super) options: Options,
+    pub(super) random: Random,
+    pub(super) plan: Plan,
+    pub(super) config: Arc<Config>,
+    pub(super) sizes: Sizes,
+    pub(super) clock: Arc<SimClock>,
+    pub(super) disk: SimDisk,
+    pub(super) shared: Arc<Shared>,
+    pub(super) catalogue: MemoryCatalogue,
+    pub(super) network: SimNetwork,
+    pub(super) gateway: Option<SimulatedGateway>,
+    pub(super) hands: SimHands,
+    pub(super) model: Arc<Mutex<Model>>,
+    pub(super) feeds: Feeds,
+    pub(super) clients: Vec<Client>,
+    pub(super) traffic: Traffic,
+    pub(super) report: Report,
+}
+
+impl Run {
+    fn new(options: Options) -> Self {
+        let mut random = Random::new(options.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x5eed);
+        let plan = Plan::new(&mut random, &options);
+        let (config, sizes) = config(&mut random);
+        let disk = SimDisk::new(random.next_u64());
+        // The database was made when the directory was.
+        let made = disk.create(catalogue::FILE, OpenMode::Write).and_then(|mut file| {
+            file.write_at(0, &mut [std::io::IoSlice::new(&[0; 4096])])?;
+            file.sync()
+        });
+        made.and_then(|()| disk.sync_dir("")).unwrap_or_else(|error| panic!("a fresh disk: {error}"));
+        let clock = Arc::new(SimClock::new());
+        let story = Story::new(options.tell);
+        let shared = Shared::new(random.next_u64(), story, options.bug, plan.probe_percent);
+        let hands = SimHands {
+            disk: disk.clone(),
+            clock: clock.clone(),
+            bug: options.bug,
+            again: None,
+            held: None,
+            waits: 0,
+        };
+        let clients = (0..plan.clients)
+            .map(|number| {
+                let version =
+                    if random.chance(50) { ProtocolVersion::V3_1_1 } else { ProtocolVersion::V5 };
+                Client::new(format!("c{number}"), version, number == 0 || random.chance(25))
+            })
+            .collect();
+        Self {
+            options,
+            random,
+            plan,
+            config,
+            sizes,
+            clock,
+            disk,
+            shared,
+            catalogue: MemoryCatalogue::default(),
+            network: SimNetwork::default(),
+            gateway: None,
+            hands,
+            model: Arc::default(),
+            feeds: Feeds::default(),
+            clients,
+            traffic: Traffic::default(),
+            report: Report::default(),
+        }
+    }
+
+    pub(super) fn story(&self) -> &Story {
+        &self.shared.story
+    }
+
+    pub(super) fn model(&self) -> MutexGuard<'_, Model> {
+        self.model.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn simulate(mut self) -> Report {
+        for _ in 0..self.plan.lives {
+            self.open();
+            self.live();
+        }
+        self.report.steps = self.disk.steps();
+        self.last_life();
+        self.report.hash = self.story().hash();
+        let (messages, questions) = {
+            let model = self.model();
+            (model.messages.len() as u64, model.questions)
+        };
+        self.report.messages = messages;
+        self.report.questions = questions;
+        self.report
+    }
+}
+
+/// Between the stages.
+pub(super) struct SimHands {
+    disk: SimDisk,
+    clock: Arc<SimClock>,
+    bug: Option<Bug>,
+    again: Option<Vec<Outcome>>,
+    held: Option<Arc<ObservationFrame>>,
+    pub(super) waits: u64,
+}
+
+/// A pipeline that waits for so long gets space on the disk …
+const WAITS_FOR_SPACE: u64 = 20;
+/// … and must then go on before this.
+const WAITS_MAX: u64 = 2_000;
+
+impl Hands for SimHands {
+    fn wait_for_room(&mut self) -> Go {
+        if self.disk.is_down() {
+            return Go::Stop;
+        }
+        self.clock.advance(20_000);
+        self.waits += 1;
+        if self.waits >= WAITS_FOR_SPACE {
+            self.disk.set_capacity(u64::MAX);
+        }
+        assert!(self.waits < WAITS_MAX, "the pipeline never gets room, though the disk has space");
+        Go::On
+    }
+
+    fn outcomes(&mut self, next: Option<Vec<Outcome>>) -> Option<Vec<Outcome>> {
+        match self.bug {
+            Some(bug) => bug.spoil_outcomes(next, &mut self.again),
+            None => next,
+        }
+    }
+
+    fn to_router(&mut self, frame: &Arc<ObservationFrame>) -> Vec<Arc<ObservationFrame>> {
+        match self.bug {
+            Some(bug) => bug.spoil_feeds(frame, &mut self.held),
+            None => vec![frame.clone()],
+        }
+    }
+}
