@@ -14,6 +14,8 @@ pub enum Trouble {
     StoreSpace = 4,
     /// The store's memory is full, and a flush or the comparison of late rows takes long.
     StoreFull = 8,
+    /// Messages of clients wait for the journal for a second and longer.
+    ClientsWait = 16,
 }
 
 /// The troubles of now.
@@ -41,6 +43,7 @@ impl Health {
             (Trouble::ObservationSpace, "the observation log cannot grow, so messages wait in the journal: free some space in the data directory or raise journal.log_bytes_max"),
             (Trouble::StoreSpace, "the disk is full, so the store flushes with the last reserve or not at all, and observations wait in the observation log: free some space in the data directory"),
             (Trouble::StoreFull, "the store's memory is full and its disk does not keep up, so messages wait in the journal: send less, use a faster disk, or raise store.rows_in_memory_max and store.late_rows_max"),
+            (Trouble::ClientsWait, "the journal takes in less than clients send, so they wait for their acknowledgements: send less, or see what else is told here"),
         ]
         .into_iter()
         .filter(|(trouble, _)| present & *trouble as u32 != 0)

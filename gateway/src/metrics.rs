@@ -76,6 +76,10 @@ metrics! {
     }
     gauges {
         mqtt_connections: "Connections that are open now",
+        mqtt_hold_bytes: "Room taken by PUBLISH packets that wait for the journal",
+        mqtt_hold_messages: "PUBLISH packets that wait for the journal",
+        mqtt_hold_connections: "Connections that wait for the journal",
+        mqtt_hold_oldest_ms: "How long the oldest of them has waited, as of the last quarter of a second",
         mqtt_subscriptions: "Subscriptions that are held now",
         durable_messages: "Messages synced in the journal (message_no of the last one)",
         processed_messages: "Messages covered by a synced observation frame",

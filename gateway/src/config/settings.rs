@@ -84,6 +84,14 @@ settings! {
         session_queue_bytes_max: usize = integer(1 << 20, 64 << 10..=1 << 30);
         /// Incomplete packets of all connections of a shard together.
         partial_bytes_max: usize = integer(64 << 20, 1 << 20..=16 << 30);
+        /// PUBLISH packets of one connection that may wait in memory while the journal is full; beyond, the connection is not read for some seconds, then what waits is refused (5.0: PUBACK with reason 0x97; 3.1.1: the connection is closed without PUBACK). Nothing of it was acknowledged.
+        hold_bytes_max: usize = integer(256 << 10, 0..=1 << 30);
+        /// The same for all connections of a shard together.
+        hold_pool_bytes_max: usize = integer(64 << 20, 0..=16 << 30);
+        /// How long a PUBLISH may wait for the journal before it is refused in the same way.
+        hold_ms_max: u64 = integer(15_000, 100..=86_400_000);
+        /// Wills of all clients of a shard together; a CONNECT that would go beyond is refused.
+        will_bytes_max: usize = integer(64 << 20, 0..=16 << 30);
         /// Longest client identifier.
         client_id_bytes_max: usize = integer(256, 23..=4096);
         /// Longest topic name and topic filter.

@@ -1,7 +1,7 @@
 //! The stages of a gateway and the queues between them; threads or a simulation move them.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
 use crossbeam::channel::{Receiver, Sender, bounded};
 
@@ -111,6 +111,8 @@ impl Assembly {
             connections: AtomicI64::new(0),
             mapping_version: MAPPING_VERSION,
             quota,
+            health: health.clone(),
+            held_ms: (0..shard_count).map(|_| AtomicU64::new(0)).collect(),
             client_id_seed: clock.receive_time_us() as u64,
         });
         let shards = (0..shard_count)
@@ -169,6 +171,10 @@ fn limits(config: &Config) -> MqttLimits {
         connect_timeout_ms: mqtt.connect_timeout_ms,
         session_queue_bytes_max: mqtt.session_queue_bytes_max,
         partial_bytes_max: mqtt.partial_bytes_max,
+        hold_bytes_max: mqtt.hold_bytes_max,
+        hold_pool_bytes_max: mqtt.hold_pool_bytes_max,
+        hold_ms_max: mqtt.hold_ms_max,
+        will_bytes_max: mqtt.will_bytes_max,
         client_id_bytes_max: mqtt.client_id_bytes_max,
         topic_bytes_max: mqtt.topic_bytes_max,
     }

@@ -75,6 +75,15 @@ pub fn accept(
     })
 }
 
+/// There is no room for this client's will.
+pub fn no_room_for_will(version: ProtocolVersion) -> Refusal {
+    let reason = match version {
+        ProtocolVersion::V5 => ReasonCode::QUOTA_EXCEEDED,
+        ProtocolVersion::V3_1_1 => ReasonCode::SERVER_UNAVAILABLE,
+    };
+    Refusal { reason, sentence: "the wills of all clients have used up mqtt.will_bytes_max" }
+}
+
 fn accept_will(
     will: &ConnectWill<'_>,
     version: ProtocolVersion,

@@ -2,6 +2,8 @@
 
 use std::io::{self, Read, Write};
 
+use super::held::Held;
+use super::refusal::Refusal;
 use super::session::Session;
 use super::socket::Socket;
 
@@ -21,8 +23,17 @@ pub(super) struct Connection {
     pub(super) ready: bool,
     /// In the shard's list of connections to write.
     pub(super) dirty: bool,
-    /// In the shard's list of connections whose packets wait for room in the journal; not read meanwhile.
+    /// PUBLISH packets that wait for room in the journal.
+    pub(super) held: Option<Box<Held>>,
+    /// Its room in the hold pool is used up: not read meanwhile.
     pub(super) stalled: bool,
+    pub(super) stalled_since_us: u64,
+    /// In the shard's line of connections that wait for the journal.
+    pub(super) waits_for_turn: bool,
+    /// What waits is being refused, for this reason.
+    pub(super) giving_up: Option<Refusal>,
+    /// The client has left, and what it sent before still waits for the journal.
+    pub(super) draining: bool,
     /// The peer will send nothing more: it is read until the end of the stream shows, however short a read is.
     pub(super) read_closed: bool,
     /// The router has more retained messages for it, when it has taken what it got.
@@ -61,7 +72,12 @@ impl Connection {
             last_received_us: now_us,
             ready: false,
             dirty: false,
+            held: None,
             stalled: false,
+            stalled_since_us: 0,
+            waits_for_turn: false,
+            giving_up: None,
+            draining: false,
             read_closed: false,
             wants_more: false,
         }

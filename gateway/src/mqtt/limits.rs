@@ -16,6 +16,14 @@ pub struct MqttLimits {
     pub session_queue_bytes_max: usize,
     /// Incomplete packets of all connections of a shard together.
     pub partial_bytes_max: usize,
+    /// PUBLISH packets of one connection that may wait for room in the journal.
+    pub hold_bytes_max: usize,
+    /// Those of all connections of a shard together.
+    pub hold_pool_bytes_max: usize,
+    /// How long one may wait before it is refused.
+    pub hold_ms_max: u64,
+    /// Wills of all clients of a shard together.
+    pub will_bytes_max: usize,
     pub client_id_bytes_max: usize,
     pub topic_bytes_max: usize,
 }
@@ -39,6 +47,10 @@ impl Default for MqttLimits {
             connect_timeout_ms: 10_000,
             session_queue_bytes_max: 1 << 20,
             partial_bytes_max: 64 << 20,
+            hold_bytes_max: 256 << 10,
+            hold_pool_bytes_max: 64 << 20,
+            hold_ms_max: 15_000,
+            will_bytes_max: 64 << 20,
             client_id_bytes_max: 256,
             topic_bytes_max: 1024,
         }

@@ -14,6 +14,7 @@
 pub mod connect;
 mod connection;
 mod delivery;
+mod held;
 pub mod limits;
 pub mod listener;
 mod log_limit;

@@ -56,7 +56,7 @@ pub struct Counts {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flow {
     Next,
-    /// The packet was not taken: hand it in again when the journal has room.
+    /// The PUBLISH was not taken: hand it in again when the journal has room.
     JournalFull,
     /// The client said goodbye.
     Finished,
@@ -97,6 +97,13 @@ pub struct Will {
     pub retain: bool,
 }
 
+impl Will {
+    /// Memory that it takes.
+    pub fn bytes(&self) -> usize {
+        size_of::<Self>() + self.topic.len() + self.payload.len() + self.properties.len()
+    }
+}
+
 /// What CONNECT settled.
 #[derive(Clone, Debug)]
 pub struct SessionParameters {
@@ -126,6 +133,8 @@ pub struct Session {
     /// The router may know this connection.
     subscribed: bool,
     router_requests_open: u32,
+    /// Room that CONNECT took for the will, also where DISCONNECT has taken the will away.
+    will_bytes: usize,
     /// The quota's version under which `quota_refusal` was asked for; 0 = never.
     quota_version: u64,
     quota_refusal: Option<Refusal>,
@@ -150,6 +159,7 @@ impl Session {
     pub fn new(parameters: SessionParameters, connection: ConnectionId) -> Self {
         let outgoing = Outgoing::new(parameters.version, parameters.send_window, parameters.packet_bytes_max);
         Self {
+            will_bytes: parameters.will.as_ref().map_or(0, Will::bytes),
             parameters,
             connection,
             acks: VecDeque::new(),
@@ -196,6 +206,10 @@ impl Session {
         self.acks.shrink_to_fit();
         self.incoming_qos2.shrink_to_fit();
         self.outgoing.give_back_room();
+    }
+
+    pub fn will_bytes(&self) -> usize {
+        self.will_bytes
     }
 
     pub fn will(&self) -> Option<&Will> {
@@ -353,7 +367,12 @@ impl Session {
         }
     }
 
-    fn handle_publish(&mut self, publish: &Publish<'_>, context: &mut Context<'_>) -> Result<Flow, Close> {
+    /// A PUBLISH alone; see [`Session::handle_packet`].
+    pub fn handle_publish(
+        &mut self,
+        publish: &Publish<'_>,
+        context: &mut Context<'_>,
+    ) -> Result<Flow, Close> {
         self.check_publish(publish, context.limits)?;
         if let Some(refusal) = refused_topic(publish.topic, context.limits) {
             self.refuse(publish, refusal, context.counts)?;
@@ -446,7 +465,14 @@ impl Session {
                 "an empty Topic Name without a Topic Alias",
             ));
         }
-        if publish.qos == QoS::AtLeastOnce && self.acks.len() >= usize::from(limits.receive_max) {
+        if publish.qos == QoS::AtLeastOnce { self.check_receive_maximum(0, limits) } else { Ok(()) }
+    }
+
+    /// One more message with an identifier, where `held` of them wait for the journal.
+    pub fn check_receive_maximum(&self, held: usize, limits: &MqttLimits) -> Result<(), Close> {
+        if self.parameters.version == ProtocolVersion::V5
+            && self.acks.len() + held >= usize::from(limits.receive_max)
+        {
             return Err(Close::new(
                 ReasonCode::RECEIVE_MAXIMUM_EXCEEDED,
                 "MQTT-3.3.4-7",

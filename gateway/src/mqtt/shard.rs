@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::hash::BuildHasher;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use codecs::mqtt::{Packet, ProtocolVersion, ReasonCode, decode, frame_len};
 use foldhash::fast::RandomState;
@@ -17,14 +17,15 @@ use super::connection::{Connection, ReadOutcome, State};
 use super::delivery::{ConnectionId, RouterRequest, ShardMessage};
 use super::limits::{LINGER_MS, MqttLimits};
 use super::log_limit::LogLimit;
-use super::refusal::Refusal;
 use super::session::{Close, Context, Counts, Flow, Session, Will};
 use super::socket::Socket;
+use crate::health::Health;
 use crate::journal::JournalPort;
 use crate::metrics::{Metrics, add_by_reason};
 use crate::record::{Door, Message};
 use crate::sinks::QuarantineQuota;
 
+mod hold;
 mod release;
 
 /// Bytes read from one connection before the others have their turn.
@@ -35,8 +36,6 @@ const TIMER_SLOTS_MIN: usize = 8_192;
 const PARTIAL_SPARE_BYTES: usize = 1 << 10;
 /// A connection that has been silent for so long gives back the room that its last burst needed.
 const IDLE_US: u64 = 2_000_000;
-/// Wills that wait for room in the journal; beyond, the oldest is dropped and counted.
-const WILLS_WAITING_MAX: usize = 10_000;
 
 /// A socket that can be read or written again.
 #[derive(Clone, Copy, Debug)]
@@ -57,8 +56,19 @@ pub struct ShardShared {
     pub connections: AtomicI64,
     pub mapping_version: u32,
     pub quota: Arc<QuarantineQuota>,
+    pub health: Arc<Health>,
+    /// By shard: for how long its oldest PUBLISH has waited for the journal, in ms; 0 = none waits.
+    pub held_ms: Box<[AtomicU64]>,
     /// Makes ids for clients that leave theirs empty: unique over restarts.
     pub client_id_seed: u64,
+}
+
+/// What the gauges of the hold pool say of this shard.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Reported {
+    bytes: usize,
+    messages: u64,
+    connections: usize,
 }
 
 /// Connections for other shards, and requests for the router, that a step made.
@@ -82,7 +92,16 @@ pub struct Shard {
     read_buffer: Box<[u8]>,
     ready: Vec<u32>,
     ready_now: Vec<u32>,
-    stalled: Vec<u32>,
+    /// Connections that wait for room in the journal, in the order of their turns.
+    waiting: VecDeque<ConnectionId>,
+    /// Not all of them have had the turn that is due.
+    turns_left: bool,
+    hold_bytes: usize,
+    hold_messages: u64,
+    /// Of connected clients and of those that wait for the journal.
+    will_bytes: usize,
+    /// As the metrics have them.
+    reported: Reported,
     dirty: Vec<u32>,
     dirty_now: Vec<u32>,
     /// Connections whose oldest waiting ack needs this batch, oldest batch first; one entry for each batch in flight.
@@ -132,7 +151,12 @@ impl Shard {
             read_buffer: vec![0; READ_TURN_BYTES].into(),
             ready: Vec::new(),
             ready_now: Vec::new(),
-            stalled: Vec::new(),
+            waiting: VecDeque::new(),
+            turns_left: false,
+            hold_bytes: 0,
+            hold_messages: 0,
+            will_bytes: 0,
+            reported: Reported::default(),
             dirty: Vec::new(),
             dirty_now: Vec::new(),
             ack_waiting: VecDeque::new(),
@@ -166,7 +190,7 @@ impl Shard {
 
     /// True where the next step has something to do whether or not a socket becomes ready.
     pub fn has_work(&self) -> bool {
-        !self.dirty.is_empty() || (!self.ready.is_empty() && !self.stopping)
+        !self.dirty.is_empty() || ((self.turns_left || !self.ready.is_empty()) && !self.stopping)
     }
 
     /// What the last steps made for others.
@@ -191,7 +215,7 @@ impl Shard {
         }
         self.quota_version = self.shared.quota.version();
         self.publish_wills();
-        self.retry_stalled(now_us);
+        self.retry_held(now_us);
         self.read_ready(now_us);
         self.journal.hand_over();
         self.release_acks();
@@ -229,7 +253,12 @@ impl Shard {
         for _ in 0..turn {
             self.timer_slot = if self.timer_slot + 1 >= self.slots.len() { 0 } else { self.timer_slot + 1 };
             self.check_timers(self.timer_slot as u32, now_us);
+            self.check_held(self.timer_slot as u32, now_us);
         }
+        self.release_acks();
+        self.flush_dirty(now_us);
+        self.report_held(now_us);
+        self.add_counts();
     }
 
     /// From now on nothing is read; what was taken is still acknowledged.
@@ -309,13 +338,14 @@ impl Shard {
         for slot in ready.drain(..) {
             let Some(connection) = self.connection(slot) else { continue };
             connection.ready = false;
-            if connection.stalled {
-                // Read again when the journal has taken what it sent.
+            if connection.stalled || connection.draining {
+                // Read again when the journal has taken what it sent; or never.
                 continue;
             }
             match self.read_turn(slot, now_us) {
                 Turn::Drained | Turn::Stalled => {}
                 Turn::More => self.mark_ready(slot),
+                Turn::Gone if self.drain(slot) => {}
                 Turn::Gone => self.end(slot, None, now_us),
             }
         }
@@ -466,6 +496,11 @@ impl Shard {
                 return FrameOutcome::Over;
             }
         };
+        if let Packet::Publish(publish) = &packet
+            && (connection.held.is_some() || connection.giving_up.is_some())
+        {
+            return self.hold(slot, frame, publish.packet_id.is_none(), now_us);
+        }
         let mut context = Context {
             journal: &mut self.journal,
             requests: &mut self.output.requests,
@@ -497,14 +532,13 @@ impl Shard {
                 FrameOutcome::Next
             }
             Ok(Flow::JournalFull) => {
-                if !connection.stalled {
-                    connection.stalled = true;
-                    self.stalled.push(slot);
-                }
-                FrameOutcome::Stalled
+                let is_qos0 = matches!(&packet, Packet::Publish(publish) if publish.packet_id.is_none());
+                self.hold(slot, frame, is_qos0, now_us)
             }
             Ok(Flow::Finished) => {
-                self.end(slot, None, now_us);
+                if !self.drain(slot) {
+                    self.end(slot, None, now_us);
+                }
                 FrameOutcome::Over
             }
             Err(close) => {
@@ -556,6 +590,14 @@ impl Shard {
                 FrameOutcome::Over
             }
             Ok((_, Some(parameters))) => {
+                let will_bytes = parameters.will.as_ref().map_or(0, Will::bytes);
+                if self.will_bytes + will_bytes > self.shared.limits.will_bytes_max {
+                    let refusal = connect::no_room_for_will(connect.version);
+                    let mut connack = Vec::new();
+                    connect::write_refusal(connect.version, refusal, &mut connack);
+                    self.refuse(slot, now_us, Some(&connack), refusal.sentence);
+                    return FrameOutcome::Over;
+                }
                 if let Some(older) = self.by_client.get(&parameters.client).copied() {
                     let close = Close::new(ReasonCode::SESSION_TAKEN_OVER, "", "the client connected again");
                     self.end(older, Some(&close), now_us);
@@ -569,6 +611,7 @@ impl Shard {
                     self.refuse(slot, now_us, None, sentence);
                     return FrameOutcome::Over;
                 }
+                self.will_bytes += will_bytes;
                 self.by_client.insert(parameters.client.clone(), slot);
                 connection.state = State::Open(Box::new(Session::new(parameters, id)));
                 self.mark_dirty(slot);
@@ -636,11 +679,9 @@ impl Shard {
             if session.subscribed() {
                 self.output.requests.push(RouterRequest::Left { connection: id });
             }
+            self.will_bytes -= session.will_bytes();
             if let Some(will) = session.will() {
-                if self.wills.len() >= WILLS_WAITING_MAX {
-                    self.wills.pop_front();
-                    self.counts.qos0_dropped.add(Refusal::ConnectionEnded, 1);
-                }
+                self.will_bytes += will.bytes();
                 self.wills.push_back((session.client().clone(), session.version(), will.clone()));
             }
             if self.by_client.get(session.client()) == Some(&slot) {
@@ -662,9 +703,12 @@ impl Shard {
 
     /// No session any more: what is in the output goes out, then the peer reads an end of stream.
     fn start_closing(&mut self, slot: u32, now_us: u64) {
+        self.drop_held(slot);
         let Some(connection) = self.connection(slot) else { return };
         connection.state = State::Closing { deadline_us: now_us + LINGER_MS * 1_000 };
         connection.stalled = false;
+        connection.draining = false;
+        connection.waits_for_turn = false;
         let partial = std::mem::take(&mut connection.partial);
         self.partial_bytes -= partial.len();
         // The connection id of the session is void from here on.
@@ -673,6 +717,7 @@ impl Shard {
     }
 
     fn remove(&mut self, slot: u32) -> Option<Connection> {
+        self.drop_held(slot);
         let connection = self.slots[slot as usize].take()?;
         self.partial_bytes -= connection.partial.len();
         self.generations[slot as usize] = self.generations[slot as usize].wrapping_add(1);
@@ -708,26 +753,8 @@ impl Shard {
                 break;
             }
             self.counts.received += 1;
+            self.will_bytes -= will.bytes();
             self.wills.pop_front();
-        }
-    }
-
-    /// Packets that found the journal full are tried again.
-    fn retry_stalled(&mut self, now_us: u64) {
-        if self.stalled.is_empty() || self.stopping {
-            return;
-        }
-        for slot in std::mem::take(&mut self.stalled) {
-            let Some(connection) = self.connection(slot) else { continue };
-            if !std::mem::take(&mut connection.stalled) {
-                continue;
-            }
-            // It could not speak while it was not read.
-            connection.last_received_us = now_us;
-            self.process_partial(slot, now_us);
-            if self.connection(slot).is_some_and(|connection| !connection.stalled) {
-                self.mark_ready(slot);
-            }
         }
     }
 
@@ -744,6 +771,7 @@ impl Shard {
             State::Closing { deadline_us } if *deadline_us <= now_us => self.drop_connection(slot),
             State::Open(session)
                 if !connection.stalled
+                    && !connection.draining
                     && session.silence_max_us().is_some_and(|most_us| silent_us > most_us) =>
             {
                 let statement = match session.version() {
@@ -775,6 +803,18 @@ impl Shard {
         metrics.mqtt_messages_sent.inc_by(counts.sent);
         for (reason, count) in counts.undelivered.each() {
             add_by_reason(&metrics.mqtt_messages_dropped, reason, count);
+        }
+        let held = Reported {
+            bytes: self.hold_bytes,
+            messages: self.hold_messages,
+            connections: self.waiting.len(),
+        };
+        if held != self.reported {
+            let change = |now: u64, before: u64| now as i64 - before as i64;
+            let before = std::mem::replace(&mut self.reported, held);
+            metrics.mqtt_hold_bytes.inc_by(change(held.bytes as u64, before.bytes as u64));
+            metrics.mqtt_hold_messages.inc_by(change(held.messages, before.messages));
+            metrics.mqtt_hold_connections.inc_by(change(held.connections as u64, before.connections as u64));
         }
         metrics.mqtt_connections.set(self.shared.connections.load(Ordering::Relaxed));
     }

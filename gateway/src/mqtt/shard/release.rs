@@ -68,6 +68,10 @@ impl Shard {
             }
             let Some(publish) = batch.source.publish(delivery) else { continue };
             let Some(connection) = self.slots[id.slot as usize].as_mut() else { continue };
+            if connection.draining {
+                self.counts.undelivered.add(Undelivered::Left, 1);
+                continue;
+            }
             let State::Open(session) = &mut connection.state else { continue };
             let queue = DeliveryQueue { out: &mut connection.out, queue_bytes_max, now_us };
             let result = session.handle_delivery(&publish, delivery, queue, &mut self.counts);
@@ -110,6 +114,11 @@ impl Shard {
             connection.dirty = false;
             if !connection.flush() {
                 // The peer is gone; with a session that is an end without DISCONNECT.
+                connection.out = Vec::new();
+                if self.drain(slot) {
+                    continue;
+                }
+                let Some(connection) = self.connection(slot) else { continue };
                 match connection.state {
                     State::Open(_) => self.end(slot, None, now_us),
                     _ => self.drop_connection(slot),

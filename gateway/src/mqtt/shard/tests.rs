@@ -11,6 +11,8 @@ use crate::journal::{Lanes, LanesConfig};
 use crate::metrics::sum_of;
 use crate::mqtt::{Delivery, DeliveryBatch, DeliveryPlace, DeliverySource, Publication};
 
+mod hold;
+
 const SECOND: u64 = 1_000_000;
 
 #[derive(Debug, Default)]
@@ -116,6 +118,8 @@ impl Bench {
             connections: AtomicI64::new(0),
             mapping_version: 1,
             quota: quota.clone(),
+            health: Arc::default(),
+            held_ms: [AtomicU64::new(0)].into(),
             client_id_seed: 7,
         });
         let shard = Shard::new(0, shard_count, shared, JournalPort::new(lanes.clone(), 0));
