@@ -25,6 +25,8 @@ mod stages;
 mod tests;
 mod view;
 
+pub use open::{JOURNAL_DIR, LOCK_FILE, OBSERVATIONS_DIR};
+
 use std::sync::Arc;
 
 use thiserror::Error;

@@ -2,6 +2,7 @@
 //!
 //! `PRAGMA application_id` says that it is ours, `PRAGMA user_version` is the format. The tables stand in `schema.sql`.
 
+mod check;
 mod history;
 mod load;
 mod write;
@@ -12,13 +13,14 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 use super::{CATALOGUE_FILE, Catalogue, CatalogueError, Commit, History, Snapshot};
+pub use check::{BookRemovals, CatalogueCut, QuarantineCount};
 use history::SqliteHistory;
 
 /// "SGWc".
 const APPLICATION_ID: i64 = 0x5347_5763;
 
 /// Each takes the database one format further; the first makes format 1 of an empty file.
-const MIGRATIONS: &[&str] = &[include_str!("schema.sql")];
+const MIGRATIONS: &[&str] = &[include_str!("schema.sql"), include_str!("checks_and_removals.sql")];
 const FORMAT_VERSION: i64 = MIGRATIONS.len() as i64;
 
 /// How long a commit waits for another process that holds the write lock.
