@@ -30,3 +30,4 @@ pub mod retained;
 pub mod sinks;
 pub mod store;
 pub mod things;
+pub mod verify;

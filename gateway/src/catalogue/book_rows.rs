@@ -130,8 +130,12 @@ pub struct UnresolvedRun {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct BookTotals {
     pub counts: BookCounts,
-    /// Rows in the store's committed files.
+    /// Rows that reached the store's committed files.
     pub flushed: u64,
+    /// Of these, rows that retention took out of the files.
+    pub expired: u64,
+    /// Messages that are missing in the journal, which an operator accepted. They are in none of the counts.
+    pub lost: u64,
 }
 
 /// What changed since the last commit, in absolute values.

@@ -12,6 +12,12 @@ pub enum CatalogueError {
     Busy { path: PathBuf },
     #[error("{}: written in format {found}, this build reads up to {known}: use a newer build", path.display())]
     TooNew { path: PathBuf, found: i64, known: i64 },
+    #[error(
+        "{}: written in format {found}, this build checks format {known}: start this build's gateway once, which brings it up \
+         to date, or use the build that wrote it",
+        path.display()
+    )]
+    TooOld { path: PathBuf, found: i64, known: i64 },
     #[error("{}: this is not a catalogue of the sensor gateway; move it out of the data directory", path.display())]
     Foreign { path: PathBuf },
     #[error("an earlier commit to the catalogue failed; nothing more is committed, start the gateway again")]

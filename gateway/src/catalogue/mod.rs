@@ -32,7 +32,7 @@ pub use memory::{CommitFault, MemoryCatalogue};
 pub use quarantine_rows::{
     QUARANTINE_LIST_MAX, QuarantineDelta, QuarantineEntry, QuarantineFilter, QuarantineItem, QuarantineTotals,
 };
-pub use sqlite::SqliteCatalogue;
+pub use sqlite::{BookRemovals, CatalogueCut, QuarantineCount, SqliteCatalogue};
 
 /// The file name in the data directory.
 pub const CATALOGUE_FILE: &str = "catalogue.db";

@@ -93,10 +93,11 @@ fn commit(number: u64) -> Commit {
             time_max_us: 9,
             datastream_min: 0,
             datastream_max: u32::MAX,
+            crc32c: Some(u32::MAX),
         }],
         files_removed: vec![number.wrapping_sub(2)],
         books: BooksDelta {
-            totals: BookTotals { counts, flushed: number },
+            totals: BookTotals { counts, flushed: number, expired: number + 1, lost: number + 2 },
             rows: vec![BookRow { hour: number as i64, key, counts }],
             hours: vec![BookHour {
                 hour: number as i64,

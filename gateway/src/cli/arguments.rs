@@ -53,6 +53,8 @@ pub enum Command {
     Ledger(LedgerArguments),
     /// What could not be decoded
     Quarantine(QuarantineArguments),
+    /// Check everything that is kept, and get original messages back
+    Journal(JournalArguments),
     /// The configuration
     Config(ConfigArguments),
 }
@@ -172,6 +174,62 @@ pub struct QuarantineListArguments {
     pub limit: Option<String>,
     #[arg(long, value_enum, default_value_t = RowFormat::Table)]
     pub format: RowFormat,
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct JournalArguments {
+    #[command(subcommand)]
+    pub command: JournalCommand,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+pub enum JournalCommand {
+    /// Check every segment, frame, store file, catalogue row and the sums of the books, beside a running gateway or without
+    /// one; exit 1 names the first inconsistency. Nothing is written
+    Verify(JournalVerifyArguments),
+    /// Print messages as they came, byte by byte, as far as the journal still has them
+    Dump(JournalDumpArguments),
+}
+
+#[derive(Args, Clone, Debug, Default)]
+pub struct JournalVerifyArguments {
+    /// List every inconsistency instead of the first
+    #[arg(long)]
+    pub all: bool,
+    #[arg(long, value_enum, default_value_t = PageFormat::Table)]
+    pub format: PageFormat,
+}
+
+#[derive(Args, Clone, Debug, Default)]
+pub struct JournalDumpArguments {
+    /// Messages of one station
+    #[arg(long, value_name = "AGENCY/STATION")]
+    pub station: Option<String>,
+    /// First receive time (RFC 3339, or an epoch number)
+    #[arg(long, value_name = "TIME")]
+    pub from: Option<String>,
+    /// End of the period; not included
+    #[arg(long, value_name = "TIME")]
+    pub to: Option<String>,
+    /// Positions, both included; A.. and ..B are open, a single number is one message
+    #[arg(long, value_name = "A..B")]
+    pub position: Option<String>,
+    #[arg(long, value_enum, default_value_t = DumpFormat::Ndjson)]
+    pub format: DumpFormat,
+    /// Write into this directory: a file per message (raw, hex), or messages.ndjson
+    #[arg(long, value_name = "DIR")]
+    pub output: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum DumpFormat {
+    /// The payloads, nothing between them
+    Raw,
+    /// A line of hexadecimal digits for each payload
+    Hex,
+    /// A JSON object for each message: position, receive time, client, topic, properties, payload …
+    #[default]
+    Ndjson,
 }
 
 #[derive(Args, Clone, Debug)]

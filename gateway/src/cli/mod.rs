@@ -12,6 +12,8 @@ mod backend;
 mod config;
 pub mod control;
 mod demo;
+mod journal;
+mod journal_dump;
 mod ledger;
 mod logging;
 mod quarantine;
@@ -64,6 +66,7 @@ pub fn dispatch(arguments: &Arguments, backend: &dyn Backend, out: &mut dyn Writ
         Command::Query(query) => query::query(common, query, backend, out),
         Command::Ledger(ledger) => ledger::ledger(common, ledger, backend, out),
         Command::Quarantine(quarantine) => quarantine::quarantine(common, quarantine, backend, out),
+        Command::Journal(journal) => journal::journal(common, journal, out),
         Command::Config(config) => config::config(common, config, out),
     }
 }

@@ -22,6 +22,11 @@ impl OsDisk {
         Ok(Self { root: root.canonicalize()? })
     }
 
+    /// Makes nothing: for reading what is there.
+    pub fn open_existing(root: &Path) -> io::Result<Self> {
+        Ok(Self { root: root.canonicalize()? })
+    }
+
     pub fn root(&self) -> &Path {
         &self.root
     }

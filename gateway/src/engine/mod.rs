@@ -31,6 +31,8 @@ mod tests;
 mod view;
 mod world;
 
+pub use open::{JOURNAL_DIR, OBSERVATIONS_DIR};
+
 use std::sync::Arc;
 
 use thiserror::Error;
@@ -45,7 +47,7 @@ use crate::query::GatewayView;
 use crate::store::StoreError;
 use crate::things::ThingsError;
 pub use bounds::Sizes;
-pub use world::World;
+pub use world::{LOCK_FILE, World};
 
 /// Why a gateway cannot start, or cannot go on.
 #[derive(Debug, Error)]

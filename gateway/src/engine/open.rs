@@ -44,8 +44,8 @@ use crate::registry::{Registry, SharedRegistry};
 use crate::sinks::{Quarantine, QuarantineQuota};
 use crate::store::{Store, StoreError, StoreReader};
 
-pub(super) const JOURNAL_DIR: &str = "journal";
-const OBSERVATIONS_DIR: &str = "observations";
+pub const JOURNAL_DIR: &str = "journal";
+pub const OBSERVATIONS_DIR: &str = "observations";
 const BALLAST_FILE: &str = "ballast";
 
 /// Buffers of a shard: being filled, being written, and in flight behind the writer.

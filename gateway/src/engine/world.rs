@@ -13,7 +13,7 @@ use crate::config::Config;
 use crate::disk::{Disk, OsDisk};
 use crate::log::LogId;
 
-const LOCK_FILE: &str = "lock";
+pub const LOCK_FILE: &str = "lock";
 
 /// Everything that a gateway touches beside its sockets.
 pub struct World {

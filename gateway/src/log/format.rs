@@ -149,10 +149,47 @@ impl FrameCheck {
         (shape_fits && meta.epoch == self.epoch).then_some(meta)
     }
 
+    /// What a block has of a frame header of this segment, each for itself: damage leaves most of it.
+    pub(crate) fn traits(&self, bytes: &[u8]) -> FrameTraits {
+        let Some(header) = bytes.first_chunk::<FRAME_HEADER_LEN>() else { return FrameTraits::default() };
+        let meta = FrameMeta::decode(header);
+        let len = u64::from(meta.len);
+        FrameTraits {
+            magic: header[0..4] == FRAME_MAGIC,
+            epoch: meta.epoch == self.epoch,
+            epoch_is_close: (meta.epoch ^ self.epoch).count_ones() == 1,
+            len: len > 0 && len.is_multiple_of(BLOCK_BYTES as u64) && len <= self.frame_bytes_max,
+            frame_no: meta.frame_no,
+            frame_len: meta.len,
+        }
+    }
+
+    /// Whether the checksum would be right if the frame named this segment's epoch.
+    pub(crate) fn sum_fits_with_own_epoch(&self, frame: &[u8]) -> bool {
+        if frame.len() < FRAME_HEADER_LEN {
+            return false;
+        }
+        let crc = crc32c::crc32c_append(self.seed, &frame[8..16]);
+        let crc = crc32c::crc32c_append(crc, &self.epoch.to_le_bytes());
+        u32_at(frame, 4) == crc32c::crc32c_append(crc, &frame[24..])
+    }
+
     /// Whether the checksum of a whole frame is right.
     pub(crate) fn sum_fits(&self, frame: &[u8]) -> bool {
         frame.len() >= FRAME_HEADER_LEN && u32_at(frame, 4) == crc32c::crc32c_append(self.seed, &frame[8..])
     }
+}
+
+/// See [`FrameCheck::traits`].
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct FrameTraits {
+    pub(crate) magic: bool,
+    pub(crate) epoch: bool,
+    /// It differs in one bit.
+    pub(crate) epoch_is_close: bool,
+    pub(crate) len: bool,
+    pub(crate) frame_no: u64,
+    pub(crate) frame_len: u32,
 }
 
 /// What a segment header says.

@@ -9,11 +9,13 @@
 //! - [`LogWriter::append`] = one frame = one durable write; when it returns, the frame may be acknowledged.
 //! - [`LogWriter::prepare_step`] does one small step towards two ready segments; called between appends.
 //! - [`LogReader`] reads frames in order, never beyond what its caller says is durable.
+//! - [`check`] reads a whole log without changing it and names what is wrong with it.
 //! - [`AlignedBuf`] is where records are collected, so that a frame goes to the disk without a copy.
 //!
 //! Order of positions, always: `appended ≥ durable ≥ processed`. Numbers start at 1; 0 means "none yet".
 
 mod buffer;
+mod check;
 mod format;
 mod gaps;
 mod prepare;
@@ -29,12 +31,13 @@ mod model_test;
 use std::io;
 
 pub use buffer::{AlignedBuf, BufferFull};
+pub use check::{Flaw, FlawKind, FrameVisitor, LogReport, check};
 pub use format::{FORMAT_VERSION, FRAME_HEADER_LEN, FrameMeta, LogId, LogKind};
 pub use gaps::Gap;
 pub use prepare::Prepared;
 pub use reader::{Frame, LogReader};
 pub use record::{KIND_MESSAGE, KIND_PAD, RECORD_HEADER_LEN, Record, RecordError, Records, records};
-pub use recovery::{LogSummary, Recovered, inspect, recover};
+pub use recovery::{Recovered, recover};
 pub use writer::{FRAME_PARTS_MAX, LogWriter};
 
 /// How many segments stand ready before the gateway accepts connections, and are kept so afterwards.

@@ -23,19 +23,6 @@ const READ_AHEAD_BYTES: usize = 1 << 20;
 /// Segments that must fit under `log_bytes_max`: current, two ready, one being released.
 const SEGMENTS_MIN: u64 = 4;
 
-/// What stands in a log, found without changing it.
-#[derive(Clone, Debug)]
-pub struct LogSummary {
-    pub last: Option<FrameMeta>,
-    /// The lowest record there is; in an empty log the first one to come.
-    pub first_available_record_no: u64,
-    pub first_available_message_no: u64,
-    /// Missing in the middle, and accepted by an operator.
-    pub gaps: Vec<Gap>,
-    /// An unfinished frame stands at the end; it was never acknowledged.
-    pub torn_tail: bool,
-}
-
 /// What [`recover`] found and did.
 #[derive(Clone, Debug)]
 pub struct Recovered {
@@ -51,23 +38,6 @@ pub struct Recovered {
     pub gaps: Vec<Gap>,
     /// An unfinished frame stood at the end; it was never acknowledged.
     pub torn_tail: bool,
-}
-
-/// Reads a whole log without changing anything. Not beside a running writer: its last frames would look torn.
-pub fn inspect(disk: &dyn Disk, dir: &str, kind: LogKind) -> Result<LogSummary, LogError> {
-    let damage = AcceptedDamage::load(disk, dir)?;
-    let mut contents = Contents::read(disk, dir, kind, damage, false)?;
-    if let Some((path, offset, gap)) = contents.new_gaps.first() {
-        return Err(LogError::Corrupt { path: path.clone(), offset: *offset, gap: *gap });
-    }
-    let (record_no, message_no) = contents.first_available();
-    Ok(LogSummary {
-        last: contents.last(),
-        first_available_record_no: record_no,
-        first_available_message_no: message_no,
-        torn_tail: contents.torn_tail()?,
-        gaps: contents.damage.gaps,
-    })
 }
 
 /// Opens a log for writing, or makes one: checks everything, writes the last frame again, makes segments ready.
@@ -294,10 +264,6 @@ impl Contents {
             self.damage.store(disk, dir)?;
         }
         Ok(new)
-    }
-
-    fn last(&self) -> Option<FrameMeta> {
-        self.chain.last().map(|link| link.run.last)
     }
 
     fn first_available(&self) -> (u64, u64) {

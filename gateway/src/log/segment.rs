@@ -202,6 +202,36 @@ impl FrameSource {
         Ok(self.check.header(&self.buffer[start..]).is_some())
     }
 
+    /// What stands at `offset`, where no valid frame is.
+    pub(crate) fn resembles_frame(&mut self, offset: u64) -> Result<Resemblance, LogError> {
+        let Some(start) = self.buffered(offset, FRAME_HEADER_LEN)? else { return Ok(Resemblance::None) };
+        let traits = self.check.traits(&self.buffer[start..]);
+        if traits.epoch && (traits.magic || traits.len) {
+            return Ok(Resemblance::OfThisLife { frame_no: traits.frame_no });
+        }
+        if !traits.magic {
+            return Ok(Resemblance::None);
+        }
+        // A frame of a former life, unless it is only the epoch that is wrong.
+        if traits.len && traits.epoch_is_close {
+            let len = traits.frame_len as usize;
+            if let Some(start) = self.buffered(offset, len)?
+                && self.check.sum_fits_with_own_epoch(&self.buffer[start..start + len])
+            {
+                return Ok(Resemblance::OfThisLife { frame_no: traits.frame_no });
+            }
+        }
+        Ok(Resemblance::OfAnother)
+    }
+
+    /// `len` bytes as they stand there; `None` if the segment ends before.
+    pub(crate) fn bytes_at(&mut self, offset: u64, len: usize) -> Result<Option<&[u8]>, LogError> {
+        if offset + len as u64 > self.segment_bytes {
+            return Ok(None);
+        }
+        Ok(self.buffered(offset, len)?.map(|start| &self.buffer[start..start + len]))
+    }
+
     /// The frame found last, header included.
     pub(crate) fn frame_bytes(&self) -> &[u8] {
         &self.buffer[self.frame.0..self.frame.1]
@@ -228,6 +258,16 @@ impl FrameSource {
         self.buffer.truncate(got);
         Ok((got >= len).then_some(0))
     }
+}
+
+/// What stands where no frame is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Resemblance {
+    /// It was to be a frame of this segment, or was one.
+    OfThisLife { frame_no: u64 },
+    /// A frame of a former life of the file.
+    OfAnother,
+    None,
 }
 
 /// Frames that follow one another without a hole.
@@ -263,7 +303,7 @@ pub(crate) fn scan(source: &mut FrameSource) -> Result<Vec<Run>, LogError> {
     Ok(runs)
 }
 
-fn follows(before: &FrameMeta, frame: &FrameMeta) -> bool {
+pub(crate) fn follows(before: &FrameMeta, frame: &FrameMeta) -> bool {
     frame.frame_no == before.frame_no + 1
         && frame.first_record_no == before.next_record_no()
         && frame.first_message_no == before.next_message_no()

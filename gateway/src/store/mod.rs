@@ -40,6 +40,7 @@
 //! flush makes at most [`FILES_PER_FLUSH_MAX`] files; a scan holds [`StoreConfig::scan_rows_max`] rows and one page of
 //! each column; classification holds [`CLASSIFY_ROWS_MAX`] keys.
 
+mod check;
 mod classify;
 mod compact;
 mod error;
@@ -58,6 +59,7 @@ mod tests;
 
 use serde::{Deserialize, Serialize};
 
+pub use check::{CheckedRow, FileFlaw, FileFlawKind, check_file, is_store_file, rows_within};
 pub use classify::{CLASSIFY_ROWS_MAX, ORDINALS_MAX};
 pub use compact::{COMPACTION_ROWS_MAX, COMPACTION_TEXT_BYTES_MAX, Compaction, Compactor};
 pub use error::StoreError;
@@ -123,6 +125,8 @@ pub struct FileEntry {
     pub path: String,
     pub row_count: u64,
     pub bytes: u64,
+    /// CRC-32C of the whole file; `None`: a build before checksums wrote it.
+    pub crc32c: Option<u32>,
     pub time_min_us: i64,
     pub time_max_us: i64,
     pub datastream_min: u32,

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
-use super::files::{WriterParts, write_file};
+use super::files::{WriterParts, Written, write_file};
 use super::memory::Chunk;
 use super::sort::{Place, places_in_file_order};
 use super::{FileEntry, STORE_DIR, StoreError};
@@ -110,7 +110,7 @@ impl RunWriter {
                 let renamed = disk::rename_durably(&*self.disk, &temp, &path);
                 renamed.map(|()| written).map_err(StoreError::disk("rename to", &path))
             });
-        let (bytes, bounds) = match written {
+        let Written { bytes, crc32c, bounds } = match written {
             Ok(written) => written,
             Err(error) => {
                 // Best effort: the space may be what is missing. The next start sweeps what stays.
@@ -124,6 +124,7 @@ impl RunWriter {
             path,
             row_count: places.len() as u64,
             bytes,
+            crc32c: Some(crc32c),
             time_min_us: bounds.time_min_us,
             time_max_us: bounds.time_max_us,
             datastream_min: bounds.datastream_min,
@@ -243,7 +244,7 @@ pub(super) fn check_and_sweep(disk: &dyn Disk, files: &[FileEntry]) -> Result<()
 }
 
 /// Only what a flush makes is swept; notes that somebody put there stay.
-fn is_ours(path: &str) -> bool {
+pub(super) fn is_ours(path: &str) -> bool {
     let name = path.rsplit('/').next().unwrap_or(path);
     let run = name.strip_suffix(TEMP_SUFFIX).unwrap_or(name);
     run.starts_with("run-") && run.ends_with(".parquet")

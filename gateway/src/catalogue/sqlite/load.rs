@@ -2,6 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension, Row};
 
+use super::check::BookRemovals;
 use super::history::{book_hour, book_row, counts, quarantine_totals};
 use crate::catalogue::{BookTotals, BooksSnapshot, Checkpoint, DatastreamState, HourDigest, Snapshot};
 use crate::observation::{Definition, ResultKind, RetainedChange};
@@ -90,16 +91,21 @@ fn file(row: &Row<'_>) -> rusqlite::Result<FileEntry> {
         time_max_us: row.get(5)?,
         datastream_min: row.get(6)?,
         datastream_max: row.get(7)?,
+        crc32c: row.get(8)?,
     })
 }
 
 fn books(connection: &Connection) -> rusqlite::Result<BooksSnapshot> {
     let totals = connection
         .query_row("SELECT * FROM book_totals", [], |row| {
-            Ok(BookTotals { counts: counts(row, 1)?, flushed: number(row, 11)? })
+            Ok(BookTotals { counts: counts(row, 1)?, flushed: number(row, 11)?, ..BookTotals::default() })
         })
         .optional()?
         .unwrap_or_default();
+    let (lost, expired) = connection.query_row("SELECT lost, expired FROM removals", [], |row| {
+        Ok((number(row, 0)?, number(row, 1)?))
+    })?;
+    let totals = BookTotals { lost, expired, ..totals };
     let last_closed = connection
         .query_row("SELECT hour, digest FROM book_hours WHERE closed ORDER BY hour DESC LIMIT 1", [], |row| {
             Ok((row.get(0)?, row.get::<_, HourDigest>(1)?))
@@ -118,6 +124,17 @@ fn books(connection: &Connection) -> rusqlite::Result<BooksSnapshot> {
             book_row,
         )?,
         unresolved: entries(connection, "SELECT runs FROM book_unresolved")?,
+    })
+}
+
+/// What retention took out of the books.
+pub(super) fn removals(connection: &Connection) -> rusqlite::Result<BookRemovals> {
+    connection.query_row("SELECT * FROM removals", [], |row| {
+        let anchor = match (row.get(3)?, row.get(4)?) {
+            (Some(hour), Some(digest)) => Some((hour, digest)),
+            _ => None,
+        };
+        Ok(BookRemovals { counts: counts(row, 5)?, anchor })
     })
 }
 

@@ -2,6 +2,7 @@
 //!
 //! `PRAGMA application_id` says that it is ours, `PRAGMA user_version` is the format. The tables stand in `schema.sql`.
 
+mod check;
 mod history;
 mod load;
 mod write;
@@ -12,13 +13,19 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 use super::{CATALOGUE_FILE, Catalogue, CatalogueError, Commit, History, Snapshot};
+pub use check::{BookRemovals, CatalogueCut, QuarantineCount};
 use history::SqliteHistory;
 
 /// "SGWc".
 const APPLICATION_ID: i64 = 0x5347_5763;
 
 /// Each takes the database one format further; the first makes format 1 of an empty file.
-const MIGRATIONS: &[&str] = &[include_str!("schema.sql"), QUARANTINE_BY_CLIENT, include_str!("rank.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("schema.sql"),
+    QUARANTINE_BY_CLIENT,
+    include_str!("rank.sql"),
+    include_str!("checks_and_removals.sql"),
+];
 /// The quota's sums at start read this instead of the payloads' pages.
 const QUARANTINE_BY_CLIENT: &str = "CREATE INDEX quarantine_by_client ON quarantine (client, bytes);";
 const FORMAT_VERSION: i64 = MIGRATIONS.len() as i64;

@@ -58,7 +58,7 @@ fn files(connection: &Connection, removed: &[u64], added: &[FileEntry]) -> rusql
         remove.execute([*file_no as i64])?;
     }
     let mut add =
-        connection.prepare_cached("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?, ?)")?;
+        connection.prepare_cached("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)")?;
     for file in added {
         add.execute(params![
             file.file_no as i64,
@@ -69,6 +69,7 @@ fn files(connection: &Connection, removed: &[u64], added: &[FileEntry]) -> rusql
             file.time_max_us,
             file.datastream_min,
             file.datastream_max,
+            file.crc32c,
         ])?;
     }
     Ok(())
@@ -105,6 +106,9 @@ fn books(connection: &Connection, delta: &BooksDelta) -> rusqlite::Result<()> {
             .prepare_cached("INSERT OR REPLACE INTO book_unresolved VALUES (1, ?)")?
             .execute([bytes])?;
     }
+    connection
+        .prepare_cached("UPDATE removals SET lost = ?, expired = ?")?
+        .execute([delta.totals.lost as i64, delta.totals.expired as i64])?;
     let mut values = [1; 12];
     for (value, count) in values[1..].iter_mut().zip(delta.totals.counts.to_array()) {
         *value = count as i64;

@@ -75,7 +75,7 @@ pub(in super::super) fn read_file(
     Ok(())
 }
 
-fn read_footer(file: &StoreFile, path: &str) -> std::result::Result<ParquetMetaData, StoreError> {
+pub(super) fn read_footer(file: &StoreFile, path: &str) -> std::result::Result<ParquetMetaData, StoreError> {
     let damaged = |error| StoreError::reading(path, error);
     let reader = ParquetMetaDataReader::new().with_page_index_policy(PageIndexPolicy::Required);
     let footer = reader.parse_and_finish(file).map_err(damaged)?;
@@ -137,7 +137,7 @@ fn read_row_group(
     Ok(())
 }
 
-fn group_bounds(group: &RowGroupMetaData) -> Option<KeyBounds> {
+pub(super) fn group_bounds(group: &RowGroupMetaData) -> Option<KeyBounds> {
     let id_statistics = group.column(schema::DATASTREAM_ID).statistics()?;
     let time_statistics = group.column(schema::PHENOMENON_TIME).statistics()?;
     let (Statistics::Int32(ids), Statistics::Int64(times)) = (id_statistics, time_statistics) else {
@@ -151,7 +151,7 @@ fn group_bounds(group: &RowGroupMetaData) -> Option<KeyBounds> {
     })
 }
 
-fn page_bounds(footer: &ParquetMetaData, group_no: usize) -> Option<Vec<KeyBounds>> {
+pub(super) fn page_bounds(footer: &ParquetMetaData, group_no: usize) -> Option<Vec<KeyBounds>> {
     let index = footer.page_index_for_row_group(group_no);
     let (ids, times) =
         (index.column_index(schema::DATASTREAM_ID)?, index.column_index(schema::PHENOMENON_TIME)?);
@@ -169,14 +169,14 @@ fn page_bounds(footer: &ParquetMetaData, group_no: usize) -> Option<Vec<KeyBound
     Some(bounds.collect())
 }
 
-struct Opener<'a> {
-    file: &'a Arc<StoreFile>,
-    footer: &'a ParquetMetaData,
-    group_no: usize,
+pub(super) struct Opener<'a> {
+    pub(super) file: &'a Arc<StoreFile>,
+    pub(super) footer: &'a ParquetMetaData,
+    pub(super) group_no: usize,
 }
 
 impl Opener<'_> {
-    fn column<T: DataType>(&self, column: usize) -> Result<Column<T>> {
+    pub(super) fn column<T: DataType>(&self, column: usize) -> Result<Column<T>> {
         let group = self.footer.row_group(self.group_no);
         let index = self.footer.page_index_for_row_group(self.group_no);
         let locations = index.offset_index(column).map(|index| index.page_locations().clone());
@@ -191,17 +191,17 @@ impl Opener<'_> {
 }
 
 /// A column of a row group and what was read of it last.
-struct Column<T: DataType> {
+pub(super) struct Column<T: DataType> {
     reader: ColumnReaderImpl<T>,
     next_row: usize,
     /// One for each row of an optional column: 1 = has a value.
     levels: Vec<i16>,
     /// The values of the rows that have one.
-    values: Vec<T::T>,
+    pub(super) values: Vec<T::T>,
 }
 
 impl<T: DataType> Column<T> {
-    fn read(&mut self, rows: Range<usize>) -> Result<()> {
+    pub(super) fn read(&mut self, rows: Range<usize>) -> Result<()> {
         self.levels.clear();
         self.values.clear();
         let skipped = self.reader.skip_records(rows.start - self.next_row)?;
@@ -216,7 +216,7 @@ impl<T: DataType> Column<T> {
 }
 
 /// The columns beside the key that every reader wants.
-struct ValueColumns {
+pub(super) struct ValueColumns {
     ordinals: Column<Int32Type>,
     revisions: Column<Int32Type>,
     ranks: Column<Int32Type>,
@@ -239,7 +239,7 @@ struct RestColumns {
 }
 
 impl ValueColumns {
-    fn open(open: &Opener<'_>, numbers_only: bool) -> Result<Self> {
+    pub(super) fn open(open: &Opener<'_>, numbers_only: bool) -> Result<Self> {
         Ok(Self {
             ordinals: open.column(schema::ORDINAL)?,
             revisions: open.column(schema::REVISION)?,
@@ -251,7 +251,7 @@ impl ValueColumns {
         })
     }
 
-    fn read(&mut self, rows: Range<usize>) -> Result<()> {
+    pub(super) fn read(&mut self, rows: Range<usize>) -> Result<()> {
         self.ordinals.read(rows.clone())?;
         self.revisions.read(rows.clone())?;
         self.ranks.read(rows.clone())?;
@@ -262,7 +262,7 @@ impl ValueColumns {
     }
 
     /// Puts the wanted rows of what was read together.
-    fn give(
+    pub(super) fn give(
         &self,
         (ids, times): (&[i32], &[i64]),
         wanted: &[bool],
@@ -416,9 +416,9 @@ impl LastSymbol {
 }
 
 /// A store file as the parquet crate wants to read it.
-struct StoreFile {
-    file: Arc<Mutex<Box<dyn DiskFile>>>,
-    size: u64,
+pub(super) struct StoreFile {
+    pub(super) file: Arc<Mutex<Box<dyn DiskFile>>>,
+    pub(super) size: u64,
 }
 
 impl Length for StoreFile {
@@ -447,7 +447,7 @@ impl ChunkReader for StoreFile {
     }
 }
 
-struct StoreFileRead {
+pub(super) struct StoreFileRead {
     file: Arc<Mutex<Box<dyn DiskFile>>>,
     offset: u64,
 }

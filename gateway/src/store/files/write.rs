@@ -46,15 +46,24 @@ impl WriterParts {
     }
 }
 
-/// Writes the rows at `places`, which are in file order, into a new file and syncs it. Gives its length and bounds.
+/// What was written.
+#[derive(Clone, Copy, Debug)]
+pub(in super::super) struct Written {
+    pub(in super::super) bytes: u64,
+    /// Of all bytes of the file.
+    pub(in super::super) crc32c: u32,
+    pub(in super::super) bounds: KeyBounds,
+}
+
+/// Writes the rows at `places`, which are in file order, into a new file and syncs it.
 pub(in super::super) fn write_file(
     parts: &mut WriterParts,
     registry: &SharedRegistry,
     file: Box<dyn DiskFile>,
     places: &[Place],
     chunks: &[Arc<Chunk>],
-) -> Result<(u64, KeyBounds)> {
-    let sink = FileSink { file, buffer: Vec::with_capacity(WRITE_BYTES), offset: 0 };
+) -> Result<Written> {
+    let sink = FileSink { file, buffer: Vec::with_capacity(WRITE_BYTES), offset: 0, crc32c: 0 };
     let mut writer = SerializedFileWriter::new(sink, parts.schema.clone(), parts.properties.clone())?;
     let mut bounds = KeyBounds::EMPTY;
     for group_places in places.chunks(ROW_GROUP_ROWS) {
@@ -77,7 +86,9 @@ pub(in super::super) fn write_file(
         group.close()?;
     }
     writer.finish()?;
-    Ok((writer.inner_mut().finish()?, bounds))
+    let sink = writer.inner_mut();
+    let bytes = sink.finish()?;
+    Ok(Written { bytes, crc32c: sink.crc32c, bounds })
 }
 
 /// Text results of a row group.
@@ -334,11 +345,13 @@ struct FileSink {
     file: Box<dyn DiskFile>,
     buffer: Vec<u8>,
     offset: u64,
+    crc32c: u32,
 }
 
 impl FileSink {
     fn write_buffer(&mut self) -> io::Result<()> {
         if !self.buffer.is_empty() {
+            self.crc32c = crc32c::crc32c_append(self.crc32c, &self.buffer);
             self.file.write_at(self.offset, &mut [IoSlice::new(&self.buffer)])?;
             self.offset += self.buffer.len() as u64;
             self.buffer.clear();

@@ -1,0 +1,58 @@
+//! `journal verify`; `journal dump` stands in [`super::journal_dump`].
+
+use std::io::Write;
+
+use super::arguments::{JournalArguments, JournalCommand, JournalVerifyArguments, PageFormat};
+use super::{CommonArguments, Exit, Failure, journal_dump, output_result};
+use crate::catalogue::CatalogueError;
+use crate::verify::{Progress, VerifyError, verify};
+
+pub(super) fn journal(
+    common: &CommonArguments,
+    arguments: &JournalArguments,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
+    let config = common.load()?;
+    let data_dir = &config.data_dir;
+    if !data_dir.is_dir() {
+        let sentence = format!(
+            "{}: there is no such data directory; name the right one with --data-dir (a demo keeps its data in demo-data)",
+            data_dir.display()
+        );
+        return Err(Failure::environment(sentence));
+    }
+    match &arguments.command {
+        JournalCommand::Verify(arguments) => verify_all(data_dir, arguments, out),
+        JournalCommand::Dump(arguments) => journal_dump::dump(data_dir, arguments, out),
+    }
+}
+
+fn verify_all(
+    data_dir: &std::path::Path,
+    arguments: &JournalVerifyArguments,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
+    let report = verify(data_dir, &Progress::new()).map_err(|error| failure_of(&error))?;
+    let text = match arguments.format {
+        PageFormat::Table => report.text(arguments.all),
+        // Numbers and strings always serialise.
+        PageFormat::Json => serde_json::to_string_pretty(&report).unwrap_or_default() + "\n",
+    };
+    output_result(out.write_all(text.as_bytes()))?;
+    match report.findings.first() {
+        None => Ok(()),
+        Some(first) => {
+            let count = report.findings_count();
+            let sentence = format!("{}: {count} inconsistencies; the first: {}", first.file, first.fault.code());
+            Err(Failure::new(Exit::CheckFailed, sentence))
+        }
+    }
+}
+
+pub(super) fn failure_of(error: &VerifyError) -> Failure {
+    let sentence = match error {
+        VerifyError::Catalogue(CatalogueError::Busy { .. }) => format!("{error} (beside a running gateway, try again)"),
+        other => other.to_string(),
+    };
+    Failure::environment(sentence)
+}

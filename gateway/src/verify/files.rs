@@ -1,0 +1,255 @@
+//! Every store file: its bytes, its rows, and that no row is there twice.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
+
+use super::fault::Fault;
+use super::finding::Finding;
+use super::progress::Progress;
+use super::report::Report;
+use crate::catalogue::DatastreamState;
+use crate::disk::{Disk, join};
+use crate::registry::SharedRegistry;
+use crate::store::{CheckedRow, FileEntry, FileFlaw, FileFlawKind, STORE_DIR, check_file, is_store_file, rows_within};
+
+/// Rows that are compared with one another at once, 48 bytes each.
+const ROWS_AT_ONCE: u64 = 4 << 20;
+
+/// What the rows of all files say.
+#[derive(Debug, Default)]
+pub(super) struct Stored {
+    pub(super) rows: u64,
+    pub(super) by_hour: BTreeMap<i64, u64>,
+    /// Rows and newest time, by datastream.
+    datastreams: Vec<(u64, i64)>,
+    /// Files that could not be read to their end: sums of rows say nothing then.
+    pub(super) incomplete: bool,
+}
+
+pub(super) struct Files<'a> {
+    pub(super) disk: &'a dyn Disk,
+    pub(super) registry: &'a SharedRegistry,
+    pub(super) progress: &'a Progress,
+    pub(super) next_message_no: u64,
+    /// Is this file no longer named by the catalogue? Then whatever is wrong with it is no inconsistency.
+    pub(super) is_replaced: &'a dyn Fn(u64) -> bool,
+}
+
+impl Files<'_> {
+    pub(super) fn check(&self, files: &[FileEntry], report: &mut Report) -> Stored {
+        let mut stored = Stored::default();
+        let mut replaced = 0;
+        for file in files {
+            let mut of_file = Stored::default();
+            let mut foreign = None;
+            let mut each = |row: &CheckedRow| {
+                of_file.add(row);
+                if row.position >= self.next_message_no {
+                    foreign.get_or_insert(row.position);
+                }
+            };
+            let mut flaws = check_file(self.disk, self.registry, file, &mut each);
+            self.progress.add(file.bytes);
+            if let Some(position) = foreign {
+                let what = format!("it has a row of message {position}, which the checkpoint does not cover");
+                flaws.push(FileFlaw { kind: FileFlawKind::Reference, offset: None, row: None, what });
+            }
+            if !flaws.is_empty() && (self.is_replaced)(file.file_no) {
+                replaced += 1;
+                stored.incomplete = true;
+                continue;
+            }
+            stored.incomplete |= !flaws.is_empty();
+            flaws.into_iter().for_each(|flaw| report.find(finding(file, flaw)));
+            stored.merge(of_file);
+        }
+        if replaced > 0 {
+            report.note(format!("store/: {replaced} files were replaced by compaction meanwhile"));
+        }
+        stored
+    }
+
+    /// No observation is there twice under one revision, and no revision is missing below another one. Files are read once
+    /// more, key columns only, so many rows at a time as fit in memory.
+    pub(super) fn check_keys(&self, files: &[FileEntry], stored: &Stored, report: &mut Report) {
+        if stored.incomplete {
+            report.note("store/: whether rows are there twice was not checked, because files are damaged or were replaced");
+            return;
+        }
+        let time_min_us = files.iter().map(|file| file.time_min_us).min().unwrap_or(0);
+        let time_max_us = files.iter().map(|file| file.time_max_us).max().unwrap_or(0);
+        for window in windows(&stored.datastreams, time_min_us, time_max_us) {
+            let mut rows = Vec::new();
+            for file in files {
+                let read = rows_within(
+                    self.disk,
+                    self.registry,
+                    file,
+                    window.0.clone(),
+                    window.1.clone(),
+                    &mut |row| rows.push((*row, file.file_no)),
+                );
+                if read.is_err() {
+                    // Read without a flaw a moment ago: replaced by compaction.
+                    report.note("store/: whether rows are there twice was not checked to the end: files were replaced meanwhile");
+                    return;
+                }
+            }
+            rows.sort_unstable();
+            self.compare(&rows, files, report);
+        }
+    }
+
+    fn compare(&self, rows: &[(CheckedRow, u64)], files: &[FileEntry], report: &mut Report) {
+        let same_key = |a: &(CheckedRow, u64), b: &(CheckedRow, u64)| {
+            (a.0.datastream, a.0.time_us, a.0.ordinal) == (b.0.datastream, b.0.time_us, b.0.ordinal)
+        };
+        for versions in rows.chunk_by(same_key) {
+            let wrong = (0..).zip(versions).find(|(expected, (row, _))| row.revision != *expected);
+            let Some((expected, (row, file_no))) = wrong else { continue };
+            let path = files.iter().find(|file| file.file_no == *file_no).map_or("store/", |file| &file.path);
+            let registry = self.registry.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let name = registry.datastreams().get(row.datastream as usize).map_or("?", |known| &known.name);
+            let what = if row.revision < expected {
+                format!("revision {} of this observation is stored twice (message {})", row.revision, row.position)
+            } else {
+                format!("it is revision {} and revision {expected} is not stored", row.revision)
+            };
+            let number = format!("{name} at {} µs, ordinal {}", row.time_us, row.ordinal);
+            report.find(Finding::new(Fault::RowTwice, path, what).number(number));
+        }
+    }
+
+    /// Files that no commit names: told, since the next start removes them.
+    pub(super) fn orphans(&self, files: &[FileEntry], report: &mut Report) {
+        let named: BTreeSet<&str> = files.iter().map(|file| file.path.as_str()).collect();
+        let Ok(folders) = self.disk.list(STORE_DIR) else { return };
+        let mut orphans = Vec::new();
+        for folder in folders {
+            let folder = join(STORE_DIR, &folder);
+            for name in self.disk.list(&folder).unwrap_or_default() {
+                let path = join(&folder, &name);
+                if is_store_file(&path) && !named.contains(path.as_str()) {
+                    orphans.push(path);
+                }
+            }
+        }
+        if let Some(first) = orphans.first() {
+            report.note(format!(
+                "{first}: the catalogue does not name this file ({} such files): a flush that never ended, or one that \
+                 compaction replaced; the next start removes it",
+                orphans.len()
+            ));
+        }
+    }
+}
+
+impl Stored {
+    fn add(&mut self, row: &CheckedRow) {
+        self.rows += 1;
+        *self.by_hour.entry(crate::books::hour_of(row.result_time_us)).or_default() += 1;
+        self.count(row.datastream as usize, 1, row.time_us);
+    }
+
+    fn count(&mut self, datastream: usize, rows: u64, time_us: i64) {
+        // A damaged number must not make the list endless; it is told as a reference that leads nowhere.
+        if datastream >= self.datastreams.len() && datastream < DATASTREAMS_MAX {
+            self.datastreams.resize(datastream + 1, (0, i64::MIN));
+        }
+        if let Some((count, newest)) = self.datastreams.get_mut(datastream) {
+            *count += rows;
+            *newest = time_us.max(*newest);
+        }
+    }
+
+    fn merge(&mut self, other: Self) {
+        self.rows += other.rows;
+        for (hour, rows) in other.by_hour {
+            *self.by_hour.entry(hour).or_default() += rows;
+        }
+        for (datastream, (rows, newest)) in other.datastreams.into_iter().enumerate() {
+            if rows > 0 {
+                self.count(datastream, rows, newest);
+            }
+        }
+    }
+
+    /// The catalogue's newest time of a datastream is at or above that of its files.
+    pub(super) fn check_states(&self, states: &[(u32, DatastreamState)], report: &mut Report) {
+        let watermarks: BTreeMap<u32, i64> = states.iter().map(|(id, state)| (*id, state.watermark_us)).collect();
+        for (datastream, (rows, newest)) in (0..).zip(&self.datastreams) {
+            let watermark = watermarks.get(&datastream).copied().unwrap_or(i64::MIN);
+            if *rows > 0 && watermark < *newest {
+                let what = format!("its files hold a row of {newest} µs, the catalogue's newest is {watermark} µs");
+                let finding = Finding::new(Fault::StateWatermark, "catalogue.db", what);
+                report.find(finding.number(format!("datastream {datastream}")));
+            }
+        }
+    }
+}
+
+/// As many as `pipeline.datastreams_max` can be.
+const DATASTREAMS_MAX: usize = 100_000_000;
+
+/// Ranges of datastreams, and of times where one datastream is large, that together hold everything.
+fn windows(
+    datastreams: &[(u64, i64)],
+    time_min_us: i64,
+    time_max_us: i64,
+) -> Vec<(RangeInclusive<u32>, RangeInclusive<i64>)> {
+    let mut windows = Vec::new();
+    let (mut first, mut rows) = (0, 0);
+    for (datastream, (count, _)) in (0u32..).zip(datastreams) {
+        if rows > 0 && rows + count > ROWS_AT_ONCE {
+            windows.push((first..=datastream - 1, time_min_us..=time_max_us));
+            (first, rows) = (datastream, 0);
+        }
+        rows += count;
+        if *count > ROWS_AT_ONCE {
+            let parts = i128::from(count.div_ceil(ROWS_AT_ONCE));
+            let span = i128::from(time_max_us) - i128::from(time_min_us) + 1;
+            let edge = |part: i128| (i128::from(time_min_us) + span * part / parts) as i64;
+            windows.extend((0..parts).map(|part| (datastream..=datastream, edge(part)..=edge(part + 1) - 1)));
+            (first, rows) = (datastream + 1, 0);
+        }
+    }
+    if rows > 0 {
+        windows.push((first..=u32::MAX, time_min_us..=time_max_us));
+    }
+    windows
+}
+
+fn finding(file: &FileEntry, flaw: FileFlaw) -> Finding {
+    let fault = match flaw.kind {
+        FileFlawKind::Bounds => Fault::FileBounds,
+        FileFlawKind::Checksum => Fault::FileChecksum,
+        FileFlawKind::Length => Fault::FileLength,
+        FileFlawKind::Missing => Fault::FileMissing,
+        FileFlawKind::Order => Fault::FileOrder,
+        FileFlawKind::Reference => Fault::FileReference,
+        FileFlawKind::Rows => Fault::FileRows,
+        FileFlawKind::Unreadable => Fault::FileUnreadable,
+    };
+    let number = flaw.row.map(|row| format!("row {row}"));
+    Finding { offset: flaw.offset, number, ..Finding::new(fault, file.path.clone(), flaw.what) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Windows hold every datastream and time exactly once, and none is too large to be sorted in memory (B1-6).
+    #[test]
+    fn b1_6_windows_cover_everything_once() {
+        let sizes = [(3, 9), (ROWS_AT_ONCE, 9), (5 * ROWS_AT_ONCE, 9), (0, i64::MIN), (7, 9)];
+        let windows = windows(&sizes, -10, 1_000);
+        for datastream in 0..5u32 {
+            for time_us in [-10, 0, 195, 500, 1_000] {
+                let holding =
+                    windows.iter().filter(|(ids, times)| ids.contains(&datastream) && times.contains(&time_us));
+                assert_eq!(holding.count(), 1, "datastream {datastream} at {time_us} in {windows:?}");
+            }
+        }
+        assert_eq!(windows.len(), 1 + 1 + 5 + 1);
+    }
+}

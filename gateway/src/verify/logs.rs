@@ -1,0 +1,111 @@
+//! Flaws of a log as findings, and the journal's records.
+
+use super::fault::Fault;
+use super::finding::Finding;
+use super::progress::Progress;
+use super::report::Report;
+use crate::log::{Flaw, FlawKind, Frame, FrameVisitor, KIND_MESSAGE, LogReport};
+use crate::record::Message;
+
+/// Reads every message of the journal.
+pub(super) struct JournalVisitor<'a> {
+    pub(super) progress: &'a Progress,
+    pub(super) malformed: Vec<Finding>,
+    pub(super) payload_bytes: u64,
+}
+
+impl FrameVisitor for JournalVisitor<'_> {
+    fn frame(&mut self, frame: &Frame<'_>, path: &str, offset: u64) {
+        let mut message_no = frame.meta.first_message_no;
+        for record in frame.records().map_while(Result::ok).filter(|record| record.kind == KIND_MESSAGE) {
+            match Message::parse(record.flags, record.user, record.body) {
+                Some(message) => self.payload_bytes += message.payload.len() as u64,
+                None => {
+                    let what = format!("message {message_no} cannot be read");
+                    self.malformed.push(
+                        Finding::new(Fault::RecordMalformed, path, what)
+                            .at(offset)
+                            .number(format!("frame {}", frame.meta.frame_no)),
+                    );
+                }
+            }
+            message_no += 1;
+        }
+    }
+
+    fn progress(&mut self, bytes: u64) {
+        self.progress.add(bytes);
+    }
+}
+
+/// Everything that a log's check says, into the report. `counted`: what its messages are called.
+pub(super) fn tell(log: &LogReport, name: &str, counted: &str, report: &mut Report) {
+    for flaw in &log.flaws {
+        report.find(finding(flaw, counted));
+    }
+    for gap in &log.accepted {
+        report.note(format!(
+            "{name}: frames {} to {} ({counted}s {} to {}) are missing, which an operator accepted",
+            gap.first_frame_no, gap.last_frame_no, gap.first_message_no, gap.last_message_no
+        ));
+    }
+    for epoch in &log.accepted_headers {
+        report.note(format!("{name}: the damaged header of segment {epoch:016x} was accepted by an operator"));
+    }
+    if let Some((path, offset)) = &log.torn_tail {
+        report.note(format!(
+            "{path}: byte {offset}: an unfinished frame, which was never acknowledged; the next start drops it"
+        ));
+    }
+    if log.recycled > 0 {
+        report.note(format!("{name}: {} segments were given up by the gateway meanwhile", log.recycled));
+    }
+}
+
+fn finding(flaw: &Flaw, counted: &str) -> Finding {
+    let (fault, number, what) = match &flaw.kind {
+        FlawKind::AcceptedDamage => {
+            (Fault::AcceptedDamage, None, "not a list of accepted damage, or its checksum is wrong".to_owned())
+        }
+        FlawKind::FrameDamaged { frame_no } => {
+            (Fault::FrameDamaged, Some(format!("frame {frame_no}")), "its checksum is wrong".to_owned())
+        }
+        FlawKind::FrameTime { frame_no } => (
+            Fault::FrameTime,
+            Some(format!("frame {frame_no}")),
+            "its time is before that of the frame before".to_owned(),
+        ),
+        FlawKind::FramesMissing(gap) if gap.first_frame_no == 0 => (
+            Fault::FramesMissing,
+            Some(format!("up to frame {}", gap.last_frame_no)),
+            format!(
+                "the beginning is damaged: what stood before record {} ({counted} {}) is missing",
+                gap.last_record_no + 1,
+                gap.last_message_no + 1
+            ),
+        ),
+        FlawKind::FramesMissing(gap) => (
+            Fault::FramesMissing,
+            Some(range("frame", gap.first_frame_no, gap.last_frame_no)),
+            format!(
+                "damaged or gone, with valid frames behind: {}, {} are missing",
+                range("record", gap.first_record_no, gap.last_record_no),
+                range(counted, gap.first_message_no, gap.last_message_no)
+            ),
+        ),
+        FlawKind::Foreign(what) => (Fault::LogUnreadable, None, format!("of another log: {what}")),
+        FlawKind::Header(reason) => (Fault::SegmentHeader, None, (*reason).to_owned()),
+        FlawKind::Length { expected, found } => {
+            (Fault::SegmentLength, None, format!("the file has {found} bytes, its header says {expected}"))
+        }
+        FlawKind::Unreadable(error) => (Fault::LogUnreadable, None, error.clone()),
+        FlawKind::Records { frame_no, what } => {
+            (Fault::RecordMalformed, Some(format!("frame {frame_no}")), (*what).to_owned())
+        }
+    };
+    Finding { offset: flaw.offset, number, ..Finding::new(fault, flaw.path.clone(), what) }
+}
+
+fn range(what: &str, first: u64, last: u64) -> String {
+    if first == last { format!("{what} {first}") } else { format!("{what}s {first} to {last}") }
+}
