@@ -1,4 +1,6 @@
-//! The journal's message record: a PUBLISH as it came, with what the gateway knew about its sender.
+//! The journal's records: messages, here, and what operators change ([`Control`]).
+//!
+//! The message record: a PUBLISH as it came, with what the gateway knew about its sender.
 //!
 //! Body, little endian, behind the log's generic record header (`docs/format/log.md`); the header's `flags` and `user`
 //! carry QoS, DUP, RETAIN, protocol version, whether its connection sent none with a packet identifier before, and that
@@ -17,6 +19,10 @@
 //! | 20 | … | agency, client, topic, properties, payload, one after the other |
 //!
 //! The receive time is the frame's; `record_no` and `message_no` follow from the place in the frame.
+
+mod control;
+
+pub use control::{BookedEntry, CONTROL_HEAD_LEN, Control, KIND_CONTROL, REFUSED_BYTES_MAX};
 
 use codecs::mqtt::{ProtocolVersion, QoS};
 

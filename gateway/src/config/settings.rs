@@ -7,7 +7,7 @@ use super::error::Problem;
 use super::kind::{Kind, blocks, directory, integer, loopback_address, optional_directory, optional_file};
 use super::load::Reader;
 use crate::log::{FRAME_HEADER_LEN, RECORD_HEADER_LEN};
-use crate::record::MESSAGE_HEAD_LEN;
+use crate::record::{CONTROL_HEAD_LEN, MESSAGE_HEAD_LEN, REFUSED_BYTES_MAX};
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
@@ -19,7 +19,15 @@ const AGENCY_BYTES_MAX: usize = 256;
 const FRAME_ROOM_BYTES: usize = 4096;
 
 const _: () =
-    assert!(FRAME_HEADER_LEN + RECORD_HEADER_LEN + MESSAGE_HEAD_LEN + AGENCY_BYTES_MAX < FRAME_ROOM_BYTES);
+    assert!(
+        FRAME_HEADER_LEN
+            + RECORD_HEADER_LEN
+            + CONTROL_HEAD_LEN
+            + REFUSED_BYTES_MAX
+            + MESSAGE_HEAD_LEN
+            + AGENCY_BYTES_MAX
+            < FRAME_ROOM_BYTES
+    );
 
 /// One part of the configuration.
 #[derive(Clone, Debug)]

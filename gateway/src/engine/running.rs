@@ -136,7 +136,7 @@ impl RunningEngine {
             metrics.clone(),
         );
         // The buffers bound the frames in flight, so these queues are never full.
-        let frames_max = shard_count * lanes.config().buffers_per_shard;
+        let frames_max = lanes.buffers();
         let (to_router, router_journal) = bounded(frames_max);
         let (to_pipeline, pipeline_journal) = bounded(frames_max);
         let consumers: Vec<Box<dyn FrameConsumer>> = vec![

@@ -1,7 +1,8 @@
 //! Compares late rows with what is stored (design §4.2).
 //!
 //! Under one key (datastream, time, ordinal), a row whose value, unit and status equal those of *any* stored revision is a
-//! duplicate; another one is a correction with the next revision; a row whose key is not stored is inserted. A stored row
+//! duplicate; another one is a correction with the next revision; a row whose key is not stored is inserted. An undated row
+//! has no key: it is another reading than whatever has its time already, and gets the next free ordinal there. A stored row
 //! is looked at once and not kept: what a key remembers is its highest revision and which late rows it has met.
 
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use super::late::LateRow;
 use super::memory::Chunk;
 use super::row::{KeyBounds, RowSink, Version};
 use super::shared::{Shared, Symbols, View};
-use crate::observation::{Outcome, OutcomeKind, ResultKind};
+use crate::observation::{Outcome, OutcomeKind, ResultKind, Row};
 
 /// Rows of one batch, so that its outcomes (24 bytes each) fit in one log frame of 1 MiB.
 pub const CLASSIFY_ROWS_MAX: usize = 32_768;
@@ -81,6 +82,8 @@ struct LookUp {
     revisions: HashMap<Key, Option<u32>, RandomState>,
     /// Contents of the batch; true = stored.
     contents: HashMap<Content, bool, RandomState>,
+    /// Highest ordinal at the times (of a datastream) of the batch's undated rows; `None` = nothing is stored there.
+    ordinals: HashMap<(u32, i64), Option<u16>, RandomState>,
 }
 
 impl LookUp {
@@ -97,6 +100,11 @@ impl LookUp {
             by_datastream,
             revisions: batch.iter().map(|late| (Key::of(&late.row), None)).collect(),
             contents: batch.iter().map(|late| (Content::of(&late.row, &late.text), false)).collect(),
+            ordinals: batch
+                .iter()
+                .filter(|late| is_undated(&late.row))
+                .map(|late| ((late.row.datastream, late.row.time_us), None))
+                .collect(),
         }
     }
 
@@ -124,18 +132,24 @@ impl LookUp {
 
     /// To be called in `obs_no` order: each row sees those before it.
     fn settle(&mut self, late: &LateRow) -> Outcome {
+        let mut row = late.row;
+        if is_undated(&row) {
+            row.ordinal = self.free_ordinal(&row);
+        }
         let outcome = |kind: OutcomeKind, revision| Outcome {
             obs_no: late.obs_no,
             revision,
             kind: kind as u8,
-            zero: [0; 3],
-            message_no: late.row.position,
+            zero: 0,
+            ordinal: row.ordinal,
+            message_no: row.position,
         };
-        let known = self.contents.insert(Content::of(&late.row, &late.text), true);
+        let known = self.contents.insert(Content::of(&row, &late.text), true);
         if known == Some(true) {
             return outcome(OutcomeKind::Duplicate, 0);
         }
-        let highest = self.revisions.entry(Key::of(&late.row)).or_default();
+        self.see_ordinal(&row);
+        let highest = self.revisions.entry(Key::of(&row)).or_default();
         match *highest {
             Some(revision) => {
                 *highest = Some(revision + 1);
@@ -147,6 +161,22 @@ impl LookUp {
             }
         }
     }
+
+    /// The first ordinal behind all that are taken. (Were all 65,536 taken, it would be a revision of the last.)
+    fn free_ordinal(&self, row: &Version) -> u16 {
+        let highest = self.ordinals.get(&(row.datastream, row.time_us)).copied().flatten();
+        highest.map_or(0, |highest| highest.saturating_add(1))
+    }
+
+    fn see_ordinal(&mut self, row: &Version) {
+        if let Some(highest) = self.ordinals.get_mut(&(row.datastream, row.time_us)) {
+            *highest = (*highest).max(Some(row.ordinal));
+        }
+    }
+}
+
+fn is_undated(row: &Version) -> bool {
+    row.flags & Row::FLAG_UNDATED != 0
 }
 
 impl RowSink for LookUp {
@@ -164,6 +194,7 @@ impl RowSink for LookUp {
     }
 
     fn take(&mut self, row: &Version, text: &[u8]) {
+        self.see_ordinal(row);
         let Some(highest) = self.revisions.get_mut(&Key::of(row)) else { return };
         *highest = Some(highest.map_or(row.revision, |highest| highest.max(row.revision)));
         if let Some(stored) = self.contents.get_mut(&Content::of(row, text)) {

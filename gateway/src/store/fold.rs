@@ -160,7 +160,9 @@ impl Store {
         };
         let stored = matches!(outcome.outcome_kind(), OutcomeKind::Inserted | OutcomeKind::Corrected);
         if stored && !in_files {
-            chunk.push(Version { revision: outcome.revision, ..late.row }, &late.text);
+            let undated = late.row.flags & Row::FLAG_UNDATED != 0;
+            let ordinal = if undated { outcome.ordinal } else { late.row.ordinal };
+            chunk.push(Version { revision: outcome.revision, ordinal, ..late.row }, &late.text);
         }
         Ok(())
     }

@@ -199,7 +199,7 @@ fn an_outcome_for_a_row_that_is_not_late_is_refused() {
     let mut world = world();
     let mut store = world.start();
     world.inserted(&mut store, &[reading(1, 1_000, 1.0)]);
-    let outcome = Outcome { obs_no: 0, revision: 0, kind: 0, zero: [0; 3], message_no: 1_000 };
+    let outcome = Outcome { obs_no: 0, revision: 0, kind: 0, zero: 0, ordinal: 0, message_no: 1_000 };
     let frame = Arc::new(frame(FIRST_FRAME + 1, 1, &[], &[outcome]));
     let error = store.apply(&frame).unwrap_err();
     assert!(error.to_string().contains("settles row 0"), "{error}");
