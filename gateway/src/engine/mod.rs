@@ -11,6 +11,7 @@
 //! - [`open`]: the directory's lock, catalogue, both logs, and everything that is rebuilt from them; no thread runs.
 //! - [`rebuild`]: feeds, retained messages and hot rows as they were.
 //! - [`running`]: the threads round what was opened, and the stop.
+//! - [`settle`]: the ways of operators' changes into the journal.
 //! - [`stages`]: pipeline and keeper while no thread runs.
 //! - [`view`]: what HTTP and command line may ask.
 
@@ -20,6 +21,7 @@ mod open;
 mod raw;
 mod rebuild;
 mod running;
+mod settle;
 mod stages;
 #[cfg(test)]
 mod tests;
@@ -30,7 +32,7 @@ use std::sync::Arc;
 use thiserror::Error;
 
 use crate::catalogue::CatalogueError;
-use crate::cli::{Backend, Damage, Exit, Failure, Running};
+use crate::cli::{Access, Backend, Damage, Exit, Failure, Running};
 use crate::config::Config;
 use crate::keeper::KeeperError;
 use crate::log::LogError;
@@ -119,10 +121,10 @@ impl Backend for Engine {
         Ok(Box::new(running))
     }
 
-    fn open_offline(&self, config: Arc<Config>) -> Result<Arc<dyn GatewayView>, Failure> {
+    fn open_offline(&self, config: Arc<Config>, access: Access) -> Result<Arc<dyn GatewayView>, Failure> {
         let config = bounds::segments_as_found(config);
         let opened = open::Opened::open(&config, Damage::Refuse).map_err(|error| error.failure())?;
-        let view = view::offline(opened).map_err(|error| error.failure())?;
+        let view = view::offline(opened, access).map_err(|error| error.failure())?;
         Ok(Arc::new(view))
     }
 }

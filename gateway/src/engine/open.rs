@@ -204,8 +204,7 @@ impl Opened {
         lanes.positions.durable_messages.store(durable_messages, Ordering::Release);
         lanes.positions.processed_messages.store(next_message_no - 1, Ordering::Release);
         lanes.positions.next_unprocessed_record.store(next_record_no, Ordering::Release);
-        let committed = snapshot.checkpoint.next_record_no;
-        lanes.positions.next_uncommitted_record.store(committed, Ordering::Release);
+        lanes.positions.next_durable_record.store(journal.next_record_no(), Ordering::Release);
         metrics.durable_messages.set(durable_messages as i64);
         metrics.processed_messages.set(next_message_no as i64 - 1);
         metrics

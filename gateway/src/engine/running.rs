@@ -14,6 +14,7 @@ use crossbeam::channel::{Receiver, Sender, bounded};
 
 use super::EngineError;
 use super::open::{OBSERVATION_FRAMES_WAITING_MAX, Opened};
+use super::settle::{RunningDoor, Settling};
 use super::stages::{Now, Stages};
 use super::view::EngineView;
 use crate::cli::{Damage, Failure, Running};
@@ -107,6 +108,9 @@ impl RunningEngine {
             ..
         } = opened;
         let Stages { pipeline, keeper, outcomes, ballast } = stages;
+        let stop_shards = Arc::new(AtomicBool::new(false));
+        let door = RunningDoor::new(lanes.clone(), keeper.progress(), stop_shards.clone());
+        view.take_changes(Settling::new(Box::new(door), keeper.history()?, config.clone()));
         let spawner = Spawner::new();
         let failed = spawner.failed.clone();
 
@@ -147,11 +151,8 @@ impl RunningEngine {
         let (observations_to_router, router_frames) = bounded(OBSERVATION_FRAMES_WAITING_MAX);
         let writer = JournalWriter::new(journal, lanes.clone(), consumers, metrics.clone());
 
-        let (stop_shards, stop_writer, stop_keeper) = (
-            Arc::new(AtomicBool::new(false)),
-            Arc::new(AtomicBool::new(false)),
-            Arc::new(AtomicBool::new(false)),
-        );
+        let (stop_writer, stop_keeper) =
+            (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
         let writer = {
             let (clock, health, stop) = (clock.clone(), health.clone(), stop_writer.clone());
             let sync_gap_us = config.journal.sync_gap_us;

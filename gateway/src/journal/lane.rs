@@ -60,8 +60,8 @@ pub struct Positions {
     pub processed_messages: AtomicU64,
     /// Every journal record below this number is covered by a synced observation frame.
     pub next_unprocessed_record: AtomicU64,
-    /// Every journal record below this number is reflected by a commit of the catalogue.
-    pub next_uncommitted_record: AtomicU64,
+    /// Every journal record below this number is durable.
+    pub next_durable_record: AtomicU64,
 }
 
 const WRITER_BUSY: u8 = 0;

@@ -139,6 +139,7 @@ impl JournalWriter {
         self.metrics.durable_messages.set(durable as i64);
         // First the position, then the consumers, then the acks: whoever hears of an ack finds the message counted.
         self.lanes.positions.durable_messages.store(durable, Ordering::Release);
+        self.lanes.positions.next_durable_record.store(meta.next_record_no(), Ordering::Release);
         let parts = self.origins.iter().map(|origin| origin.shard).zip(self.parts.drain(..)).collect();
         let retained = self.origins.iter().any(|origin| origin.retained);
         let frame = Arc::new(JournalFrame::new(meta, retained, parts, self.lanes.clone()));

@@ -6,5 +6,6 @@ mod quarantine;
 mod quarantine_test;
 
 pub use quarantine::{
-    PENDING_BYTES_MAX, QUARANTINE_BYTES_MAX, Quarantine, QuarantineListing, QuarantineShowing,
+    LOOKED_AT_MAX, PENDING_BYTES_MAX, QUARANTINE_BYTES_MAX, Quarantine, QuarantineExport, QuarantineListing,
+    QuarantineShowing,
 };

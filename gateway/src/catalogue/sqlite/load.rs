@@ -3,7 +3,7 @@
 use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::history::{book_hour, book_row, counts, quarantine_totals};
-use crate::catalogue::{BookTotals, BooksSnapshot, Checkpoint, DatastreamState, HourDigest, Snapshot};
+use crate::catalogue::{BookTotals, BooksSnapshot, Checkpoint, DatastreamState, HourDigest, SettledCounts, Snapshot};
 use crate::observation::{Definition, ResultKind, RetainedChange};
 use crate::store::FileEntry;
 
@@ -89,12 +89,23 @@ fn file(row: &Row<'_>) -> rusqlite::Result<FileEntry> {
 }
 
 fn books(connection: &Connection) -> rusqlite::Result<BooksSnapshot> {
-    let totals = connection
+    let mut totals = connection
         .query_row("SELECT * FROM book_totals", [], |row| {
-            Ok(BookTotals { counts: counts(row, 1)?, flushed: number(row, 11)? })
+            Ok(BookTotals { counts: counts(row, 1)?, flushed: number(row, 11)?, ..BookTotals::default() })
         })
         .optional()?
         .unwrap_or_default();
+    let settled: Vec<i64> = entries(connection, "SELECT counts FROM settled_totals")?;
+    if let Ok(settled) = settled.try_into() {
+        totals.settled = SettledCounts::from_array(settled);
+    }
+    let last_settlement = connection
+        .query_row(
+            "SELECT settlement_no, digest FROM settlements ORDER BY settlement_no DESC LIMIT 1",
+            [],
+            |row| Ok((number(row, 0)?, row.get::<_, HourDigest>(1)?)),
+        )
+        .optional()?;
     let last_closed = connection
         .query_row("SELECT hour, digest FROM book_hours WHERE closed ORDER BY hour DESC LIMIT 1", [], |row| {
             Ok((row.get(0)?, row.get::<_, HourDigest>(1)?))
@@ -113,6 +124,8 @@ fn books(connection: &Connection) -> rusqlite::Result<BooksSnapshot> {
             book_row,
         )?,
         unresolved: entries(connection, "SELECT runs FROM book_unresolved")?,
+        settled_unresolved: entries(connection, "SELECT runs FROM settled_unresolved")?,
+        last_settlement,
     })
 }
 

@@ -4,6 +4,7 @@
 
 mod history;
 mod load;
+mod quarantine;
 mod write;
 
 use std::path::{Path, PathBuf};
@@ -18,7 +19,7 @@ use history::SqliteHistory;
 const APPLICATION_ID: i64 = 0x5347_5763;
 
 /// Each takes the database one format further; the first makes format 1 of an empty file.
-const MIGRATIONS: &[&str] = &[include_str!("schema.sql")];
+const MIGRATIONS: &[&str] = &[include_str!("schema.sql"), include_str!("schema_2.sql")];
 const FORMAT_VERSION: i64 = MIGRATIONS.len() as i64;
 
 /// How long a commit waits for another process that holds the write lock.
