@@ -15,7 +15,7 @@ fn parse(name: &str, pairs: &[(&str, &str)]) -> Result<Request, BadParameter> {
 
 fn text_of(name: &str, pairs: &[(&str, &str)]) -> String {
     let mut out = Vec::new();
-    answer(&FakeView::default(), &parse(name, pairs).unwrap(), &mut out).unwrap();
+    answer(&FakeView::default(), &parse(name, pairs).unwrap(), &mut Quiet(&mut out)).unwrap();
     String::from_utf8(out).unwrap()
 }
 
@@ -71,7 +71,7 @@ fn rows_as_a_table() {
 fn a_long_table_streams_with_the_widths_of_its_beginning() {
     let view = FakeView { many: Some(3_000), ..FakeView::default() };
     let mut out = Vec::new();
-    answer(&view, &parse("observations", &[("format", "table")]).unwrap(), &mut out).unwrap();
+    answer(&view, &parse("observations", &[("format", "table")]).unwrap(), &mut Quiet(&mut out)).unwrap();
     let table = String::from_utf8(out).unwrap();
     assert_eq!(table.lines().count(), 3_001);
     let column = table.lines().next().unwrap().find("position").unwrap();

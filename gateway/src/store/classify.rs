@@ -8,9 +8,12 @@
 //! nowhere. A row of a higher rank than any revision with its content makes a revision also where that content is known:
 //! otherwise a later correction of the lower rank would go over the word of the higher one.
 //!
-//! *Datastreams that keep all readings of one time* ([`Row::FLAG_SAME_TIME_KEPT`]). A row whose content is stored at its time
+//! *Datastreams that keep all readings of one time* ([`crate::observation::Row::FLAG_SAME_TIME_KEPT`]). A row whose content is stored at its time
 //! under any ordinal is a duplicate, unless both have a `seq` and these differ; any other gets the next free ordinal. Ranks
 //! decide nothing there: of two values nothing says that they mean the same reading.
+//!
+//! *Undated rows* ([`crate::observation::Row::FLAG_UNDATED`]) have no key: each is another reading than whatever has its time already, and gets the
+//! next free ordinal there.
 
 use std::sync::Arc;
 
@@ -23,7 +26,7 @@ use super::late::LateRow;
 use super::memory::Chunk;
 use super::row::{KeyBounds, RowSink, Version};
 use super::shared::{Shared, Symbols, View};
-use crate::observation::{Outcome, OutcomeKind, ResultKind, Row};
+use crate::observation::{Outcome, OutcomeKind, ResultKind};
 
 /// Rows of one batch, so that its outcomes (24 bytes each) fit in one log frame of 1 MiB.
 pub const CLASSIFY_ROWS_MAX: usize = 32_768;
@@ -92,8 +95,8 @@ struct LookUp {
     revisions: HashMap<Key, Option<InForce>, RandomState>,
     /// Contents of the batch; the highest rank with which each is stored.
     contents: HashMap<Content, Option<u8>, RandomState>,
-    /// What is stored at the times of the batch where all readings of one time are kept.
-    kept: HashMap<(u32, i64), KeptTime, RandomState>,
+    /// What is stored at the times of the batch's rows that take a free ordinal.
+    shared_times: HashMap<(u32, i64), SharedTime, RandomState>,
 }
 
 /// Of one key: the highest rank and the latest revision, see [`Version::precedence`].
@@ -105,7 +108,7 @@ struct InForce {
 
 /// The readings of one datastream and time.
 #[derive(Debug, Default)]
-struct KeptTime {
+struct SharedTime {
     next_ordinal: u16,
     /// Highest revision of the last ordinal.
     last_revision: u32,
@@ -113,7 +116,7 @@ struct KeptTime {
     readings: Vec<(Content, u64)>,
 }
 
-impl KeptTime {
+impl SharedTime {
     fn knows(&self, content: &Content, seq_plus_1: u64) -> bool {
         let same_seq = |other: u64| other == 0 || seq_plus_1 == 0 || other == seq_plus_1;
         self.readings.iter().any(|(other, seq_plus_1)| other == content && same_seq(*seq_plus_1))
@@ -128,10 +131,6 @@ impl KeptTime {
         }
         self.readings.push((content, row.seq_plus_1));
     }
-}
-
-fn is_kept(row: &Version) -> bool {
-    row.flags & Row::FLAG_SAME_TIME_KEPT != 0
 }
 
 fn without_ordinal(mut content: Content) -> Content {
@@ -153,10 +152,10 @@ impl LookUp {
             by_datastream,
             revisions: batch.iter().map(|late| (Key::of(&late.row), None)).collect(),
             contents: batch.iter().map(|late| (Content::of(&late.row, &late.text), None)).collect(),
-            kept: batch
+            shared_times: batch
                 .iter()
-                .filter(|late| is_kept(&late.row))
-                .map(|late| ((late.row.datastream, late.row.time_us), KeptTime::default()))
+                .filter(|late| late.row.takes_free_ordinal())
+                .map(|late| ((late.row.datastream, late.row.time_us), SharedTime::default()))
                 .collect(),
         }
     }
@@ -185,8 +184,11 @@ impl LookUp {
 
     /// To be called in `obs_no` order: each row sees those before it.
     fn settle(&mut self, late: &LateRow) -> Outcome {
-        let (kind, revision, ordinal) =
-            if is_kept(&late.row) { self.settle_kept(late) } else { self.settle_revision(late) };
+        let (kind, revision, ordinal) = if late.row.takes_free_ordinal() {
+            self.settle_free_ordinal(late)
+        } else {
+            self.settle_revision(late)
+        };
         Outcome {
             obs_no: late.obs_no,
             revision,
@@ -213,10 +215,10 @@ impl LookUp {
         (kind, revision, 0)
     }
 
-    fn settle_kept(&mut self, late: &LateRow) -> (OutcomeKind, u32, u16) {
+    fn settle_free_ordinal(&mut self, late: &LateRow) -> (OutcomeKind, u32, u16) {
         let content = without_ordinal(Content::of(&late.row, &late.text));
-        let time = self.kept.entry((late.row.datastream, late.row.time_us)).or_default();
-        if time.knows(&content, late.row.seq_plus_1) {
+        let time = self.shared_times.entry((late.row.datastream, late.row.time_us)).or_default();
+        if !late.row.is_undated() && time.knows(&content, late.row.seq_plus_1) {
             return (OutcomeKind::Duplicate, 0, 0);
         }
         let (kind, revision, ordinal) = if time.next_ordinal < ORDINALS_MAX {
@@ -244,8 +246,8 @@ impl RowSink for LookUp {
     }
 
     fn take(&mut self, row: &Version, text: &[u8]) {
-        if !self.kept.is_empty()
-            && let Some(time) = self.kept.get_mut(&(row.datastream, row.time_us))
+        if !self.shared_times.is_empty()
+            && let Some(time) = self.shared_times.get_mut(&(row.datastream, row.time_us))
         {
             time.add(row, without_ordinal(Content::of(row, text)));
         }

@@ -1,0 +1,62 @@
+//! What a replay would do: the present build and configuration, on a copy of all names, with nothing written.
+
+use std::sync::{Arc, RwLock};
+
+use super::{SettleReport, message_of};
+use crate::catalogue::QuarantineItem;
+use crate::observation::{ObservationFrame, Settled};
+use crate::pipeline::MessageDecoder;
+use crate::pipeline::TimeBounds;
+use crate::pipeline::dictionary::{Dictionary, DictionaryLimits};
+use crate::pipeline::hot::HotRow;
+use crate::pipeline::resend::ResendWindow;
+use crate::pipeline::rules::{Ranks, SameTime};
+use crate::registry::Registry;
+
+/// A decoder that nobody else uses. It takes as much memory as the gateway's names do, for as long as it lives.
+#[derive(Debug)]
+pub struct DryRun {
+    decoder: MessageDecoder,
+}
+
+impl DryRun {
+    /// `registry`: a copy of the gateway's.
+    pub fn new(
+        registry: Registry,
+        limits: DictionaryLimits,
+        bounds: TimeBounds,
+        resend_window: usize,
+    ) -> Self {
+        let hot = registry
+            .datastreams()
+            .iter()
+            .map(|datastream| HotRow::new(datastream.unit, None, false))
+            .collect();
+        let dictionary = Dictionary::new(Arc::new(RwLock::new(registry)), limits);
+        let resend = ResendWindow::new(resend_window);
+        // What a row means to the store, its rank and ordinal, is not asked here.
+        let decoder =
+            MessageDecoder::new(dictionary, hot, resend, bounds, Ranks::default(), SameTime::default());
+        Self { decoder }
+    }
+
+    pub(super) fn replay(&mut self, item: &QuarantineItem, report: &mut SettleReport) {
+        let Some(entry) = item.booked else {
+            report.impossible += 1;
+            report.stays(&item.entry.reason);
+            return;
+        };
+        let mut frame = ObservationFrame::default();
+        let settled = self.decoder.replay(&entry, &item.refused, &message_of(item), &mut frame);
+        let Settled::Replayed { rows, remaining, .. } = settled else { return };
+        report.readings += u64::from(rows);
+        match &remaining {
+            None => report.decoded += 1,
+            Some(_) if rows > 0 => report.partial += 1,
+            Some(_) => report.refused += 1,
+        }
+        if let Some(remaining) = &remaining {
+            report.stays(&remaining.reason);
+        }
+    }
+}
