@@ -62,6 +62,7 @@ metrics! {
         observation_bytes: "Bytes written to the observation log, with padding",
         observations: "Rows made by the pipeline",
         messages_quarantined: "Messages that could not be decoded, or not wholly",
+        quarantine_settled: "Entries of the quarantine that were decoded again or erased",
         unkeyed_messages: "Messages with undated readings and nothing to recognise a re-send by",
         store_flushes: "Flushes committed",
         store_rows_flushed: "Rows written to store files",

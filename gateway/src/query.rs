@@ -5,6 +5,7 @@
 //! shortest text that reads back as the same `f64`; what is absent is empty in CSV and `null` in JSON.
 
 mod answer;
+mod quarantine;
 mod render;
 mod request;
 
@@ -22,8 +23,10 @@ use codecs::payload::Value;
 use serde::{Serialize, Serializer};
 
 pub use crate::parameters::{BadParameter, DatastreamSelector};
-pub use answer::{answer, hex, quarantine_json, write_datastreams};
+pub use answer::{Output, Quiet, answer, write_datastreams};
+pub use quarantine::{hex, quarantine_json};
 pub use render::{COLUMNS, RowWriter, write_number};
+pub use request::QUARANTINE_FILTER;
 pub(crate) use request::quarantine_filter;
 pub use request::{DATASTREAMS, DatastreamFilter, Format, LEDGER, OBSERVATIONS, Request};
 
@@ -32,6 +35,7 @@ use crate::cancel::Cancel;
 use crate::catalogue::{QuarantineEntry, QuarantineFilter, QuarantineItem};
 use crate::feeds::ObservationTap;
 use crate::metrics::Metrics;
+use crate::settle::{SettleReport, SettleRequest};
 use crate::things::Things;
 
 /// A gateway as those see it who ask: the running engine, or a data directory that was opened without one.
@@ -68,6 +72,21 @@ pub trait GatewayView: Debug + Send + Sync {
 
     /// Everything that was quarantined of the message at `position`; empty if nothing was.
     fn quarantine_show(&self, position: u64) -> Result<Vec<QuarantineItem>, QueryError>;
+
+    /// Everything that the filter means, with payloads, oldest first, in bounded memory.
+    fn quarantine_export(
+        &self,
+        filter: &QuarantineFilter,
+        each: &mut dyn FnMut(&QuarantineItem) -> Result<(), QueryError>,
+    ) -> Result<(), QueryError>;
+
+    /// Replays or erases entries of the quarantine, one request at a time. `told` hears now and then how far it is, and may
+    /// break it off: what was done by then stays done.
+    fn settle(
+        &self,
+        request: &SettleRequest,
+        told: &mut dyn FnMut(&SettleReport) -> ControlFlow<()>,
+    ) -> Result<SettleReport, QueryError>;
 
     /// The newest raw messages of a station, newest first, as far as the journal still has them; `None` = there is no
     /// such station.

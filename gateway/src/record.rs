@@ -1,4 +1,6 @@
-//! The journal's message record: a PUBLISH as it came, with what the gateway knew about its sender.
+//! The journal's records: messages, here, and what operators change ([`Control`]).
+//!
+//! The message record: a PUBLISH as it came, with what the gateway knew about its sender.
 //!
 //! Body, little endian, behind the log's generic record header (`docs/format/log.md`); the header's `flags` and `user`
 //! carry QoS, DUP, RETAIN, protocol version, whether its connection sent none with a packet identifier before, and that
@@ -17,6 +19,10 @@
 //! | 20 | … | agency, client, topic, properties, payload, one after the other |
 //!
 //! The receive time is the frame's; `record_no` and `message_no` follow from the place in the frame.
+
+mod control;
+
+pub use control::{BookedEntry, CONTROL_HEAD_LEN, Control, KIND_CONTROL, REFUSED_BYTES_MAX};
 
 use codecs::mqtt::{ProtocolVersion, QoS};
 
@@ -96,6 +102,29 @@ impl<'a> Message<'a> {
         [self.agency, self.client, self.topic, self.properties, self.payload]
     }
 
+    /// What the record header says of a message, and nothing else.
+    pub fn of_flags(flags: u8, packet_id: u16) -> Self {
+        Self {
+            qos: match flags & FLAG_QOS {
+                0 => QoS::AtMostOnce,
+                1 => QoS::AtLeastOnce,
+                _ => QoS::ExactlyOnce,
+            },
+            dup: flags & FLAG_DUP != 0,
+            retain: flags & FLAG_RETAIN != 0,
+            version: if flags & FLAG_V5 != 0 { ProtocolVersion::V5 } else { ProtocolVersion::V3_1_1 },
+            door: Door::Mqtt,
+            first: flags & FLAG_FIRST != 0,
+            packet_id,
+            mapping_version: 0,
+            agency: b"",
+            client: b"",
+            topic: b"",
+            properties: b"",
+            payload: b"",
+        }
+    }
+
     /// Reads a record of kind [`crate::log::KIND_MESSAGE`]; `None` when the lengths do not fit (a checked frame never has that).
     pub fn parse(flags: u8, user: u16, body: &'a [u8]) -> Option<Self> {
         let head = body.get(..MESSAGE_HEAD_LEN)?;
@@ -113,26 +142,17 @@ impl<'a> Message<'a> {
         let properties = take(u32_at(8) as usize)?;
         let payload = take(u32_at(12) as usize)?;
         Some(Self {
-            qos: match flags & FLAG_QOS {
-                0 => QoS::AtMostOnce,
-                1 => QoS::AtLeastOnce,
-                _ => QoS::ExactlyOnce,
-            },
-            dup: flags & FLAG_DUP != 0,
-            retain: flags & FLAG_RETAIN != 0,
-            version: if flags & FLAG_V5 != 0 { ProtocolVersion::V5 } else { ProtocolVersion::V3_1_1 },
             door: match head[0] {
                 1 => Door::Mqtt,
                 _ => return None,
             },
-            first: flags & FLAG_FIRST != 0,
-            packet_id: user,
             mapping_version: u32_at(16),
             agency,
             client,
             topic,
             properties,
             payload,
+            ..Self::of_flags(flags, user)
         })
     }
 }

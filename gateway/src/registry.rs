@@ -34,7 +34,7 @@ pub struct Datastream {
     pub name: Arc<str>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Registry {
     agencies: Vec<Arc<str>>,
     clients: Vec<Arc<str>>,

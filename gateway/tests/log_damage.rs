@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use gateway::disk::{Disk, Fault, FaultKind, FaultOn, OpenMode, SimDisk};
 use gateway::log::{
-    AlignedBuf, FlawKind, Frame, FrameMeta, FrameVisitor, LogConfig, LogError, LogId, LogKind, LogReader, LogReport, LogWriter, Position, Prepared,
-    check, recover,
+    AlignedBuf, FlawKind, Frame, FrameMeta, FrameVisitor, LogConfig, LogError, LogId, LogKind, LogReader,
+    LogReport, LogWriter, Position, Prepared, check, recover,
 };
 
 const DIR: &str = "journal";

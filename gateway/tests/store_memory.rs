@@ -109,7 +109,8 @@ impl Log {
                 quarantined_readings: 0,
                 outcome: 0,
                 unkeyed: 0,
-                zero: [0; 6],
+                replayed: 0,
+                zero: [0; 5],
             });
             frame.rows.push(Row {
                 time_us: START_US + i64::from(step) * STEP_US,

@@ -8,7 +8,7 @@ use super::series::{SeriesQuery, series};
 use super::{Question, openapi};
 use crate::cancel::Cancel;
 use crate::parameters::{self, BadParameter, Given, Parameter, cursor};
-use crate::query::{self, Format, GatewayView, QueryError, Request};
+use crate::query::{self, Format, GatewayView, QueryError, Quiet, Request};
 use crate::things::{LatestFilter, Page, ThingFilter};
 
 /// Datastreams that one answer has where no limit is given.
@@ -81,7 +81,7 @@ pub fn answer(
             Answer::of(&series(&query, view, cancel)?)
         }
         Question::Messages => Answer::of(&messages(&given, view, cancel)?),
-        Question::Quarantine => Answer::of(&quarantine(&given, view)?),
+        Question::Quarantine => Answer::of(&quarantine(&given, view, cancel)?),
         Question::QuarantineItem => Answer::of(&quarantine_item(&given, view)?),
         Question::OpenApi => Answer::of(&openapi()),
         Question::Ledger => by_request(&Request::parse("ledger", parameters)?, view),
@@ -98,7 +98,7 @@ pub fn answer(
 
 fn by_request(request: &Request, view: &dyn GatewayView) -> Result<Answer, ApiError> {
     let mut body = Vec::new();
-    query::answer(view, request, &mut body)?;
+    query::answer(view, request, &mut Quiet(&mut body))?;
     Ok(Answer { content_type: request.format().content_type(), body, next_query: None })
 }
 

@@ -86,6 +86,7 @@ fn parameter(parameter: &Parameter) -> Value {
             }
             schema
         }
+        ParameterKind::Wholes => json!({ "type": "array", "items": { "type": "integer" } }),
         ParameterKind::Time => json!({
             "type": "string", "description": "RFC 3339, or a number of epoch seconds, ms, µs or ns.",
             "examples": ["2026-11-21T08:05:00+07:00"],
@@ -353,6 +354,10 @@ fn ledger() -> Value {
             ("processed", integer()),
             ("messages", object(&messages, &[])),
             ("observations", object(&observations, &[])),
+            (
+                "settled",
+                object(&counts(&["messages", "readings", "erased_messages", "erased_readings"]), &[]),
+            ),
         ],
         &[],
     )

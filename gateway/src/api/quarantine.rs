@@ -4,11 +4,16 @@ use serde_json::{Value, json};
 
 use super::{ApiError, payload};
 use crate::cancel::Cancel;
+use crate::catalogue::QuarantineFilter;
 use crate::parameters::{self, BadParameter, Given, cursor};
 use crate::query::{GatewayView, quarantine_filter, quarantine_json};
 
 /// `GET /api/v1/quarantine`: newest first.
-pub(super) fn quarantine(given: &Given<'_>, view: &dyn GatewayView) -> Result<Value, ApiError> {
+pub(super) fn quarantine(
+    given: &Given<'_>,
+    view: &dyn GatewayView,
+    cancel: &Cancel,
+) -> Result<Value, ApiError> {
     let limit = given.whole(&parameters::QUARANTINE_PAGE_LIMIT)?.unwrap_or(1) as usize;
     let before = match given.cursor(&parameters::AFTER)?.as_deref() {
         None => None,
@@ -20,7 +25,7 @@ pub(super) fn quarantine(given: &Given<'_>, view: &dyn GatewayView) -> Result<Va
         Some(_) => return Err(BadParameter::foreign_cursor().into()),
     };
     // One more than the page, to know whether another one follows.
-    let filter = quarantine_filter(given, before, limit + 1)?;
+    let filter = QuarantineFilter { cancel: cancel.clone(), ..quarantine_filter(given, before, limit + 1)? };
     let mut entries = view.quarantine_list(&filter)?;
     let more = entries.len() > limit;
     entries.truncate(limit);

@@ -118,16 +118,10 @@ impl Question {
             Self::Observations => query::OBSERVATIONS.to_vec(),
             Self::Datastreams => query::DATASTREAMS.to_vec(),
             Self::Ledger => query::LEDGER.to_vec(),
-            Self::Quarantine => vec![
-                &parameters::REASON,
-                &parameters::QUARANTINE_AGENCY,
-                &parameters::CLIENT,
-                &parameters::TOPIC,
-                &parameters::RECEIVED_FROM,
-                &parameters::RECEIVED_TO,
-                &parameters::QUARANTINE_PAGE_LIMIT,
-                &parameters::AFTER,
-            ],
+            Self::Quarantine => {
+                let own = [&parameters::QUARANTINE_PAGE_LIMIT, &parameters::AFTER];
+                [&query::QUARANTINE_FILTER[..], &own].concat()
+            }
             Self::QuarantineItem => vec![&parameters::PATH_POSITION],
         }
     }

@@ -7,6 +7,7 @@ use std::slice;
 
 use super::hour::Hour;
 use super::ledger::{LedgerFilter, LedgerPart, Scope};
+use super::settlements::Settlements;
 use super::unresolved::UnresolvedRows;
 use super::{digest::hour_digest, hour_of};
 use crate::catalogue::{
@@ -36,6 +37,7 @@ pub struct Books {
     /// Which state of them the catalogue has, and which the delta that is under way brings.
     unresolved_committed: u64,
     unresolved_in_delta: u64,
+    settlements: Settlements,
     unknown_outcomes: u64,
 }
 
@@ -65,6 +67,16 @@ impl Tally {
     }
 }
 
+/// Where an outcome is counted.
+pub(super) fn count_of(counts: &mut BookCounts, kind: OutcomeKind) -> &mut u64 {
+    match kind {
+        OutcomeKind::Inserted => &mut counts.inserted,
+        OutcomeKind::Corrected => &mut counts.corrected,
+        OutcomeKind::Duplicate => &mut counts.duplicate,
+        OutcomeKind::Outranked => &mut counts.outranked,
+    }
+}
+
 impl Books {
     /// Goes on where a commit left off; the frames behind its checkpoint are folded in next.
     pub fn new(keys_per_hour_max: usize, checkpoint: &Checkpoint, snapshot: &BooksSnapshot) -> Self {
@@ -87,6 +99,7 @@ impl Books {
             unresolved_committed: unresolved.changes(),
             unresolved_in_delta: unresolved.changes(),
             unresolved,
+            settlements: Settlements::new(checkpoint, snapshot),
             unknown_outcomes: 0,
         }
     }
@@ -99,9 +112,19 @@ impl Books {
         let mut rows = (frame.first_obs_no..).zip(&frame.rows).peekable();
         let mut index = 0;
         // Messages of one journal frame have one time and therefore one hour.
-        for messages in frame.messages.chunk_by(|a, b| a.receive_time_us == b.receive_time_us) {
-            self.apply_messages(messages, index, &mut rows);
+        let one_hour = |a: &MessageEntry, b: &MessageEntry| {
+            a.receive_time_us == b.receive_time_us && a.is_replayed() == b.is_replayed()
+        };
+        for messages in frame.messages.chunk_by(one_hour) {
+            if messages[0].is_replayed() {
+                self.apply_replayed(messages, index, &mut rows);
+            } else {
+                self.apply_messages(messages, index, &mut rows);
+            }
             index += messages.len() as u32;
+        }
+        for settlement in &frame.settlements {
+            self.settlements.apply(settlement, &mut self.totals.settled);
         }
         debug_assert!(rows.next().is_none(), "rows lie in the order of their messages");
         for outcome in &frame.outcomes {
@@ -145,7 +168,20 @@ impl Books {
         }
     }
 
+    /// The rows that replayed messages brought; the messages themselves are counted by their settlements.
+    fn apply_replayed(&mut self, messages: &[MessageEntry], mut index: u32, rows: &mut FrameRows<'_>) {
+        for message in messages {
+            while let Some((obs_no, row)) = rows.next_if(|(_, row)| row.message == index) {
+                self.settlements.row(message, obs_no, row.classified(), &mut self.totals.settled);
+            }
+            index += 1;
+        }
+    }
+
     fn apply_outcome(&mut self, outcome: &Outcome) {
+        if self.settlements.outcome(outcome, &mut self.totals.settled) {
+            return;
+        }
         let place = self.unresolved.take(outcome.obs_no);
         // An outcome that is told twice changes nothing the second time.
         let Some((slot, hour)) = place.and_then(|(hour, slot)| Some((slot, self.hours.get_mut(&hour)?)))
@@ -156,12 +192,7 @@ impl Books {
         hour.unresolved -= 1;
         for counts in [hour.counts_mut(slot), &mut self.totals.counts] {
             counts.unresolved -= 1;
-            match outcome.outcome_kind() {
-                OutcomeKind::Inserted => counts.inserted += 1,
-                OutcomeKind::Corrected => counts.corrected += 1,
-                OutcomeKind::Duplicate => counts.duplicate += 1,
-                OutcomeKind::Outranked => counts.outranked += 1,
-            }
+            *count_of(counts, outcome.outcome_kind()) += 1;
         }
     }
 
@@ -183,6 +214,7 @@ impl Books {
         if self.unresolved_in_delta != self.unresolved_committed {
             delta.unresolved = Some(self.unresolved.runs(&self.hours));
         }
+        self.settlements.delta(self.frame_no, registry, &mut delta);
         delta
     }
 
@@ -223,6 +255,7 @@ impl Books {
             }
         }
         self.unresolved_committed = self.unresolved_in_delta;
+        self.settlements.committed(delta);
     }
 
     /// The books as they are now, committed or not. `durable` is the number of messages durable in the journal. What lies
@@ -235,6 +268,7 @@ impl Books {
             Scope::Everything => {
                 part.pending = durable - processed;
                 part.counts = self.totals.counts;
+                part.settled = self.totals.settled;
                 part.flushed = Some(self.totals.flushed);
                 return part;
             }
@@ -253,6 +287,8 @@ impl Books {
         // Everything before the first hour in memory is closed and committed.
         let first_hour = self.hours.first_key_value().map_or(self.first_open_hour, |(hour, _)| *hour);
         let to_hour = query.to_hour.map_or(first_hour, |to| to.min(first_hour));
+        (part.settled, part.settled_to_frame_no) = self.settlements.uncommitted(&query);
+        part.settled_query = Some(query.clone());
         part.older = Some(BookQuery { to_hour: Some(to_hour), ..query });
         part
     }
@@ -269,7 +305,7 @@ impl Books {
 
     /// Late rows that wait for their outcome.
     pub fn unresolved_rows(&self) -> usize {
-        self.unresolved.len()
+        self.unresolved.len() + self.settlements.unresolved_rows()
     }
 
     pub fn hours_in_memory(&self) -> usize {

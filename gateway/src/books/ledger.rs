@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::{HOUR_US, hour_of};
-use crate::catalogue::{BookCounts, BookQuery, CatalogueError, History, OTHER_ID};
+use crate::catalogue::{BookCounts, BookQuery, CatalogueError, History, OTHER_ID, SettledCounts};
 use crate::registry::Registry;
 
 /// `None` = any. A name that nobody has matches nothing; "(other)" matches what found no room in its hour.
@@ -74,6 +74,10 @@ pub struct LedgerPart {
     pub(super) flushed: Option<u64>,
     /// The closed hours to be added.
     pub(super) older: Option<BookQuery>,
+    /// What settlements changed, those up to this frame of the log (which the catalogue has) aside where there is a query.
+    pub(super) settled: SettledCounts,
+    pub(super) settled_to_frame_no: u64,
+    pub(super) settled_query: Option<BookQuery>,
 }
 
 impl LedgerPart {
@@ -82,7 +86,11 @@ impl LedgerPart {
         if let Some(query) = &self.older {
             self.counts.add(&history.book_sums(query)?);
         }
-        let counts = &self.counts;
+        if let Some(query) = &self.settled_query {
+            // By the frame that brought them, so that a commit meanwhile changes nothing.
+            self.settled.add(&history.settled_sums(query, self.settled_to_frame_no)?);
+        }
+        let counts = &self.settled.applied_to(&self.counts);
         Ok(Ledger {
             durable: self.durable,
             processed: self.processed,
@@ -104,6 +112,12 @@ impl LedgerPart {
                 quarantined: counts.quarantined_readings,
                 flushed: self.flushed,
             },
+            settled: SettledLedger {
+                messages: self.settled.messages,
+                readings: self.settled.readings,
+                erased_messages: self.settled.erased_messages,
+                erased_readings: self.settled.erased_readings,
+            },
         })
     }
 }
@@ -117,6 +131,19 @@ pub struct Ledger {
     pub processed: u64,
     pub messages: MessageLedger,
     pub observations: ObservationLedger,
+    pub settled: SettledLedger,
+}
+
+/// What operators settled afterwards; the counts above have it in them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct SettledLedger {
+    /// Replays of quarantined messages that changed something.
+    pub messages: u64,
+    /// Rows that they brought.
+    pub readings: u64,
+    /// Of the quarantined messages and readings, those that are erased: nobody can replay them any more.
+    pub erased_messages: u64,
+    pub erased_readings: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]

@@ -9,12 +9,14 @@
 //! (bounded by the store, which classifies its late rows at each flush). An hour has at most
 //! `3 × keys_per_hour_max + 1` rows of about 120 bytes: what finds no room is counted for the station "(other)" of its
 //! client, then for the client "(other)" of its agency, then for the agency "(other)". Closed hours are immutable, lie
-//! in the catalogue and form a chain of digests (`docs/format/books.md`).
+//! in the catalogue and form a chain of digests (`docs/format/books.md`). What operators settle afterwards ([`settlements`])
+//! is dated, changes no hour, and is added to every answer.
 
 mod digest;
 mod fold;
 mod hour;
 mod ledger;
+mod settlements;
 mod unresolved;
 
 #[cfg(test)]
@@ -22,9 +24,9 @@ mod model_test;
 #[cfg(test)]
 mod tests;
 
-pub use digest::hour_digest;
+pub use digest::{hour_digest, settlement_digest};
 pub use fold::Books;
-pub use ledger::{Ledger, LedgerFilter, LedgerPart, MessageLedger, ObservationLedger};
+pub use ledger::{Ledger, LedgerFilter, LedgerPart, MessageLedger, ObservationLedger, SettledLedger};
 
 /// The name of what found no room of its own in an hour.
 pub const OTHER_NAME: &str = "(other)";

@@ -96,6 +96,97 @@ impl BookCounts {
     }
 }
 
+/// What settlements changed: differences to the counts of the hour in which the messages came, and how much it was.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SettledCounts {
+    /// In the order of [`BookCounts::to_array`].
+    pub changes: [i64; BookCounts::LEN],
+    /// Replays that changed something.
+    pub messages: u64,
+    /// Rows that they brought.
+    pub readings: u64,
+    /// Messages, and readings, that stay counted as quarantined and are erased.
+    pub erased_messages: u64,
+    pub erased_readings: u64,
+}
+
+impl SettledCounts {
+    pub const LEN: usize = BookCounts::LEN + 4;
+
+    /// In the order of the fields and of the columns.
+    pub fn to_array(self) -> [i64; Self::LEN] {
+        let mut array = [0; Self::LEN];
+        array[..BookCounts::LEN].copy_from_slice(&self.changes);
+        let counts = [self.messages, self.readings, self.erased_messages, self.erased_readings];
+        array[BookCounts::LEN..].iter_mut().zip(counts).for_each(|(place, count)| *place = count as i64);
+        array
+    }
+
+    pub fn from_array(array: [i64; Self::LEN]) -> Self {
+        let (changes, counts) = array.split_at(BookCounts::LEN);
+        let mut settled = Self {
+            messages: counts[0] as u64,
+            readings: counts[1] as u64,
+            erased_messages: counts[2] as u64,
+            erased_readings: counts[3] as u64,
+            ..Self::default()
+        };
+        settled.changes.copy_from_slice(changes);
+        settled
+    }
+
+    pub fn add(&mut self, other: &Self) {
+        let (a, b) = (self.to_array(), other.to_array());
+        *self = Self::from_array(std::array::from_fn(|at| a[at] + b[at]));
+    }
+
+    pub fn subtract(&mut self, other: &Self) {
+        let (a, b) = (self.to_array(), other.to_array());
+        *self = Self::from_array(std::array::from_fn(|at| a[at] - b[at]));
+    }
+
+    /// Adds to one of the counts.
+    pub fn change(&mut self, change: impl FnOnce(&mut BookCounts), sign: i64) {
+        let mut counts = BookCounts::default();
+        change(&mut counts);
+        self.changes.iter_mut().zip(counts.to_array()).for_each(|(sum, count)| *sum += sign * count as i64);
+    }
+
+    /// The counts as they are after the settlements.
+    pub fn applied_to(&self, counts: &BookCounts) -> BookCounts {
+        let counts = counts.to_array();
+        BookCounts::from_array(std::array::from_fn(|at| (counts[at] as i64 + self.changes[at]).max(0) as u64))
+    }
+}
+
+/// One settlement: what an operator's change made of one entry of the quarantine. It is dated and never changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SettlementRow {
+    /// 1, 2, …
+    pub settlement_no: u64,
+    /// Of the control record in the journal.
+    pub record_no: u64,
+    /// When, µs since 1970 UTC.
+    pub settled_us: i64,
+    pub position: u64,
+    pub ordinal: u32,
+    /// The book hour of the message.
+    pub hour: i64,
+    pub erased: bool,
+    pub from: BookKey,
+    /// [`crate::observation::MessageOutcome`] as u8.
+    pub from_outcome: u8,
+    /// Readings in quarantine.
+    pub from_readings: u64,
+    pub to: BookKey,
+    pub to_outcome: u8,
+    pub to_readings: u64,
+    /// Rows that it brought.
+    pub rows: u64,
+    /// Of everything above and of the settlement before (`docs/format/books.md`).
+    pub digest: HourDigest,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BookRow {
     /// Hours since 1970 UTC.
@@ -130,6 +221,7 @@ pub struct UnresolvedRun {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct BookTotals {
     pub counts: BookCounts,
+    pub settled: SettledCounts,
     /// Rows that reached the store's committed files.
     pub flushed: u64,
     /// Of these, rows that retention took out of the files.
@@ -146,6 +238,13 @@ pub struct BooksDelta {
     pub hours: Vec<BookHour>,
     /// All of them, in order; `None` leaves them as they are.
     pub unresolved: Option<Vec<UnresolvedRun>>,
+    /// In order.
+    pub settlements: Vec<SettlementRow>,
+    /// What frames up to `settled_frame_no` changed since the commit before, by hour and key.
+    pub settled: Vec<(i64, BookKey, SettledCounts)>,
+    pub settled_frame_no: u64,
+    /// Rows of replayed messages that wait, all of them; `None` leaves them as they are.
+    pub settled_unresolved: Option<Vec<UnresolvedRun>>,
 }
 
 /// What the books go on with after a start: the hours that are open, and the end of the chain of closed ones.
@@ -157,6 +256,9 @@ pub struct BooksSnapshot {
     pub hours: Vec<BookHour>,
     pub rows: Vec<BookRow>,
     pub unresolved: Vec<UnresolvedRun>,
+    pub settled_unresolved: Vec<UnresolvedRun>,
+    /// Number and digest of the last settlement.
+    pub last_settlement: Option<(u64, HourDigest)>,
 }
 
 /// Rows to be summed. `None` = any.

@@ -4,9 +4,14 @@ use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::book_rows::{BookCounts, BookHour, BookKey, BookQuery, BookRow, BooksSnapshot, UnresolvedRun};
+use super::book_rows::{
+    BookCounts, BookHour, BookKey, BookQuery, BookRow, BooksSnapshot, SettledCounts, SettlementRow,
+    UnresolvedRun,
+};
 use super::commit::{Commit, DatastreamState, Snapshot};
-use super::quarantine_rows::{QuarantineEntry, QuarantineFilter, QuarantineItem, QuarantineTotals};
+use super::quarantine_rows::{
+    QuarantineItem, QuarantineOrder, QuarantinePage, QuarantineTotals, QuarantineWalk,
+};
 use super::{Catalogue, CatalogueError, Checkpoint, History};
 use crate::observation::{Definition, ResendMark, RetainedChange};
 use crate::store::FileEntry;
@@ -43,6 +48,10 @@ struct State {
     hours: BTreeMap<i64, BookHour>,
     rows: BTreeMap<(i64, BookKey), BookCounts>,
     unresolved: Vec<UnresolvedRun>,
+    settlements: BTreeMap<u64, SettlementRow>,
+    /// By hour, key and frame.
+    settled: BTreeMap<(i64, BookKey, u64), SettledCounts>,
+    settled_unresolved: Vec<UnresolvedRun>,
     datastream_states: BTreeMap<u32, DatastreamState>,
     retained: BTreeMap<Vec<u8>, RetainedChange>,
     resend_marks: Vec<ResendMark>,
@@ -124,6 +133,14 @@ impl State {
         if let Some(runs) = &commit.books.unresolved {
             self.unresolved.clone_from(runs);
         }
+        let books = &commit.books;
+        self.settlements.extend(books.settlements.iter().map(|row| (row.settlement_no, *row)));
+        let settled = books.settled.iter();
+        self.settled
+            .extend(settled.map(|(hour, key, counts)| ((*hour, *key, books.settled_frame_no), *counts)));
+        if let Some(runs) = &books.settled_unresolved {
+            self.settled_unresolved.clone_from(runs);
+        }
         self.datastream_states.extend(commit.datastream_states.iter().cloned());
         for change in &commit.retained {
             if change.payload.is_empty() {
@@ -148,6 +165,22 @@ impl State {
                 totals.bytes += item.entry.bytes();
             }
         }
+        for change in &commit.quarantine.changes {
+            let key = (change.position, change.ordinal);
+            let Some(item) = self.quarantine.get_mut(&key) else { continue };
+            totals.bytes -= item.entry.bytes();
+            match &change.remaining {
+                Some(remaining) => {
+                    let item = Arc::make_mut(item);
+                    remaining.change(item);
+                    totals.bytes += item.entry.bytes();
+                }
+                None => {
+                    self.quarantine.remove(&key);
+                    totals.entries -= 1;
+                }
+            }
+        }
     }
 
     fn snapshot(&self) -> Snapshot {
@@ -170,6 +203,12 @@ impl State {
                     .map(|((hour, key), counts)| BookRow { hour: *hour, key: *key, counts: *counts })
                     .collect(),
                 unresolved: self.unresolved.clone(),
+                settled_unresolved: self.settled_unresolved.clone(),
+                last_settlement: self
+                    .settlements
+                    .values()
+                    .next_back()
+                    .map(|row| (row.settlement_no, row.digest)),
             },
             datastream_states: self
                 .datastream_states
@@ -211,10 +250,50 @@ impl History for MemoryCatalogue {
         Ok(rows.map(|((hour, key), counts)| BookRow { hour: *hour, key: *key, counts: *counts }).collect())
     }
 
-    fn quarantine_list(&mut self, filter: &QuarantineFilter) -> Result<Vec<QuarantineEntry>, CatalogueError> {
+    fn settled_sums(&mut self, query: &BookQuery, frame_no: u64) -> Result<SettledCounts, CatalogueError> {
+        let mut sum = SettledCounts::default();
+        for ((hour, key, frame), counts) in &self.state().settled {
+            if *frame <= frame_no && query.includes_hour(*hour) && query.includes_key(key) {
+                sum.add(counts);
+            }
+        }
+        Ok(sum)
+    }
+
+    fn settlements(&mut self, after_no: u64, limit: usize) -> Result<Vec<SettlementRow>, CatalogueError> {
         let state = self.state();
-        let items = state.quarantine.values().rev().map(|item| &item.entry);
-        Ok(items.filter(|entry| filter.includes(entry)).take(filter.limit()).cloned().collect())
+        Ok(state.settlements.range(after_no + 1..).take(limit).map(|(_, row)| *row).collect())
+    }
+
+    fn last_settlement_no(&mut self) -> Result<u64, CatalogueError> {
+        Ok(self.state().settlements.keys().next_back().copied().unwrap_or(0))
+    }
+
+    fn has_book_row(&mut self, hour: i64, key: &BookKey) -> Result<bool, CatalogueError> {
+        Ok(self.state().rows.contains_key(&(hour, *key)))
+    }
+
+    fn quarantine_page(&mut self, walk: &QuarantineWalk<'_>) -> Result<QuarantinePage, CatalogueError> {
+        let state = self.state();
+        let behind = |(key, _): &(&(u64, u32), &Arc<QuarantineItem>)| {
+            walk.behind.is_none_or(|behind| match walk.order {
+                QuarantineOrder::NewestFirst => **key < behind,
+                QuarantineOrder::OldestFirst => **key > behind,
+            })
+        };
+        let mut items: Vec<_> =
+            state.quarantine.iter().filter(behind).map(|(_, item)| item.clone()).collect();
+        if walk.order == QuarantineOrder::NewestFirst {
+            items.reverse();
+        }
+        let mut items = items.iter().map(|item| {
+            let mut item = item.as_ref().clone();
+            if !walk.payloads {
+                (item.payload, item.properties, item.refused) = (Vec::new(), Vec::new(), Vec::new());
+            }
+            item
+        });
+        walk.collect(|| Ok(items.next()), |_| Ok(()))
     }
 
     fn quarantine_show(&mut self, position: u64) -> Result<Vec<QuarantineItem>, CatalogueError> {

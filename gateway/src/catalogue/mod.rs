@@ -24,13 +24,14 @@ mod tests;
 
 pub use book_rows::{
     BookCounts, BookHour, BookKey, BookQuery, BookRow, BookTotals, BooksDelta, BooksSnapshot, HourDigest,
-    OTHER_ID, UnresolvedRun,
+    OTHER_ID, SettledCounts, SettlementRow, UnresolvedRun,
 };
 pub use commit::{Checkpoint, Commit, DatastreamState, Snapshot};
 pub use error::CatalogueError;
 pub use memory::{CommitFault, MemoryCatalogue};
 pub use quarantine_rows::{
-    QUARANTINE_LIST_MAX, QuarantineDelta, QuarantineEntry, QuarantineFilter, QuarantineItem, QuarantineTotals,
+    QUARANTINE_LIST_MAX, QuarantineChange, QuarantineDelta, QuarantineEntry, QuarantineFilter,
+    QuarantineItem, QuarantineOrder, QuarantinePage, QuarantineTotals, QuarantineWalk, RemainingEntry,
 };
 pub use sqlite::{BookRemovals, CatalogueCut, QuarantineCount, SqliteCatalogue};
 
@@ -54,8 +55,16 @@ pub trait History: Send {
     fn book_hours(&mut self, from_hour: i64, limit: usize) -> Result<Vec<BookHour>, CatalogueError>;
     /// The rows of one hour in the order of their keys.
     fn book_rows(&mut self, hour: i64) -> Result<Vec<BookRow>, CatalogueError>;
-    /// Quarantined entries without their payloads, newest first, at most [`QuarantineFilter::limit`].
-    fn quarantine_list(&mut self, filter: &QuarantineFilter) -> Result<Vec<QuarantineEntry>, CatalogueError>;
+    /// The sum over what settlements changed up to a frame of the observation log, for the rows that the query names.
+    fn settled_sums(&mut self, query: &BookQuery, frame_no: u64) -> Result<SettledCounts, CatalogueError>;
+    /// Settlements behind this number, in order, at most `limit`.
+    fn settlements(&mut self, after_no: u64, limit: usize) -> Result<Vec<SettlementRow>, CatalogueError>;
+    /// 0 = none yet.
+    fn last_settlement_no(&mut self) -> Result<u64, CatalogueError>;
+    /// Whether the books have a row for this hour and key.
+    fn has_book_row(&mut self, hour: i64, key: &BookKey) -> Result<bool, CatalogueError>;
+    /// A piece of a walk through the quarantine.
+    fn quarantine_page(&mut self, walk: &QuarantineWalk<'_>) -> Result<QuarantinePage, CatalogueError>;
     /// All entries of one message with their payloads.
     fn quarantine_show(&mut self, position: u64) -> Result<Vec<QuarantineItem>, CatalogueError>;
     fn quarantine_totals(&mut self) -> Result<QuarantineTotals, CatalogueError>;

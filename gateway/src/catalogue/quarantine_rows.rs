@@ -5,6 +5,10 @@ use std::sync::Arc;
 use codecs::mqtt::topic::filter_matches;
 use serde::Serialize;
 
+use crate::cancel::Cancel;
+use crate::observation::Remaining;
+use crate::record::BookedEntry;
+
 /// The most entries that one list gives.
 pub const QUARANTINE_LIST_MAX: usize = 10_000;
 
@@ -43,10 +47,137 @@ impl QuarantineEntry {
     }
 }
 
+/// An entry with what a replay needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QuarantineItem {
     pub entry: QuarantineEntry,
+    /// Under which numbers and as which outcome the books have the message. `None`: a build that kept less wrote it, it cannot be
+    /// replayed.
+    pub booked: Option<BookedEntry>,
+    /// The books have it by a settlement: it was replayed before, and a part is left.
+    pub settled: bool,
+    /// As in the message record.
+    pub flags: u8,
+    pub packet_id: u16,
+    pub properties: Vec<u8>,
+    /// The readings that were refused: bit *i* = reading *i*; empty = all.
+    pub refused: Vec<u8>,
+    /// Empty in lists.
     pub payload: Vec<u8>,
+}
+
+/// What a settlement does to an entry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QuarantineChange {
+    pub position: u64,
+    pub ordinal: u32,
+    /// Where it stays: what it is from now on. Texts that a replay does not change stand as before.
+    pub remaining: Option<RemainingEntry>,
+}
+
+/// The part of an entry that a replay changes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RemainingEntry {
+    pub booked: BookedEntry,
+    /// See [`QuarantineItem::settled`].
+    pub settled: bool,
+    pub remaining: Remaining,
+}
+
+impl RemainingEntry {
+    /// Puts it into the entry.
+    pub fn change(&self, item: &mut QuarantineItem) {
+        self.change_entry(&mut item.entry);
+        item.booked = Some(self.booked);
+        item.settled |= self.settled;
+        item.refused.clone_from(&self.remaining.refused);
+    }
+
+    pub fn change_entry(&self, entry: &mut QuarantineEntry) {
+        entry.offset = self.remaining.offset;
+        entry.readings = self.remaining.readings;
+        entry.reason.clone_from(&self.remaining.reason);
+        entry.sentence.clone_from(&self.remaining.sentence);
+    }
+}
+
+/// From which end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum QuarantineOrder {
+    NewestFirst,
+    OldestFirst,
+}
+
+/// Where a walk through the quarantine goes on, and how far this step may go.
+#[derive(Clone, Copy, Debug)]
+pub struct QuarantineWalk<'a> {
+    pub filter: &'a QuarantineFilter,
+    pub order: QuarantineOrder,
+    /// Entries behind this one, in the order of the walk; beside [`QuarantineFilter::before`].
+    pub behind: Option<(u64, u32)>,
+    /// With payloads, properties and sets of readings?
+    pub payloads: bool,
+    /// Most entries that are given.
+    pub entries_max: usize,
+    /// Most entries that are looked at; so long is the catalogue's reader held.
+    pub looked_at_max: usize,
+    /// No further entry once payloads came to this.
+    pub payload_bytes_max: usize,
+}
+
+/// A piece of the quarantine.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct QuarantinePage {
+    pub items: Vec<QuarantineItem>,
+    /// Where the next step goes on; `None` = that was the end.
+    pub next: Option<(u64, u32)>,
+}
+
+impl QuarantineWalk<'_> {
+    /// Takes entries in order until a bound is reached; `payload` completes those that are meant.
+    pub(super) fn collect<E>(
+        &self,
+        mut next: impl FnMut() -> Result<Option<QuarantineItem>, E>,
+        mut payload: impl FnMut(&mut QuarantineItem) -> Result<(), E>,
+    ) -> Result<QuarantinePage, E> {
+        let mut page = QuarantinePage::default();
+        let (mut looked_at, mut bytes) = (0, 0);
+        while let Some(mut item) = next()? {
+            let key = (item.entry.position, item.entry.ordinal);
+            looked_at += 1;
+            if self.is_over(&item.entry) {
+                return Ok(page);
+            }
+            if self.filter.includes(&item.entry) {
+                payload(&mut item)?;
+                bytes += item.payload.len();
+                page.items.push(item);
+            }
+            if page.items.len() >= self.entries_max
+                || looked_at >= self.looked_at_max
+                || bytes >= self.payload_bytes_max
+            {
+                page.next = Some(key);
+                return Ok(page);
+            }
+        }
+        Ok(page)
+    }
+
+    /// Nothing behind this entry can be meant: the journal's time never goes back.
+    fn is_over(&self, entry: &QuarantineEntry) -> bool {
+        let filter = self.filter;
+        match self.order {
+            QuarantineOrder::NewestFirst => {
+                filter.from_us.is_some_and(|from_us| entry.receive_time_us < from_us)
+                    || filter.position.is_some_and(|position| entry.position < position)
+            }
+            QuarantineOrder::OldestFirst => {
+                filter.to_us.is_some_and(|to_us| entry.receive_time_us >= to_us)
+                    || filter.position.is_some_and(|position| entry.position > position)
+            }
+        }
+    }
 }
 
 /// `None` = any.
@@ -60,10 +191,14 @@ pub struct QuarantineFilter {
     /// Receive time, µs since 1970 UTC: `from_us .. to_us`.
     pub from_us: Option<i64>,
     pub to_us: Option<i64>,
+    /// Of one message.
+    pub position: Option<u64>,
     /// Entries older than this one only: its position and ordinal.
     pub before: Option<(u64, u32)>,
-    /// Never more than [`QUARANTINE_LIST_MAX`].
+    /// Never more than [`QUARANTINE_LIST_MAX`], and one to know whether there is more.
     pub limit: usize,
+    /// Ends a search early.
+    pub cancel: Cancel,
 }
 
 impl Default for QuarantineFilter {
@@ -75,8 +210,10 @@ impl Default for QuarantineFilter {
             topic: None,
             from_us: None,
             to_us: None,
+            position: None,
             before: None,
             limit: 100,
+            cancel: Cancel::default(),
         }
     }
 }
@@ -89,8 +226,20 @@ impl QuarantineFilter {
             && equal(&self.agency, &entry.agency)
             && self.from_us.is_none_or(|from| entry.receive_time_us >= from)
             && self.to_us.is_none_or(|to| entry.receive_time_us < to)
+            && self.position.is_none_or(|position| position == entry.position)
             && self.before.is_none_or(|before| (entry.position, entry.ordinal) < before)
             && self.includes_topic(&entry.topic)
+    }
+
+    /// Whether it asks for less than everything.
+    pub fn narrows(&self) -> bool {
+        self.reason.is_some()
+            || self.client.is_some()
+            || self.agency.is_some()
+            || self.topic.is_some()
+            || self.from_us.is_some()
+            || self.to_us.is_some()
+            || self.position.is_some()
     }
 
     pub fn includes_topic(&self, topic: &str) -> bool {
@@ -98,7 +247,7 @@ impl QuarantineFilter {
     }
 
     pub fn limit(&self) -> usize {
-        self.limit.min(QUARANTINE_LIST_MAX)
+        self.limit.min(QUARANTINE_LIST_MAX + 1)
     }
 }
 
@@ -111,8 +260,9 @@ pub struct QuarantineTotals {
     pub dropped_bytes: u64,
 }
 
-/// New entries, in order.
+/// New entries, in order, and what settlements do to older ones, carried out behind it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct QuarantineDelta {
     pub items: Vec<Arc<QuarantineItem>>,
+    pub changes: Vec<QuarantineChange>,
 }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use rusqlite::Connection;
 
 use super::*;
-use crate::observation::{Definition, ResendMark, ResultKind, RetainedChange};
+use crate::observation::{Definition, Remaining, ResendMark, ResultKind, RetainedChange};
+use crate::record::BookedEntry;
 use crate::store::FileEntry;
 
 fn both() -> (tempfile::TempDir, Vec<Box<dyn Catalogue>>) {
@@ -28,13 +29,67 @@ fn item(position: u64, ordinal: u32, payload: usize) -> Arc<QuarantineItem> {
         agency: "H24.05".to_owned(),
         payload_bytes: payload as u32,
     };
-    Arc::new(QuarantineItem { entry, payload: vec![position as u8; payload] })
+    let booked = BookedEntry {
+        position,
+        ordinal,
+        receive_time_us: entry.receive_time_us,
+        agency: 1,
+        client: 2,
+        station: u32::MAX,
+        readings: 0,
+        outcome: 2,
+        ..BookedEntry::default()
+    };
+    Arc::new(QuarantineItem {
+        entry,
+        booked: Some(booked),
+        settled: false,
+        flags: 0b1_0001,
+        packet_id: u16::MAX,
+        properties: vec![3, 0],
+        refused: vec![position as u8],
+        payload: vec![position as u8; payload],
+    })
+}
+
+fn listed(history: &mut dyn History, filter: &QuarantineFilter) -> Vec<QuarantineEntry> {
+    let walk = QuarantineWalk {
+        filter,
+        order: QuarantineOrder::NewestFirst,
+        behind: None,
+        payloads: false,
+        entries_max: filter.limit(),
+        looked_at_max: usize::MAX,
+        payload_bytes_max: usize::MAX,
+    };
+    history.quarantine_page(&walk).unwrap().items.into_iter().map(|item| item.entry).collect()
+}
+
+fn settlement(number: u64, key: BookKey) -> SettlementRow {
+    SettlementRow {
+        settlement_no: number,
+        record_no: number + 1,
+        settled_us: -1,
+        position: number + 2,
+        ordinal: 3,
+        hour: -4,
+        erased: number.is_multiple_of(2),
+        from: key,
+        from_outcome: 2,
+        from_readings: 5,
+        to: BookKey { station: 6, ..key },
+        to_outcome: 1,
+        to_readings: 7,
+        rows: 8,
+        digest: [number as u8; 32],
+    }
 }
 
 /// A commit with something in every list, different for each number, reaching the ends of the number ranges.
 fn commit(number: u64) -> Commit {
     let id = number as u32;
     let counts = BookCounts::from_array(std::array::from_fn(|at| number * 100 + at as u64));
+    let settled = SettledCounts::from_array(std::array::from_fn(|at| at as i64 - 3 * number as i64));
     let key = BookKey { agency: id, client: id + 1, station: OTHER_ID };
     let state = DatastreamState {
         watermark_us: -(number as i64),
@@ -97,7 +152,7 @@ fn commit(number: u64) -> Commit {
         }],
         files_removed: vec![number.wrapping_sub(2)],
         books: BooksDelta {
-            totals: BookTotals { counts, flushed: number, expired: number + 1, lost: number + 2 },
+            totals: BookTotals { counts, settled, flushed: number, expired: number + 1, lost: number + 2 },
             rows: vec![BookRow { hour: number as i64, key, counts }],
             hours: vec![BookHour {
                 hour: number as i64,
@@ -113,6 +168,17 @@ fn commit(number: u64) -> Commit {
                 client: key.client,
                 station: key.station,
             }]),
+            settlements: vec![settlement(2 * number, key), settlement(2 * number + 1, key)],
+            settled: vec![(number as i64, key, settled)],
+            settled_frame_no: number,
+            settled_unresolved: Some(vec![UnresolvedRun {
+                first_obs_no: number + 1,
+                hour: number as i64,
+                count: 1,
+                agency: key.agency,
+                client: key.client,
+                station: key.station,
+            }]),
         },
         datastream_states: vec![(id, state)],
         retained: vec![
@@ -123,7 +189,10 @@ fn commit(number: u64) -> Commit {
         resend_marks: number
             .is_multiple_of(3)
             .then(|| vec![ResendMark { key: number, content: u64::MAX, message_no: 1, time_us: -1 }]),
-        quarantine: QuarantineDelta { items: vec![item(number, 0, 10), item(number, 1, 20)] },
+        quarantine: QuarantineDelta {
+            items: vec![item(number, 0, 10), item(number, 1, 20)],
+            changes: Vec::new(),
+        },
     }
 }
 
@@ -218,7 +287,7 @@ fn a_full_disk_pushes_back_and_work_goes_on_when_there_is_space() {
     };
     limit(&catalogue, pages);
     let mut large = commit(2);
-    large.quarantine = QuarantineDelta { items: vec![item(2, 0, 100_000)] };
+    large.quarantine = QuarantineDelta { items: vec![item(2, 0, 100_000)], ..QuarantineDelta::default() };
     for _ in 0..2 {
         let error = catalogue.commit(&large).unwrap_err();
         assert!(matches!(error, CatalogueError::NoSpace { .. }) && error.is_backpressure(), "{error}");
@@ -265,6 +334,22 @@ fn a_history_sees_what_was_committed_after_it_was_opened() {
         assert_eq!(history.book_sums(&query).unwrap(), BookCounts::default());
         assert_eq!(history.book_hours(2, 2).unwrap(), [commit(2).books.hours[0], commit(3).books.hours[0]]);
         assert_eq!(history.book_rows(3).unwrap(), commit(3).books.rows);
+        // Settlements, by the frame that brought them (B1-5).
+        let any = BookQuery::default();
+        let settled = |number: u64| commit(number).books.settled[0].2;
+        let mut expected = settled(1);
+        expected.add(&settled(2));
+        assert_eq!(history.settled_sums(&any, 2).unwrap(), expected);
+        let query = BookQuery { client: Some(4), ..any };
+        assert_eq!(history.settled_sums(&query, u64::MAX).unwrap(), settled(3));
+        assert_eq!(history.settled_sums(&query, 2).unwrap(), SettledCounts::default());
+        assert_eq!(
+            history.settlements(6, 2).unwrap(),
+            [commit(3).books.settlements[1], commit(4).books.settlements[0]]
+        );
+        assert_eq!(history.last_settlement_no().unwrap(), 9);
+        let BookRow { hour, key, .. } = commit(2).books.rows[0];
+        assert!(history.has_book_row(hour, &key).unwrap() && !history.has_book_row(hour + 1, &key).unwrap());
     }
 }
 
@@ -274,7 +359,7 @@ fn b1_3_quarantine_keeps_every_entry_and_sums_them_per_client() {
     for catalogue in &mut catalogues {
         let items: Vec<_> = (1..=10).map(|position| item(position, 0, 100)).collect();
         for chunk in items.chunks(3) {
-            let quarantine = QuarantineDelta { items: chunk.to_vec() };
+            let quarantine = QuarantineDelta { items: chunk.to_vec(), ..QuarantineDelta::default() };
             catalogue.commit(&Commit { quarantine, ..Commit::default() }).unwrap();
         }
         let size = item(1, 0, 100).entry.bytes();
@@ -287,7 +372,7 @@ fn b1_3_quarantine_keeps_every_entry_and_sums_them_per_client() {
         let of_clients = [of("client-0", 5), of("client-1", 5)];
         assert_eq!(totals.bytes, of_clients.iter().map(|(_, bytes)| bytes).sum::<u64>());
         assert_eq!(snapshot.quarantine_of_clients, of_clients);
-        let listed = history.quarantine_list(&QuarantineFilter::default()).unwrap();
+        let listed = listed(history.as_mut(), &QuarantineFilter::default());
         assert_eq!(listed.len(), 10);
         assert_eq!(history.quarantine_show(7).unwrap(), [items[6].as_ref().clone()]);
         assert_eq!(history.quarantine_show(u64::MAX).unwrap(), []);
@@ -311,19 +396,114 @@ fn quarantine_is_narrowed_by_every_member_of_the_filter() {
         (QuarantineFilter { topic: text("obs/H24.05/S1"), ..any() }, vec![4, 1]),
         (QuarantineFilter { topic: text("obs/+/S1"), limit: 1, ..any() }, vec![4]),
         (QuarantineFilter { topic: text("obs/#"), ..any() }, vec![6, 5, 4, 3, 2, 1]),
+        (QuarantineFilter { position: Some(3), ..any() }, vec![3]),
+        (QuarantineFilter { position: Some(3), reason: text("not_json"), ..any() }, vec![]),
+        (QuarantineFilter { reason: text("not_json"), client: text("client-1"), ..any() }, vec![]),
+        (QuarantineFilter { to_us: Some(1_000_000), ..any() }, vec![]),
         (QuarantineFilter { from_us: Some(2_000_000), to_us: Some(4_000_000), ..any() }, vec![3, 2]),
     ];
     for catalogue in &mut catalogues {
         let items = (1..=6).map(|position| item(position, 0, 0)).collect();
-        let quarantine = QuarantineDelta { items };
+        let quarantine = QuarantineDelta { items, ..QuarantineDelta::default() };
         catalogue.commit(&Commit { quarantine, ..Commit::default() }).unwrap();
         let mut history = catalogue.history().unwrap();
         for (filter, expected) in &cases {
-            let listed = history.quarantine_list(filter).unwrap();
+            let listed = listed(history.as_mut(), filter);
             let positions: Vec<u64> = listed.iter().map(|entry| entry.position).collect();
             assert_eq!(&positions, expected, "{filter:?}");
         }
     }
+}
+
+/// What a settlement does to an entry, done twice, is done once; a walk goes both ways, in steps (B1-5).
+#[test]
+fn b1_5_entries_leave_or_stay_with_what_is_left() {
+    let (_dir, mut catalogues) = both();
+    for catalogue in &mut catalogues {
+        let items: Vec<_> = (1..=5).map(|position| item(position, 0, 10)).collect();
+        let bytes: u64 = items.iter().map(|item| item.entry.bytes()).sum();
+        let quarantine = QuarantineDelta { items: items.clone(), ..QuarantineDelta::default() };
+        catalogue.commit(&Commit { quarantine, ..Commit::default() }).unwrap();
+        let booked = BookedEntry { readings: 1, outcome: 1, agency: 9, ..items[2].booked.unwrap() };
+        let remaining = Remaining {
+            outcome: 1,
+            readings: 1,
+            offset: 7,
+            reason: "registry_limit".to_owned(),
+            sentence: "ư".to_owned(),
+            refused: vec![4],
+        };
+        let changes = vec![
+            QuarantineChange { position: 2, ordinal: 0, remaining: None },
+            QuarantineChange {
+                position: 3,
+                ordinal: 0,
+                remaining: Some(RemainingEntry { booked, settled: true, remaining: remaining.clone() }),
+            },
+            QuarantineChange { position: 99, ordinal: 0, remaining: None },
+        ];
+        for _ in 0..2 {
+            let quarantine = QuarantineDelta { changes: changes.clone(), ..QuarantineDelta::default() };
+            catalogue.commit(&Commit { quarantine, ..Commit::default() }).unwrap();
+        }
+        let mut history = catalogue.history().unwrap();
+        assert_eq!(history.quarantine_show(2).unwrap(), []);
+        let mut expected = items[2].as_ref().clone();
+        RemainingEntry { booked, settled: true, remaining }.change(&mut expected);
+        assert_eq!(history.quarantine_show(3).unwrap(), [expected.clone()]);
+        let totals = history.quarantine_totals().unwrap();
+        let left = bytes - items[1].entry.bytes() - items[2].entry.bytes() + expected.entry.bytes();
+        assert_eq!((totals.entries, totals.bytes), (4, left));
+
+        let any = QuarantineFilter::default();
+        let filter = QuarantineFilter { from_us: Some(3_000_000), to_us: Some(5_000_000), ..any.clone() };
+        for (filter, order, expected) in [
+            (&any, QuarantineOrder::OldestFirst, vec![1, 3, 4, 5]),
+            (&any, QuarantineOrder::NewestFirst, vec![5, 4, 3, 1]),
+            (&filter, QuarantineOrder::OldestFirst, vec![3, 4]),
+            (&filter, QuarantineOrder::NewestFirst, vec![4, 3]),
+        ] {
+            let mut walk = QuarantineWalk {
+                filter,
+                order,
+                behind: None,
+                payloads: true,
+                entries_max: 3,
+                looked_at_max: 2,
+                payload_bytes_max: 15,
+            };
+            let mut positions = Vec::new();
+            loop {
+                let page = history.quarantine_page(&walk).unwrap();
+                assert!(page.items.len() <= 2, "looked at two at most");
+                assert!(page.items.iter().all(|item| item.payload.len() == 10));
+                positions.extend(page.items.iter().map(|item| item.entry.position));
+                let Some(next) = page.next else { break };
+                walk.behind = Some(next);
+            }
+            assert_eq!(positions, expected, "{order:?}");
+        }
+    }
+}
+
+/// A quarantine of format 1 is listed and exported; it cannot be replayed, and says so (B1-5).
+#[test]
+fn b1_5_format_1_is_brought_up_to_date() {
+    let dir = tempfile::tempdir().unwrap();
+    let old = Connection::open(dir.path().join(CATALOGUE_FILE)).unwrap();
+    old.execute_batch(include_str!("sqlite/schema.sql")).unwrap();
+    old.execute_batch(
+        "INSERT INTO quarantine VALUES (7, 0, 5, 3, 1, 'not_json', 's', 't', 'c', 'a', 2, 200, x'0102');
+         PRAGMA application_id = 0x53475763; PRAGMA user_version = 1;",
+    )
+    .unwrap();
+    drop(old);
+    let catalogue = SqliteCatalogue::open(dir.path()).unwrap();
+    let items = catalogue.history().unwrap().quarantine_show(7).unwrap();
+    assert_eq!(
+        (items[0].entry.reason.as_str(), items[0].booked, &items[0].payload[..]),
+        ("not_json", None, &[1, 2][..])
+    );
 }
 
 #[test]

@@ -51,7 +51,7 @@ pub enum Command {
     Query(QueryArguments),
     /// Print the books: what became of every message and every reading
     Ledger(LedgerArguments),
-    /// What could not be decoded
+    /// What could not be decoded: list, export, decode again
     Quarantine(QuarantineArguments),
     /// Check everything that is kept, and get original messages back
     Journal(JournalArguments),
@@ -151,10 +151,16 @@ pub enum QuarantineCommand {
         #[arg(long, value_enum, default_value_t = PageFormat::Table)]
         format: PageFormat,
     },
+    /// Write entries with their payloads, oldest first
+    Export(QuarantineExportArguments),
+    /// Decode quarantined messages again, with this gateway's build and configuration
+    Replay(QuarantineSettleArguments),
+    /// Take entries out of the quarantine for good, without decoding them; the books say how many
+    Erase(QuarantineSettleArguments),
 }
 
 #[derive(Args, Clone, Debug, Default)]
-pub struct QuarantineListArguments {
+pub struct QuarantineFilterArguments {
     #[arg(long)]
     pub reason: Option<String>,
     #[arg(long)]
@@ -169,11 +175,67 @@ pub struct QuarantineListArguments {
     pub from: Option<String>,
     #[arg(long, value_name = "TIME")]
     pub to: Option<String>,
+}
+
+#[derive(Args, Clone, Debug, Default)]
+pub struct QuarantineListArguments {
+    #[command(flatten)]
+    pub filter: QuarantineFilterArguments,
+    /// Of one message
+    #[arg(long)]
+    pub position: Option<String>,
     /// Most entries [default: 100]
     #[arg(long, value_name = "ENTRIES")]
     pub limit: Option<String>,
     #[arg(long, value_enum, default_value_t = RowFormat::Table)]
     pub format: RowFormat,
+}
+
+#[derive(Args, Clone, Debug, Default)]
+pub struct QuarantineExportArguments {
+    #[command(flatten)]
+    pub filter: QuarantineFilterArguments,
+    /// Of one message
+    #[arg(long)]
+    pub position: Option<String>,
+    #[arg(long, value_enum, default_value_t = ExportFormat::Ndjson)]
+    pub format: ExportFormat,
+    /// Write to this file instead of stdout
+    #[arg(long, value_name = "FILE")]
+    pub output: Option<String>,
+}
+
+#[derive(Args, Clone, Debug, Default)]
+pub struct QuarantineSettleArguments {
+    /// Positions of messages, as listed
+    #[arg(value_name = "POSITION")]
+    pub positions: Vec<String>,
+    #[command(flatten)]
+    pub filter: QuarantineFilterArguments,
+    /// Everything that is in quarantine
+    #[arg(long)]
+    pub all: bool,
+    /// Tell what would become of it, change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    #[arg(long, value_enum, default_value_t = PageFormat::Table)]
+    pub format: PageFormat,
+}
+
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+pub enum ExportFormat {
+    #[default]
+    Ndjson,
+    Csv,
+}
+
+impl ExportFormat {
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Ndjson => "ndjson",
+            Self::Csv => "csv",
+        }
+    }
 }
 
 #[derive(Args, Clone, Debug)]

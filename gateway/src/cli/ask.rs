@@ -4,8 +4,8 @@ use std::io::{self, Write};
 use std::sync::Arc;
 
 use super::control::{self, Question};
-use super::{Backend, CommonArguments, Exit, Failure};
-use crate::query::{QueryError, Request, answer};
+use super::{Access, Backend, CommonArguments, Exit, Failure};
+use crate::query::{Output, QueryError, Request, answer};
 
 /// A request as text, so that it can travel; checked on both sides by [`Request::parse`].
 #[derive(Clone, Debug)]
@@ -32,12 +32,35 @@ impl Parameters {
     }
 }
 
+/// The answer goes to `out`, what is told beside it to stderr.
+struct Terminal<'a>(&'a mut dyn Write);
+
+impl Write for Terminal<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+impl Output for Terminal<'_> {
+    fn note(&mut self, sentence: &str) -> io::Result<()> {
+        // Nobody has to read it.
+        let _ = writeln!(io::stderr(), "{sentence}");
+        Ok(())
+    }
+}
+
 pub(super) fn ask(
     common: &CommonArguments,
     parameters: &Parameters,
+    access: Access,
     backend: &dyn Backend,
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
+    let out = &mut Terminal(out);
     let request = Request::parse(parameters.name, &parameters.pairs)
         .map_err(|bad| Failure::environment(bad.to_string()))?;
     let config = common.load()?;
@@ -52,7 +75,7 @@ pub(super) fn ask(
     if let Some(answered) = control::ask(&config.data_dir, &question, out) {
         return answered;
     }
-    let view = backend.open_offline(Arc::new(config))?;
+    let view = backend.open_offline(Arc::new(config), access)?;
     match answer(view.as_ref(), &request, out) {
         Err(QueryError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         Err(error) => Err(failure_of(&error)),

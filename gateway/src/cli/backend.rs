@@ -53,6 +53,15 @@ pub enum Damage {
     AcceptGap,
 }
 
+/// What somebody wants of a directory that no gateway runs on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// The directory is let go as soon as it can answer.
+    Read,
+    /// It is held for as long as the view lives, and the view takes changes.
+    Change,
+}
+
 /// Makes gateways out of configurations.
 pub trait Backend: Debug {
     /// Starts a gateway; when it returns, the MQTT listener accepts.
@@ -60,7 +69,7 @@ pub trait Backend: Debug {
 
     /// Opens the data directory of a gateway that does not run: takes its lock and reads the tails of the logs, without
     /// changing what they say. Fails if another process holds the lock.
-    fn open_offline(&self, config: Arc<Config>) -> Result<Arc<dyn GatewayView>, Failure>;
+    fn open_offline(&self, config: Arc<Config>, access: Access) -> Result<Arc<dyn GatewayView>, Failure>;
 }
 
 /// A gateway that runs.

@@ -4,7 +4,7 @@ use std::io::Write;
 
 use super::arguments::LedgerArguments;
 use super::ask::{Parameters, ask};
-use super::{Backend, CommonArguments, Failure};
+use super::{Access, Backend, CommonArguments, Failure};
 
 pub(super) fn ledger(
     common: &CommonArguments,
@@ -20,5 +20,5 @@ pub(super) fn ledger(
         .add("from", &arguments.from)
         .add("to", &arguments.to)
         .set("format", arguments.format.as_str());
-    ask(common, &parameters, backend, out)
+    ask(common, &parameters, Access::Read, backend, out)
 }

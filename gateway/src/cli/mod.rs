@@ -30,7 +30,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 pub use arguments::{Arguments, Command, CommonArguments};
-pub use backend::{Backend, Damage, Exit, Failure, Running};
+pub use backend::{Access, Backend, Damage, Exit, Failure, Running};
 pub use run::{Signal, run_until, signals};
 
 /// Runs the command that `arguments` name; the first one is the program's own name. Sets up logging for the whole process.

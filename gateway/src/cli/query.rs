@@ -4,7 +4,7 @@ use std::io::Write;
 
 use super::arguments::QueryArguments;
 use super::ask::{Parameters, ask};
-use super::{Backend, CommonArguments, Failure};
+use super::{Access, Backend, CommonArguments, Failure};
 
 pub(super) fn query(
     common: &CommonArguments,
@@ -22,5 +22,5 @@ pub(super) fn query(
     if arguments.revisions {
         parameters.set("revisions", "true");
     }
-    ask(common, &parameters, backend, out)
+    ask(common, &parameters, Access::Read, backend, out)
 }

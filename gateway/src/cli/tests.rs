@@ -10,10 +10,10 @@ use clap::Parser;
 use crossbeam::channel::{Receiver, Sender, bounded, unbounded};
 
 use super::control::{self, ControlServer, Question, SOCKET_NAME};
-use super::{Arguments, Backend, Damage, Exit, Failure, Running, Signal, dispatch, run_until};
+use super::{Access, Arguments, Backend, Damage, Exit, Failure, Running, Signal, dispatch, run_until};
 use crate::config::Config;
-use crate::query::GatewayView;
 use crate::query::fake::FakeView;
+use crate::query::{GatewayView, Quiet};
 
 /// What happened to the gateways of a [`FakeBackend`].
 type Log = Arc<Mutex<Vec<&'static str>>>;
@@ -50,7 +50,7 @@ impl Backend for FakeBackend {
         Ok(Box::new(FakeRunning { log: self.log.clone(), failed: self.failure.1.clone() }))
     }
 
-    fn open_offline(&self, _: Arc<Config>) -> Result<Arc<dyn GatewayView>, Failure> {
+    fn open_offline(&self, _: Arc<Config>, _: Access) -> Result<Arc<dyn GatewayView>, Failure> {
         self.log.lock().unwrap().push("offline");
         Ok(Arc::new(FakeView::default()))
     }
@@ -182,7 +182,7 @@ fn failures_come_through_the_socket_behind_what_was_said() {
     assert_eq!(out.lines().count(), 5);
 
     let question = Question { name: "tea".to_owned(), parameters: Vec::new() };
-    let answered = control::ask(dir.path(), &question, &mut Vec::new()).unwrap();
+    let answered = control::ask(dir.path(), &question, &mut Quiet(Vec::new())).unwrap();
     assert_eq!(answered, Err(Failure::environment("command: there is no \"tea\"")));
 }
 

@@ -10,7 +10,7 @@ use super::kind::{
 use super::load::Reader;
 use crate::log::{FRAME_HEADER_LEN, RECORD_HEADER_LEN};
 use crate::pipeline::rules::{Pattern, RULES_MAX, RankRule};
-use crate::record::MESSAGE_HEAD_LEN;
+use crate::record::{CONTROL_HEAD_LEN, MESSAGE_HEAD_LEN, REFUSED_BYTES_MAX};
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
@@ -21,8 +21,15 @@ const AGENCY_BYTES_MAX: usize = 256;
 /// What the headers of a frame and of its first record take, generously.
 const FRAME_ROOM_BYTES: usize = 4096;
 
-const _: () =
-    assert!(FRAME_HEADER_LEN + RECORD_HEADER_LEN + MESSAGE_HEAD_LEN + AGENCY_BYTES_MAX < FRAME_ROOM_BYTES);
+const _: () = assert!(
+    FRAME_HEADER_LEN
+        + RECORD_HEADER_LEN
+        + CONTROL_HEAD_LEN
+        + REFUSED_BYTES_MAX
+        + MESSAGE_HEAD_LEN
+        + AGENCY_BYTES_MAX
+        < FRAME_ROOM_BYTES
+);
 
 /// One part of the configuration.
 #[derive(Clone, Debug)]
@@ -280,7 +287,8 @@ impl Config {
 
     /// The same for frames that are closed at another size.
     pub(crate) fn observation_frame_bytes_max_of(&self, frame_bytes: u64) -> u64 {
-        (2 * frame_bytes + 3 * self.mqtt.packet_bytes_max as u64).next_multiple_of(crate::disk::BLOCK_BYTES as u64)
+        (2 * frame_bytes + 3 * self.mqtt.packet_bytes_max as u64)
+            .next_multiple_of(crate::disk::BLOCK_BYTES as u64)
     }
 
     /// A segment of the observation log holds four of its frames.

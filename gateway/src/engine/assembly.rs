@@ -85,7 +85,7 @@ impl Assembly {
             metrics.clone(),
         );
         // The buffers bound the frames in flight, so these queues are never full.
-        let frames_max = shard_count * lanes.config().buffers_per_shard;
+        let frames_max = lanes.buffers();
         let (to_router, router_journal) = bounded(frames_max);
         let (to_pipeline, pipeline_journal) = bounded(frames_max);
         let consumers: Vec<Box<dyn FrameConsumer>> = vec![
@@ -131,7 +131,11 @@ impl Assembly {
             ballast,
             compactor,
             router,
-            router_inputs: RouterInputs { frames: router_journal, observations: router_observations, requests },
+            router_inputs: RouterInputs {
+                frames: router_journal,
+                observations: router_observations,
+                requests,
+            },
             health,
             stop_writer,
         })

@@ -2,6 +2,7 @@
 
 use crate::config::Config;
 use crate::feeds::{LastValue, UNRESOLVED_VALUES_MAX};
+use crate::journal::CONTROL_BUFFERS;
 use crate::pipeline::hot::HotRow;
 use crate::pipeline::stage::FRAME_BYTES_TARGET;
 use crate::sinks::PENDING_BYTES_MAX;
@@ -53,8 +54,8 @@ pub(super) fn parts(config: &Config) -> Vec<Part> {
     vec![
         part(
             "journal buffers",
-            "journal.frame_bytes_max × 16 per shard",
-            shards * BUFFERS_PER_SHARD as u64 * config.journal.frame_bytes_max,
+            "journal.frame_bytes_max × 16 per shard, × 2 for operators' changes",
+            (shards * BUFFERS_PER_SHARD as u64 + CONTROL_BUFFERS as u64) * config.journal.frame_bytes_max,
         ),
         part("connections", "mqtt.connections_max", config.mqtt.connections_max as u64 * CONNECTION_BYTES),
         part(

@@ -12,6 +12,7 @@
 //! - [`rebuild`]: feeds, retained messages and hot rows as they were.
 //! - [`running`]: the threads round what was opened, and the stop.
 //! - [`simulated`]: the stages without threads, for the simulation.
+//! - [`settle`]: the ways of operators' changes into the journal.
 //! - [`stages`]: pipeline and keeper while no thread runs.
 //! - [`assembly`]: the stages of a gateway and the queues between them.
 //! - [`world`]: what comes from outside: disk, catalogue, clock.
@@ -24,6 +25,7 @@ mod open;
 mod raw;
 mod rebuild;
 mod running;
+mod settle;
 pub mod simulated;
 mod stages;
 #[cfg(test)]
@@ -38,7 +40,7 @@ use std::sync::Arc;
 use thiserror::Error;
 
 use crate::catalogue::CatalogueError;
-use crate::cli::{Backend, Damage, Exit, Failure, Running};
+use crate::cli::{Access, Backend, Damage, Exit, Failure, Running};
 use crate::config::Config;
 use crate::keeper::KeeperError;
 use crate::log::LogError;
@@ -129,11 +131,11 @@ impl Backend for Engine {
         Ok(Box::new(running))
     }
 
-    fn open_offline(&self, config: Arc<Config>) -> Result<Arc<dyn GatewayView>, Failure> {
+    fn open_offline(&self, config: Arc<Config>, access: Access) -> Result<Arc<dyn GatewayView>, Failure> {
         let config = bounds::segments_as_found(config);
         let world = World::of_machine(&config).map_err(|error| error.failure())?;
         let opened = open::Opened::open(&config, Damage::Refuse, world).map_err(|error| error.failure())?;
-        let view = view::offline(opened).map_err(|error| error.failure())?;
+        let view = view::offline(opened, access).map_err(|error| error.failure())?;
         Ok(Arc::new(view))
     }
 }

@@ -191,8 +191,12 @@ impl Opened {
             metrics.clone(),
             health.clone(),
         );
-        let (recovered, journal) =
-            recover_log(&disk, JOURNAL_DIR, &journal_config(config, &sizes, damage, new_log_id()?), &mut ballast)?;
+        let (recovered, journal) = recover_log(
+            &disk,
+            JOURNAL_DIR,
+            &journal_config(config, &sizes, damage, new_log_id()?),
+            &mut ballast,
+        )?;
         let durable_messages = journal.next_message_no() - 1;
         if durable_messages + 1 < next_message_no {
             return Err(EngineError::JournalBehind {
@@ -208,6 +212,8 @@ impl Opened {
         }
         lanes.positions.durable_messages.store(durable_messages, Ordering::Release);
         lanes.positions.processed_messages.store(next_message_no - 1, Ordering::Release);
+        lanes.positions.next_unprocessed_record.store(next_record_no, Ordering::Release);
+        lanes.positions.next_durable_record.store(journal.next_record_no(), Ordering::Release);
         metrics.durable_messages.set(durable_messages as i64);
         metrics.processed_messages.set(next_message_no as i64 - 1);
         metrics
@@ -231,25 +237,20 @@ impl Opened {
             last_values: rebuilt.last_values,
             lock,
         };
-        let first_message_no = first_unprocessed(next_message_no, &recovered);
-        opened.process_journal_tail(&disk, first_message_no, durable_messages)?;
+        let first_record_no = first_unprocessed(next_record_no, &recovered);
+        opened.process_journal_tail(&disk, first_record_no)?;
         Ok(opened)
     }
 
-    /// Messages that are durable and were not processed when the gateway ended.
-    fn process_journal_tail(
-        &mut self,
-        disk: &Arc<dyn Disk>,
-        next_message_no: u64,
-        durable_messages: u64,
-    ) -> Result<(), EngineError> {
-        if durable_messages < next_message_no {
+    /// Records that are durable and were not processed when the gateway ended.
+    fn process_journal_tail(&mut self, disk: &Arc<dyn Disk>, next_record_no: u64) -> Result<(), EngineError> {
+        let durable_records = self.journal.next_record_no() - 1;
+        if durable_records < next_record_no {
             return Ok(());
         }
-        tracing::info!(from = next_message_no, to = durable_messages, "processing the tail of the journal");
+        tracing::info!(from = next_record_no, to = durable_records, "processing the tail of the journal");
         let mut reader =
-            LogReader::open(disk.clone(), JOURNAL_DIR, LogKind::Journal, Position::Message(next_message_no))?;
-        let durable_records = self.journal.next_record_no() - 1;
+            LogReader::open(disk.clone(), JOURNAL_DIR, LogKind::Journal, Position::Record(next_record_no))?;
         while let Some(frame) = reader.next_frame(durable_records)? {
             let mut buffer = AlignedBuf::new(frame.payload.len() + crate::log::FRAME_HEADER_LEN);
             // The capacity was asked for with the length.
@@ -285,8 +286,8 @@ impl Opened {
     pub(super) fn prepare_segments(&mut self) -> Result<(), EngineError> {
         if self.try_prepare_segments()?.is_some() {
             self.settle()?;
-            let processed = self.lanes.positions.processed_messages.load(Ordering::Acquire);
-            self.journal.release_before(Position::Message(processed + 1));
+            let next = self.lanes.positions.next_unprocessed_record.load(Ordering::Acquire);
+            self.journal.release_before(Position::Record(next));
         }
         match self.try_prepare_segments()? {
             None => {
@@ -326,10 +327,10 @@ fn registry_of(snapshot: &Snapshot) -> SharedRegistry {
 }
 
 /// Where the tail of the journal begins: behind a damaged front whose loss was accepted.
-fn first_unprocessed(next_message_no: u64, journal: &Recovered) -> u64 {
-    let first_available = journal.first_available_message_no;
-    let is_accepted = journal.gaps.iter().any(|gap| gap.last_message_no + 1 == first_available);
-    if is_accepted { next_message_no.max(first_available) } else { next_message_no }
+fn first_unprocessed(next_record_no: u64, journal: &Recovered) -> u64 {
+    let first_available = journal.first_available_record_no;
+    let is_accepted = journal.gaps.iter().any(|gap| gap.last_record_no + 1 == first_available);
+    if is_accepted { next_record_no.max(first_available) } else { next_record_no }
 }
 
 /// A frame that refers to what is not there was made by another build, or is a bug.

@@ -15,6 +15,7 @@ use crossbeam::channel::{Receiver, Sender, bounded};
 use super::EngineError;
 use super::assembly::Assembly;
 use super::open::Opened;
+use super::settle::{RunningDoor, Settling};
 use super::stages::{Now, Stages};
 use super::view::EngineView;
 use super::world::World;
@@ -118,6 +119,8 @@ impl RunningEngine {
             stop_writer,
         } = Assembly::new(opened, &view, Box::new(Senders(shard_senders.clone())))?;
         let (stop_shards, stop_keeper) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+        let door = RunningDoor::new(lanes.clone(), keeper.progress(), stop_shards.clone());
+        view.take_changes(Settling::new(Box::new(door), keeper.history()?, config.clone()));
         let writer = {
             let (clock, stop) = (clock.clone(), stop_writer.clone());
             spawner.spawn("journal", move || Ok(run_writer(writer, &*clock, &stop)?))?

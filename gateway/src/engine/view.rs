@@ -10,9 +10,13 @@ use codecs::payload::Value;
 use super::EngineError;
 use super::open::Opened;
 use super::raw;
+use super::settle::{OfflineDoor, Settling};
 use crate::books::{Books, Ledger, LedgerFilter};
 use crate::cancel::Cancel;
-use crate::catalogue::{DatastreamState, History, QuarantineEntry, QuarantineFilter, QuarantineItem};
+use crate::catalogue::{
+    CatalogueError, DatastreamState, History, QuarantineEntry, QuarantineFilter, QuarantineItem,
+};
+use crate::cli::Access;
 use crate::clock::{Clock, synchronised};
 use crate::disk::Disk;
 use crate::feeds::ObservationTap;
@@ -25,6 +29,7 @@ use crate::query::{
     ObservationRow, QueryError, RawMessage, Readiness, StationMessages,
 };
 use crate::registry::{Registry, SharedRegistry};
+use crate::settle::{self, SettleError, SettleReport, SettleRequest};
 use crate::sinks::Quarantine;
 use crate::store::{NumberRow, NumberValue, Order, Query, StoreError, StoreReader, StoredValue};
 use crate::things::{Directory, Freshness, Things};
@@ -46,6 +51,8 @@ pub(super) struct EngineView {
     disk: Arc<dyn Disk>,
     tap: Arc<ObservationTap>,
     history: Mutex<Box<dyn History>>,
+    /// `None`: this view takes no changes.
+    settling: Mutex<Option<Settling>>,
 }
 
 impl std::fmt::Debug for EngineView {
@@ -87,11 +94,16 @@ impl Growth {
 }
 
 /// Settles a directory that no gateway runs on, and lets questions be asked of it.
-pub(super) fn offline(mut opened: Opened) -> Result<EngineView, EngineError> {
+pub(super) fn offline(mut opened: Opened, access: Access) -> Result<EngineView, EngineError> {
     opened.settle()?;
-    // The lock goes with `opened`, so that a slow reader of the answer keeps no gateway from starting: what is asked for lies
-    // in files and in the catalogue by now, and neither takes anything back from readers.
-    EngineView::new(&mut opened, Directory::of_communes()?)
+    let view = EngineView::new(&mut opened, Directory::of_communes()?)?;
+    // To read, the lock goes with `opened`, so that a slow reader of the answer keeps no gateway from starting: what is asked for
+    // lies in files and in the catalogue by now, and neither takes anything back from readers.
+    if access == Access::Change {
+        let (history, config) = (opened.stages.keeper.history()?, opened.config.clone());
+        view.take_changes(Settling::new(Box::new(OfflineDoor::new(opened)), history, config));
+    }
+    Ok(view)
 }
 
 impl EngineView {
@@ -121,7 +133,13 @@ impl EngineView {
                 since_us: opened.clock.monotonic_us(),
             },
             history: Mutex::new(opened.stages.keeper.history()?),
+            settling: Mutex::new(None),
         })
+    }
+
+    /// From here on operators may replay and erase.
+    pub(super) fn take_changes(&self, settling: Settling) {
+        *self.settling.lock().unwrap_or_else(PoisonError::into_inner) = Some(settling);
     }
 
     fn describe(&self, datastreams: &[(Arc<str>, u32, u32)], list: &mut Vec<DatastreamInfo>) {
@@ -150,16 +168,10 @@ impl EngineView {
 
     fn with_history<T>(
         &self,
-        ask: impl FnOnce(&mut dyn History) -> Result<T, crate::catalogue::CatalogueError>,
+        ask: impl FnOnce(&mut dyn History) -> Result<T, CatalogueError>,
     ) -> Result<T, QueryError> {
         let mut history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
-        ask(&mut **history).map_err(|error| {
-            if error.is_backpressure() {
-                QueryError::Unavailable(error.to_string())
-            } else {
-                QueryError::Failed(error.to_string())
-            }
-        })
+        ask(&mut **history).map_err(catalogue_error)
     }
 
     /// The store's form of a query; `None` = it means no datastream.
@@ -192,6 +204,23 @@ impl EngineView {
             selector.includes(agency, &station.code, &datastream.property).then_some(id as u32)
         };
         registry.datastreams().iter().enumerate().filter_map(included).collect()
+    }
+}
+
+fn catalogue_error(error: CatalogueError) -> QueryError {
+    if error.is_backpressure() {
+        QueryError::Unavailable(error.to_string())
+    } else {
+        QueryError::Failed(error.to_string())
+    }
+}
+
+fn settle_error(error: SettleError) -> QueryError {
+    match error {
+        SettleError::Catalogue(error) => catalogue_error(error),
+        SettleError::Cancelled => QueryError::Cancelled,
+        SettleError::Unavailable(sentence) => QueryError::Unavailable(sentence),
+        SettleError::Failed(sentence) => QueryError::Failed(sentence),
     }
 }
 
@@ -388,7 +417,40 @@ impl GatewayView for EngineView {
 
     fn quarantine_list(&self, filter: &QuarantineFilter) -> Result<Vec<QuarantineEntry>, QueryError> {
         let listing = lock(&self.quarantine).list(filter);
-        self.with_history(|history| listing.complete(history))
+        // A step at a time: a long walk lets others have the catalogue in between.
+        listing.complete(|walk| {
+            if filter.cancel.is_cancelled() {
+                return Err(QueryError::Cancelled);
+            }
+            self.with_history(|history| history.quarantine_page(walk))
+        })
+    }
+
+    fn quarantine_export(
+        &self,
+        filter: &QuarantineFilter,
+        each: &mut dyn FnMut(&QuarantineItem) -> Result<(), QueryError>,
+    ) -> Result<(), QueryError> {
+        let export = lock(&self.quarantine).export(filter);
+        export.complete(|walk| self.with_history(|history| history.quarantine_page(walk)), each)
+    }
+
+    fn settle(
+        &self,
+        request: &SettleRequest,
+        told: &mut dyn FnMut(&SettleReport) -> ControlFlow<()>,
+    ) -> Result<SettleReport, QueryError> {
+        let Ok(mut settling) = self.settling.try_lock() else {
+            let sentence = "another replay or erasure is under way; ask again when it has ended";
+            return Err(QueryError::Unavailable(sentence.to_owned()));
+        };
+        let Some(settling) = settling.as_mut() else {
+            return Err(QueryError::Unavailable("the gateway takes no changes yet; ask again".to_owned()));
+        };
+        let config = settling.config();
+        let names = || self.registry.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let dry_run = || Settling::dry_run(&config, names());
+        settle::run(&mut *settling.door, &mut *settling.history, request, dry_run, told).map_err(settle_error)
     }
 
     fn quarantine_show(&self, position: u64) -> Result<Vec<QuarantineItem>, QueryError> {

@@ -125,6 +125,7 @@ fn examples(kind: ParameterKind) -> (&'static str, Option<&'static str>) {
         // A period, of which there is only the instantaneous one here.
         ParameterKind::Whole { max: 4_294_967_295, .. } => ("0", Some("x")),
         ParameterKind::Whole { .. } => ("7", Some("x")),
+        ParameterKind::Wholes => ("7,8", Some("x")),
         ParameterKind::Time => ("2026-11-21T08:05:00%2B07:00", Some("x")),
         ParameterKind::Flag => ("true", Some("x")),
         ParameterKind::Choice(words) => (words[0], Some("x")),

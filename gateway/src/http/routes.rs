@@ -241,7 +241,7 @@ async fn observations(
         // Held until the work is done, also when the client has gone.
         let _permit = permit;
         let mut out = Encoder::new(gzip, writer);
-        let result = query::answer(view.as_ref(), &request, &mut out);
+        let result = query::answer(view.as_ref(), &request, &mut query::Quiet(&mut out));
         if let Some(writer) = out.finish() {
             writer.finish(result.map_err(Problem::from));
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::lane::Lanes;
 use crate::log::{AlignedBuf, FrameMeta, KIND_MESSAGE, RECORD_HEADER_LEN, Record, records};
-use crate::record::Message;
+use crate::record::{Control, KIND_CONTROL, Message};
 
 /// The buffers of one synced frame. They return to their shards when the last consumer lets go.
 #[derive(Debug)]
@@ -37,19 +37,29 @@ impl JournalFrame {
         self.parts.iter().map(|(_, buffer)| buffer.len()).sum()
     }
 
-    /// The messages with the place by which [`message_at`](Self::message_at) finds them again. The frame's checksum was right,
-    /// so an error is a bug of its writer, not damage; what follows it has no certain number.
-    pub fn messages(&self) -> impl Iterator<Item = Result<(Place, Message<'_>), Malformed>> {
+    /// All records in order: the first has the frame's first `record_no`, and each message the next `message_no`. The frame's
+    /// checksum was right, so an error is a bug of its writer, not damage; what follows it has no certain number.
+    pub fn entries(&self) -> impl Iterator<Item = Result<Entry<'_>, Malformed>> {
         self.parts.iter().enumerate().flat_map(|(part, (_, buffer))| {
             let payload = buffer.payload();
-            let messages = records(payload)
-                .filter(|record| record.as_ref().map_or(true, |record| record.kind == KIND_MESSAGE));
-            messages.map(move |record| {
+            records(payload).map(move |record| {
                 let record = record.map_err(|_| Malformed)?;
+                if record.kind == KIND_CONTROL {
+                    return Control::parse(record.flags, record.body).map(Entry::Control).ok_or(Malformed);
+                }
                 let message = parse(&record).ok_or(Malformed)?;
                 let offset = record.body.as_ptr() as usize - payload.as_ptr() as usize - RECORD_HEADER_LEN;
-                Ok((Place { part: part as u32, offset: offset as u32 }, message))
+                Ok(Entry::Message(Place { part: part as u32, offset: offset as u32 }, message))
             })
+        })
+    }
+
+    /// The messages alone, with the place by which [`message_at`](Self::message_at) finds them again.
+    pub fn messages(&self) -> impl Iterator<Item = Result<(Place, Message<'_>), Malformed>> {
+        self.entries().filter_map(|entry| match entry {
+            Ok(Entry::Message(place, message)) => Some(Ok((place, message))),
+            Ok(Entry::Control(_)) => None,
+            Err(malformed) => Some(Err(malformed)),
         })
     }
 
@@ -66,7 +76,14 @@ fn parse<'a>(record: &Record<'a>) -> Option<Message<'a>> {
     Message::parse(record.flags, record.user, record.body)
 }
 
-/// A record of a checked frame that is none, or no message although it says so.
+/// One record of a frame.
+#[derive(Clone, Copy, Debug)]
+pub enum Entry<'a> {
+    Message(Place, Message<'a>),
+    Control(Control<'a>),
+}
+
+/// A record of a checked frame that is none, or not what it says it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Malformed;
 

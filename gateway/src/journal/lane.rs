@@ -12,6 +12,9 @@ use crate::log::AlignedBuf;
 /// A flood is written as soon as this much waits; less waits for the gap between syncs.
 pub(super) const WRITE_AT_ONCE_BYTES: usize = 64 << 10;
 
+/// Buffers of the lane of operators' changes: one is filled while the other is written.
+pub const CONTROL_BUFFERS: usize = 2;
+
 #[derive(Clone, Copy, Debug)]
 pub struct LanesConfig {
     pub shards: usize,
@@ -55,13 +58,17 @@ pub struct Positions {
     pub durable_messages: AtomicU64,
     /// Highest `message_no` that a synced observation frame covers.
     pub processed_messages: AtomicU64,
+    /// Every journal record below this number is covered by a synced observation frame.
+    pub next_unprocessed_record: AtomicU64,
+    /// Every journal record below this number is durable.
+    pub next_durable_record: AtomicU64,
 }
 
 const WRITER_BUSY: u8 = 0;
 const WRITER_IN_GAP: u8 = 1;
 const WRITER_IDLE: u8 = 2;
 
-/// All lanes, shared by shards, writer and the frames in flight.
+/// All lanes, those of the shards and behind them that of operators' changes, shared by shards, writer and the frames in flight.
 pub struct Lanes {
     lanes: Vec<CachePadded<Lane>>,
     config: LanesConfig,
@@ -82,8 +89,8 @@ impl std::fmt::Debug for Lanes {
 
 impl Lanes {
     pub fn new(config: LanesConfig) -> Arc<Self> {
-        let lane = || {
-            let free = (0..config.buffers_per_shard).map(|_| AlignedBuf::new(config.buffer_bytes)).collect();
+        let lane = |buffers: usize| {
+            let free = (0..buffers).map(|_| AlignedBuf::new(config.buffer_bytes)).collect();
             CachePadded::new(Lane {
                 slot: Mutex::new(Slot { free, ..Slot::default() }),
                 durable_batch: AtomicU64::new(0),
@@ -91,7 +98,11 @@ impl Lanes {
             })
         };
         Arc::new(Self {
-            lanes: (0..config.shards).map(|_| lane()).collect(),
+            lanes: (0..config.shards)
+                .map(|_| config.buffers_per_shard)
+                .chain([CONTROL_BUFFERS])
+                .map(lane)
+                .collect(),
             config,
             waiting_bytes: AtomicUsize::new(0),
             writer_state: AtomicU8::new(WRITER_BUSY),
@@ -102,6 +113,19 @@ impl Lanes {
 
     pub fn config(&self) -> LanesConfig {
         self.config
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.lanes.len()
+    }
+
+    pub(super) fn control_lane(&self) -> usize {
+        self.config.shards
+    }
+
+    /// All buffers there are: so many frames can be in flight.
+    pub fn buffers(&self) -> usize {
+        self.config.shards * self.config.buffers_per_shard + CONTROL_BUFFERS
     }
 
     /// How the writer wakes a shard; set once, before the shard's first message.

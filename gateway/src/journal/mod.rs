@@ -7,6 +7,8 @@
 //!    └──── waker ◀── durable batch number ◀───────────────────────┘     buffers return ◀───┘ (last consumer done)
 //! ```
 //!
+//! Operators' changes (control records) come through a lane of their own, behind the shards', with the same port.
+//!
 //! Nothing is copied between a shard's buffer and the disk. The buffers are all there is: a shard without a free buffer
 //! has to stop taking messages, so the frames that consumers still hold bound what is in flight.
 
@@ -16,8 +18,8 @@ mod port;
 mod thread;
 mod writer;
 
-pub use frame::{JournalFrame, Malformed, Place};
-pub use lane::{Lanes, LanesConfig, Positions};
+pub use frame::{Entry, JournalFrame, Malformed, Place};
+pub use lane::{CONTROL_BUFFERS, Lanes, LanesConfig, Positions};
 pub use port::{JournalFull, JournalPort};
 pub use thread::{WriterTurn, WriterTurns, run_writer};
 pub use writer::{FrameConsumer, JournalWriter, WriterStep};

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::lane::{Batch, Lanes};
-use crate::log::KIND_MESSAGE;
-use crate::record::Message;
+use crate::log::{FRAME_HEADER_LEN, KIND_MESSAGE, RECORD_HEADER_LEN};
+use crate::record::{Control, KIND_CONTROL, Message};
 
 /// A shard appends through this; what it appended in one wake-up is handed over once.
 #[derive(Debug)]
@@ -24,25 +24,61 @@ impl JournalPort {
         Self { lanes, shard, current: None, next_batch_no: 1 }
     }
 
+    /// The port of operators' changes.
+    pub fn of_operators(lanes: Arc<Lanes>) -> Self {
+        let lane = lanes.control_lane();
+        Self::new(lanes, lane)
+    }
+
     /// Appends one message. Its ack may leave when [`durable_batch`](Self::durable_batch) has reached the number returned.
     pub fn append(&mut self, message: &Message<'_>) -> Result<u64, JournalFull> {
         let head = message.head();
         let [agency, client, topic, properties, payload] = message.parts();
         let parts: [&[u8]; 6] = [&head, agency, client, topic, properties, payload];
-        loop {
-            if self.current.is_none() {
-                self.take_batch()?;
+        let batch = self.push(KIND_MESSAGE, message.flags(), message.packet_id, &parts)?;
+        batch.message_count += 1;
+        batch.retained |= message.retain;
+        Ok(batch.batch_no)
+    }
+
+    /// Appends a change; only through the port [`of_operators`](Self::of_operators).
+    pub fn append_control(&mut self, control: &Control<'_>) -> Result<u64, JournalFull> {
+        let head = control.head();
+        let batch = match control {
+            Control::Replay { refused, message, .. } => {
+                let message_head = message.head();
+                let [agency, client, topic, properties, payload] = message.parts();
+                let parts: [&[u8]; 8] =
+                    [&head, refused, &message_head, agency, client, topic, properties, payload];
+                self.push(KIND_CONTROL, control.kind(), 0, &parts)?
             }
-            let Some(batch) = &mut self.current else { return Err(JournalFull) };
-            if batch.buffer.push_record(KIND_MESSAGE, message.flags(), message.packet_id, &parts).is_ok() {
-                batch.record_count += 1;
-                batch.message_count += 1;
-                batch.retained |= message.retain;
-                return Ok(batch.batch_no);
-            }
+            Control::Erase { client, .. } => self.push(KIND_CONTROL, control.kind(), 0, &[&head, client])?,
+        };
+        Ok(batch.batch_no)
+    }
+
+    /// Bytes of a record's body that fit into one buffer.
+    pub fn body_bytes_max(&self) -> usize {
+        self.lanes.config().buffer_bytes - FRAME_HEADER_LEN - RECORD_HEADER_LEN
+    }
+
+    fn push(&mut self, kind: u8, flags: u8, user: u16, parts: &[&[u8]]) -> Result<&mut Batch, JournalFull> {
+        if self.current.is_none() {
+            self.take_batch()?;
+        }
+        let fits = self
+            .current
+            .as_mut()
+            .is_some_and(|batch| batch.buffer.push_record(kind, flags, user, parts).is_ok());
+        if !fits {
             self.hand_over();
             self.take_empty_batch()?;
+            let batch = self.current.as_mut().ok_or(JournalFull)?;
+            batch.buffer.push_record(kind, flags, user, parts).map_err(|_| JournalFull)?;
         }
+        let batch = self.current.as_mut().ok_or(JournalFull)?;
+        batch.record_count += 1;
+        Ok(batch)
     }
 
     /// Gives the writer what was appended since the last time. Call it at the end of every wake-up.

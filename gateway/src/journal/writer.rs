@@ -68,8 +68,14 @@ impl JournalWriter {
         if self.parts.is_empty() {
             return Ok(WriterStep::Idle);
         }
+        let bytes: u64 =
+            self.parts.iter().map(|part| part.len().next_multiple_of(crate::disk::BLOCK_BYTES) as u64).sum();
         let record_count = self.origins.iter().map(|origin| origin.record_count).sum();
         let message_count = self.origins.iter().map(|origin| origin.message_count).sum();
+        // Operators' changes wait for room like messages do: the reserve is for what frees something.
+        if message_count == 0 && !self.log.has_room(bytes) {
+            return Ok(WriterStep::Blocked);
+        }
         match self.log.append(&mut self.parts, record_count, message_count, now_us) {
             Ok(meta) => {
                 self.publish(meta);
@@ -88,19 +94,19 @@ impl JournalWriter {
         Ok(self.log.prepare_step()? == crate::log::Prepared::Progress)
     }
 
-    /// Segments whose messages are all covered by synced observation frames may be used again.
+    /// Segments whose records are all covered by synced observation frames may be used again.
     pub fn release_processed(&mut self) {
-        let processed = self.lanes.positions.processed_messages.load(Ordering::Acquire);
-        self.log.release_before(Position::Message(processed + 1));
+        let next = self.lanes.positions.next_unprocessed_record.load(Ordering::Acquire);
+        self.log.release_before(Position::Record(next));
     }
 
     fn collect(&mut self) {
         let frame_bytes_max = self.log.frame_bytes_max() as usize;
-        let shards = self.lanes.config().shards;
+        let lanes = self.lanes.count();
         let mut frame_bytes = 0;
         let mut bytes = 0;
-        for turn in 0..shards {
-            let shard = (self.next_lane + turn) % shards;
+        for turn in 0..lanes {
+            let shard = (self.next_lane + turn) % lanes;
             let mut slot = self.lanes.slot(shard);
             while self.parts.len() < FRAME_PARTS_MAX
                 && let Some(batch) = slot.batches.pop_front_if(|batch| {
@@ -115,7 +121,7 @@ impl JournalWriter {
                 self.origins.push(Origin { shard, batch_no, record_count, message_count, retained });
             }
         }
-        self.next_lane = (self.next_lane + 1) % shards.max(1);
+        self.next_lane = (self.next_lane + 1) % lanes;
         self.lanes.take_waiting(bytes);
     }
 
@@ -127,6 +133,7 @@ impl JournalWriter {
         self.metrics.durable_messages.set(durable as i64);
         // First the position, then the consumers, then the acks: whoever hears of an ack finds the message counted.
         self.lanes.positions.durable_messages.store(durable, Ordering::Release);
+        self.lanes.positions.next_durable_record.store(meta.next_record_no(), Ordering::Release);
         let parts = self.origins.iter().map(|origin| origin.shard).zip(self.parts.drain(..)).collect();
         let retained = self.origins.iter().any(|origin| origin.retained);
         let frame = Arc::new(JournalFrame::new(meta, retained, parts, self.lanes.clone()));

@@ -25,7 +25,7 @@ impl Keeper {
             .is_some_and(|since_us| now_us.saturating_sub(since_us) >= self.commit_interval_us);
         let is_much = self.retained_bytes >= RETAINED_PENDING_BYTES_MAX
             || lock(&self.quarantine).wants_commit()
-            || force && self.uncommitted_since_us.is_some();
+            || (force || self.progress.wants_commit()) && self.uncommitted_since_us.is_some();
         if flush.is_none() && !is_old && !is_much && self.compaction.is_none() {
             return Ok(());
         }
@@ -93,6 +93,7 @@ impl Keeper {
             self.frames.pop_front();
         }
         self.progress.set_needed_from(refold_from_record_no);
+        self.progress.set_next_uncommitted_record(self.checkpoint.next_record_no);
         Ok(())
     }
 }

@@ -155,6 +155,7 @@ impl Keeper {
         progress: Arc<KeeperProgress>,
     ) -> Self {
         let end_record_no = parts.refold_from_record_no;
+        progress.set_next_uncommitted_record(parts.checkpoint.next_record_no);
         let keeper = Self {
             store: parts.store,
             books: parts.books,
@@ -261,6 +262,11 @@ impl Keeper {
     /// A restart needs nothing of the observation log below this record.
     pub fn needed_from(&self) -> u64 {
         self.progress.needed_from()
+    }
+
+    /// What others see of it, and ask of it.
+    pub fn progress(&self) -> Arc<KeeperProgress> {
+        self.progress.clone()
     }
 
     /// Removes store files that were replaced and are not read any more.

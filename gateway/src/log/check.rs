@@ -31,19 +31,29 @@ pub enum FlawKind {
     /// The list of accepted damage cannot be read.
     AcceptedDamage,
     /// A frame is damaged though nothing is missing: it stands in a later segment again, or was the only one of its segment.
-    FrameDamaged { frame_no: u64 },
+    FrameDamaged {
+        frame_no: u64,
+    },
     /// The frame's time is before that of the frame before.
-    FrameTime { frame_no: u64 },
+    FrameTime {
+        frame_no: u64,
+    },
     /// Frames are missing and later ones are there.
     FramesMissing(Gap),
     /// A segment of another log, or of another kind of log.
     Foreign(&'static str),
     Header(&'static str),
-    Length { expected: u64, found: u64 },
+    Length {
+        expected: u64,
+        found: u64,
+    },
     /// The disk does not give the bytes.
     Unreadable(String),
     /// The frame passes its checksum, and its records are not what its header says.
-    Records { frame_no: u64, what: &'static str },
+    Records {
+        frame_no: u64,
+        what: &'static str,
+    },
 }
 
 /// What stands in a log.
@@ -108,7 +118,8 @@ pub fn check(
     let mut walk =
         Walk { disk, dir, kind, beside_writer, damage, report, expected: None, resembling: None, visitor };
     for at in 0..segments.len() {
-        let cut = segments[at + 1..].iter().filter_map(|segment| segment.first).map(|first| first.frame_no).min();
+        let cut =
+            segments[at + 1..].iter().filter_map(|segment| segment.first).map(|first| first.frame_no).min();
         let next = segments[at + 1..].iter().find(|segment| segment.first.is_some());
         if let Some(first) = &segments[at].first
             && !walk.visitor.wants(first, next.and_then(|segment| segment.first.as_ref()))
@@ -295,7 +306,8 @@ impl Walk<'_> {
     /// The writer gave the segment up meanwhile: the log starts behind it.
     fn gone(&mut self) -> Result<(), LogError> {
         if !self.beside_writer {
-            let source = std::io::Error::other("files vanish while they are read; is something else at work here?");
+            let source =
+                std::io::Error::other("files vanish while they are read; is something else at work here?");
             return Err(io_error(self.dir, "reading", source));
         }
         self.report.recycled += 1;
@@ -446,7 +458,8 @@ impl Walk<'_> {
         let Some((last, path, end)) = &self.expected else { return Ok(()) };
         let (last, end) = (*last, *end);
         let Some(first) = next.first else { return Ok(()) };
-        if *path != segment.path || first.frame_no != last.frame_no + 1 || end + BLOCK > source.segment_bytes {
+        if *path != segment.path || first.frame_no != last.frame_no + 1 || end + BLOCK > source.segment_bytes
+        {
             return Ok(());
         }
         if segment.header_is_damaged || source.frame_at(end)?.is_some() {

@@ -264,7 +264,9 @@ impl FrameSource {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Resemblance {
     /// It was to be a frame of this segment, or was one.
-    OfThisLife { frame_no: u64 },
+    OfThisLife {
+        frame_no: u64,
+    },
     /// A frame of a former life of the file.
     OfAnother,
     None,

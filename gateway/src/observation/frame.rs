@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::row::{MessageEntry, Outcome, Row};
+use super::settlement::Settlement;
 use crate::log::{AlignedBuf, BufferFull, FrameMeta, records};
 
 const KIND_INFO: u8 = 16;
@@ -16,6 +17,7 @@ const KIND_QUARANTINED: u8 = 21;
 const KIND_RETAINED: u8 = 22;
 const KIND_RESEND_MARKS: u8 = 23;
 const KIND_OUTCOMES: u8 = 24;
+const KIND_SETTLEMENT: u8 = 25;
 
 /// Everything that one step of the pipeline made.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -37,6 +39,8 @@ pub struct ObservationFrame {
     pub retained: Vec<RetainedChange>,
     pub resend_marks: Vec<ResendMark>,
     pub outcomes: Vec<Outcome>,
+    /// In the order of their control records.
+    pub settlements: Vec<Settlement>,
 }
 
 /// What a frame covers and what made it, 48 bytes.
@@ -107,6 +111,12 @@ pub struct Quarantined {
     pub sentence: String,
     pub topic: String,
     pub client: String,
+    /// As in its message record, for a replay.
+    pub flags: u8,
+    pub packet_id: u16,
+    pub properties: Vec<u8>,
+    /// Which readings are affected: bit *i* = reading *i*; empty = all.
+    pub refused: Vec<u8>,
     pub payload: Vec<u8>,
 }
 
@@ -170,6 +180,8 @@ pub fn write_frame(frame: &ObservationFrame, buf: &mut AlignedBuf) -> Result<u32
             .u32(u32::from(item.readings));
         head.bytes(item.reason.as_bytes()).bytes(item.sentence.as_bytes());
         head.bytes(item.topic.as_bytes()).bytes(item.client.as_bytes());
+        head.u32(u32::from(item.flags) << 16 | u32::from(item.packet_id));
+        head.bytes(&item.properties).bytes(&item.refused);
         head.u32(item.payload.len() as u32);
         push(KIND_QUARANTINED, 0, &[&head.0, &item.payload])?;
     }
@@ -179,6 +191,11 @@ pub fn write_frame(frame: &ObservationFrame, buf: &mut AlignedBuf) -> Result<u32
         head.bytes(&item.topic).bytes(&item.properties);
         head.u32(item.payload.len() as u32);
         push(KIND_RETAINED, 0, &[&head.0, &item.payload])?;
+    }
+    for settlement in &frame.settlements {
+        // Strings and numbers always serialise.
+        let json = serde_json::to_vec(settlement).unwrap_or_default();
+        push(KIND_SETTLEMENT, 0, &[&(json.len() as u32).to_le_bytes(), &json])?;
     }
     Ok(count)
 }
@@ -222,6 +239,12 @@ pub fn parse_frame(meta: &FrameMeta, payload: &[u8]) -> Result<ObservationFrame,
             KIND_RETAINED => frame
                 .retained
                 .push(read_retained(body).ok_or_else(|| fail("a retained message is too short"))?),
+            KIND_SETTLEMENT => {
+                let json = Reader(body).bytes().ok_or_else(|| fail("a settlement is too short"))?;
+                frame
+                    .settlements
+                    .push(serde_json::from_slice(json).map_err(|_| fail("a settlement can't be read"))?);
+            }
             _ => return Err(fail("a record has an unknown kind")),
         }
     }
@@ -237,15 +260,26 @@ fn array<T: Pod>(body: &[u8]) -> Option<Vec<T>> {
 
 fn read_quarantined(body: &[u8]) -> Option<Quarantined> {
     let mut reader = Reader(body);
+    let message_no = reader.u64()?;
+    let receive_time_us = reader.u64()? as i64;
+    let offset = reader.u32()?;
+    let readings = reader.u32()? as u16;
+    let [reason, sentence, topic, client] =
+        [reader.string()?, reader.string()?, reader.string()?, reader.string()?];
+    let flags_and_id = reader.u32()?;
     Some(Quarantined {
-        message_no: reader.u64()?,
-        receive_time_us: reader.u64()? as i64,
-        offset: reader.u32()?,
-        readings: reader.u32()? as u16,
-        reason: reader.string()?,
-        sentence: reader.string()?,
-        topic: reader.string()?,
-        client: reader.string()?,
+        message_no,
+        receive_time_us,
+        offset,
+        readings,
+        reason,
+        sentence,
+        topic,
+        client,
+        flags: (flags_and_id >> 16) as u8,
+        packet_id: flags_and_id as u16,
+        properties: reader.bytes()?.to_vec(),
+        refused: reader.bytes()?.to_vec(),
         payload: reader.bytes()?.to_vec(),
     })
 }

@@ -2,11 +2,12 @@
 //!
 //! A frame holds, in this order: what it covers ([`FrameInfo`]), definitions of names that it is the first to use
 //! ([`Definition`]), one [`MessageEntry`] per message, the [`Row`]s, the bytes of text results, quarantined payloads,
-//! changes of retained messages, marks of the re-send window, and outcomes of rows that were unresolved in earlier
+//! changes of retained messages, marks of the re-send window, settlements ([`Settlement`]), and outcomes of rows that were unresolved in earlier
 //! frames. `obs_no` counts rows and nothing else. Everything behind the pipeline is a fold over these frames.
 
 mod frame;
 mod row;
+mod settlement;
 
 pub use frame::{
     Definition, FrameInfo, ObservationFrame, ParseError, Quarantined, ResendMark, RetainedChange,
@@ -16,3 +17,4 @@ pub use row::{
     Classification, MessageEntry, MessageOutcome, Outcome, OutcomeKind, Quality, ResultKind, Row, TextSpan,
     value_bits_equal,
 };
+pub use settlement::{Remaining, Settled, Settlement};

@@ -164,17 +164,18 @@ pub struct MessageEntry {
     pub outcome: u8,
     /// 1: its undated readings had neither `source_seq` nor DUP to recognise a re-send by (`unkeyed`).
     pub unkeyed: u8,
-    pub zero: [u8; 6],
+    /// 1: it came earlier and is decoded again; the books count it by its settlement, its rows are those that it brings.
+    pub replayed: u8,
+    pub zero: [u8; 5],
 }
 
 impl MessageEntry {
     pub fn message_outcome(&self) -> MessageOutcome {
-        match self.outcome {
-            0 => MessageOutcome::Decoded,
-            1 => MessageOutcome::Partial,
-            2 => MessageOutcome::Quarantined,
-            _ => MessageOutcome::Ignored,
-        }
+        MessageOutcome::from_u8(self.outcome)
+    }
+
+    pub fn is_replayed(&self) -> bool {
+        self.replayed != 0
     }
 }
 
@@ -191,6 +192,17 @@ pub enum MessageOutcome {
     Ignored = 3,
 }
 
+impl MessageOutcome {
+    pub fn from_u8(outcome: u8) -> Self {
+        match outcome {
+            0 => Self::Decoded,
+            1 => Self::Partial,
+            2 => Self::Quarantined,
+            _ => Self::Ignored,
+        }
+    }
+}
+
 /// What became of a row that was unresolved, 24 bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
@@ -201,7 +213,7 @@ pub struct Outcome {
     /// [`OutcomeKind`] as u8.
     pub kind: u8,
     pub zero: u8,
-    /// Ordinal under which the row is stored, where its datastream keeps all readings of one time; 0 else.
+    /// Ordinal that an undated row got, or one whose datastream keeps all readings of one time; what others have stands in the row.
     pub ordinal: u16,
     pub message_no: u64,
 }

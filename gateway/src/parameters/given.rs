@@ -49,6 +49,8 @@ pub enum ParameterKind {
         max: u64,
         default: Option<u64>,
     },
+    /// Whole numbers, with commas between them.
+    Wholes,
     /// RFC 3339, or a number of epoch seconds, ms, µs or ns by magnitude.
     Time,
     /// There without a value, `true` or `1`; `false` or `0`.
@@ -192,6 +194,17 @@ impl<'a> Given<'a> {
             }
         })?;
         Ok(number.or(default))
+    }
+
+    /// Each of the numbers; none where nothing is given.
+    pub fn wholes(&self, parameter: &Parameter) -> Result<Vec<u64>, BadParameter> {
+        let numbers = self.read(parameter, |text| {
+            let whole = |part: &str| {
+                part.trim().parse().map_err(|_| format!("expected a whole number, found {part:?}"))
+            };
+            text.split(',').map(whole).collect::<Result<Vec<u64>, String>>()
+        })?;
+        Ok(numbers.unwrap_or_default())
     }
 
     pub fn flag(&self, parameter: &Parameter) -> Result<bool, BadParameter> {

@@ -70,6 +70,21 @@ pub const QUARANTINE_POSITION: Parameter = Parameter::new(
     "the position of a message",
 )
 .required();
+pub const QUARANTINE_OF: Parameter = Parameter::new(
+    "position",
+    ParameterKind::Whole { min: 0, max: u64::MAX, default: None },
+    "of the message at this position",
+);
+pub const POSITIONS: Parameter =
+    Parameter::new("positions", ParameterKind::Wholes, "positions of messages, with commas between them");
+pub const EVERYTHING: Parameter =
+    Parameter::new("all", ParameterKind::Flag, "everything that is in quarantine");
+pub const DRY_RUN: Parameter =
+    Parameter::new("dry_run", ParameterKind::Flag, "tell what would become of it, change nothing");
+pub const EXPORT_FORMAT: Parameter =
+    Parameter::new("format", ParameterKind::Choice(&["ndjson", "csv"]), "how entries are written");
+pub const REPORT_FORMAT: Parameter =
+    Parameter::new("format", ParameterKind::Choice(&["table", "json"]), "how the answer is written");
 pub const STATION_LIMIT: Parameter = limit(Some(1_000), 10_000, "most stations");
 pub const LATEST_LIMIT: Parameter = limit(Some(1_000), 10_000, "most observations");
 pub const SERIES_DATASTREAM: Parameter =

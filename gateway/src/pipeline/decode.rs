@@ -10,6 +10,7 @@ use codecs::units;
 use super::dictionary::{Dictionary, RegistryLimit, Route};
 use super::hot::{Conversion, HotRow};
 use super::mapping::is_observation_topic;
+use super::reading_set::ReadingSet;
 use super::resend::{ResendWindow, packet_key, packet_mark, sequence_mark};
 use super::rules::{Ranks, SameTime};
 use crate::observation::{
@@ -32,22 +33,44 @@ pub struct MessageDecoder {
     pub hot: Vec<HotRow>,
     pub resend: ResendWindow,
     bounds: TimeBounds,
-    ranks: Ranks,
+    pub(super) ranks: Ranks,
     same_time: SameTime,
 }
 
 /// What went wrong in a message, readings that could not be taken included.
 #[derive(Debug, Default)]
-struct Faults {
-    readings: u16,
-    first: Option<Fault>,
+pub(super) struct Faults {
+    pub(super) readings: u16,
+    pub(super) first: Option<Fault>,
+    /// The readings that were refused one by one; empty where the whole message was.
+    pub(super) refused: ReadingSet,
 }
 
 #[derive(Debug)]
-struct Fault {
-    reason: &'static str,
-    offset: u32,
-    sentence: String,
+pub(super) struct Fault {
+    pub(super) reason: &'static str,
+    pub(super) offset: u32,
+    pub(super) sentence: String,
+}
+
+/// Who reads a payload.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Reader<'a> {
+    pub(super) station: u32,
+    pub(super) topic_property: Option<&'a str>,
+    pub(super) receive_time_us: i64,
+    /// Of its source.
+    pub(super) rank: u8,
+}
+
+/// What a payload gave beside rows.
+#[derive(Debug, Default)]
+pub(super) struct PayloadRead {
+    pub(super) seq: Option<u64>,
+    /// Rows without a time of their own.
+    pub(super) undated: u32,
+    /// Which reading each row is, in the order of the rows.
+    pub(super) readings_of_rows: Vec<u16>,
 }
 
 impl MessageDecoder {
@@ -81,7 +104,8 @@ impl MessageDecoder {
             quarantined_readings: 0,
             outcome: MessageOutcome::Ignored as u8,
             unkeyed: 0,
-            zero: [0; 6],
+            replayed: 0,
+            zero: [0; 5],
         };
         if message.first
             && let Some(mark) = self.resend.connected(message.client, message_no)
@@ -101,15 +125,9 @@ impl MessageDecoder {
             Route::Observations { agency, station, property } => {
                 entry.agency = agency;
                 entry.station = station;
-                self.decode_payload(
-                    message,
-                    station,
-                    property.as_deref(),
-                    receive_time_us,
-                    frame,
-                    &mut faults,
-                    &mut entry,
-                );
+                let rank = self.ranks.of(client, message.client);
+                let reader = Reader { station, topic_property: property.as_deref(), receive_time_us, rank };
+                self.decode_live(message, reader, frame, &mut faults, &mut entry);
             }
             Route::Invalid { agency, sentence } => {
                 entry.agency = agency;
@@ -132,40 +150,57 @@ impl MessageDecoder {
             (Some(_), false) => MessageOutcome::Partial,
         } as u8;
         frame.messages.push(entry);
-        if let Some(fault) = faults.first {
-            let sentence = match faults.readings {
-                0 | 1 => fault.sentence,
-                count => format!("{} (and {} more readings)", fault.sentence, count - 1),
-            };
+        if let Some(fault) = &faults.first {
             frame.quarantined.push(Quarantined {
                 message_no,
                 receive_time_us,
                 offset: fault.offset,
                 readings: faults.readings,
                 reason: fault.reason.to_owned(),
-                sentence,
+                sentence: faults.sentence(),
                 topic: String::from_utf8_lossy(message.topic).into_owned(),
                 client: String::from_utf8_lossy(message.client).into_owned(),
+                flags: message.flags(),
+                packet_id: message.packet_id,
+                properties: message.properties.to_vec(),
+                // Where nothing was taken, everything is open.
+                refused: if rows.is_empty() { Vec::new() } else { faults.refused.to_bytes() },
                 payload: message.payload.to_vec(),
             });
         }
     }
 
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "one call site; a struct would only name the same things again"
-    )]
-    fn decode_payload(
+    fn decode_live(
         &mut self,
         message: &Message<'_>,
-        station: u32,
-        topic_property: Option<&str>,
-        receive_time_us: i64,
+        reader: Reader<'_>,
         frame: &mut ObservationFrame,
         faults: &mut Faults,
         entry: &mut MessageEntry,
     ) {
-        let format = match topic_property {
+        let first_row = frame.rows.len();
+        let Some(read) = self.read_payload(message, reader, None, frame, faults) else { return };
+        let rows = first_row..frame.rows.len();
+        let resent = if read.undated > 0 {
+            self.is_resend(message, read.seq, frame, entry)
+        } else {
+            self.take_packet_id(message, entry, frame);
+            false
+        };
+        self.classify(rows, entry.message_no, reader.receive_time_us, resent, frame);
+    }
+
+    /// Appends the rows of a payload, not yet classified; `None` where none could be taken. `readings_of_rows`, where given,
+    /// gets which reading each row is.
+    pub(super) fn read_payload(
+        &mut self,
+        message: &Message<'_>,
+        reader: Reader<'_>,
+        readings_of_rows: Option<Vec<u16>>,
+        frame: &mut ObservationFrame,
+        faults: &mut Faults,
+    ) -> Option<PayloadRead> {
+        let format = match reader.topic_property {
             Some(_) => Some(Format::Bare),
             None => payload::detect(content_type(message), message.payload),
         };
@@ -173,24 +208,25 @@ impl MessageDecoder {
             let sentence = "the payload is no format of this topic: canonical JSON starts with {, FlatBuffers has the \
                             file identifier SGT1 (docs/format)";
             faults.add(0, "format_unknown", 0, sentence.to_owned());
-            return;
+            return None;
         };
         let first_row = frame.rows.len();
-        let rank = self.ranks.of(entry.client, message.client);
         let mut sink = Sink {
             decoder: self,
-            station,
-            rank,
-            receive_time_us,
+            station: reader.station,
+            rank: reader.rank,
+            receive_time_us: reader.receive_time_us,
             message_index: frame.messages.len() as u32,
             first_row,
             first_text: frame.texts.len(),
             frame,
             faults,
             undated: 0,
+            reading: 0,
+            readings_of_rows,
         };
-        let result = payload::decode(format, topic_property, message.payload, &mut sink);
-        let undated = sink.undated;
+        let result = payload::decode(format, reader.topic_property, message.payload, &mut sink);
+        let Sink { undated, readings_of_rows, .. } = sink;
         match result {
             // One number stands for "none" in a row, so the largest one cannot be kept.
             Ok(info) if info.seq == Some(u64::MAX) => {
@@ -198,27 +234,23 @@ impl MessageDecoder {
                 let readings = (info.readings + info.bad_readings) as u16;
                 *faults = Faults::default();
                 faults.add(readings, "seq_invalid", 0, format!("seq {} is out of range", u64::MAX));
+                None
             }
             Ok(info) => {
-                let rows = first_row..frame.rows.len();
                 if let Some(seq) = info.seq {
-                    frame.rows[rows.clone()]
-                        .iter_mut()
-                        .for_each(|row| row.seq_plus_1 = seq.saturating_add(1));
+                    frame.rows[first_row..].iter_mut().for_each(|row| row.seq_plus_1 = seq.saturating_add(1));
                 }
-                let resent = if undated > 0 {
-                    self.is_resend(message, info.seq, frame, entry)
-                } else {
-                    self.take_packet_id(message, entry, frame);
-                    false
-                };
-                self.classify(rows, entry.message_no, receive_time_us, resent, frame);
+                let readings_of_rows = readings_of_rows.unwrap_or_default();
+                Some(PayloadRead { seq: info.seq, undated, readings_of_rows })
             }
-            Err(error) => faults.decode_error(0, &error),
+            Err(error) => {
+                faults.decode_error(0, &error);
+                None
+            }
         }
     }
 
-    fn mark(&mut self, mark: ResendMark, frame: &mut ObservationFrame) {
+    pub(super) fn mark(&mut self, mark: ResendMark, frame: &mut ObservationFrame) {
         self.resend.insert(mark);
         frame.resend_marks.push(mark);
     }
@@ -323,7 +355,7 @@ fn ordinal_in_message(before: &[Row], row: &Row, texts: &[u8]) -> Option<u16> {
     Some(ordinal)
 }
 
-fn same_result(a: &Row, b: &Row, texts: &[u8]) -> bool {
+pub(super) fn same_result(a: &Row, b: &Row, texts: &[u8]) -> bool {
     let same_value = a.kind == b.kind
         && match a.result_kind() {
             ResultKind::Text => text(texts, a) == text(texts, b),
@@ -356,21 +388,35 @@ struct Sink<'a> {
     first_row: usize,
     first_text: usize,
     undated: u32,
+    /// Number of the reading that comes next.
+    reading: u16,
+    readings_of_rows: Option<Vec<u16>>,
 }
 
 impl ReadingSink for Sink<'_> {
     fn reading(&mut self, reading: Reading<'_>) {
+        let number = self.reading;
+        self.reading = number.saturating_add(1);
         if let Some(time_us) = reading.time_us
             && let Some(sentence) = self.time_fault(time_us)
         {
+            self.faults.refused.insert(number);
             return self.faults.add(1, "time_out_of_range", 0, format!("{}: {sentence}", reading.property));
         }
+        let rows = self.frame.rows.len();
         if let Err(limit) = self.push(&reading) {
             self.faults.add(1, "registry_limit", 0, format!("{}: {}", reading.property, limit.sentence()));
+        }
+        if self.frame.rows.len() == rows {
+            self.faults.refused.insert(number);
+        } else if let Some(numbers) = &mut self.readings_of_rows {
+            numbers.push(number);
         }
     }
 
     fn bad_reading(&mut self, _index: usize, property: Option<&str>, error: DecodeError) {
+        self.faults.refused.insert(self.reading);
+        self.reading = self.reading.saturating_add(1);
         match property {
             Some(property) => {
                 let sentence = format!("{property}: {error}");
@@ -385,6 +431,8 @@ impl ReadingSink for Sink<'_> {
         self.frame.texts.truncate(self.first_text);
         *self.faults = Faults::default();
         self.undated = 0;
+        self.reading = 0;
+        self.readings_of_rows.iter_mut().for_each(Vec::clear);
     }
 }
 
@@ -530,7 +578,16 @@ impl RegistryLimit {
 }
 
 impl Faults {
-    fn add(&mut self, readings: u16, reason: &'static str, offset: u32, sentence: String) {
+    /// The first fault's sentence, and how many more there are.
+    pub(super) fn sentence(&self) -> String {
+        let Some(fault) = &self.first else { return String::new() };
+        match self.readings {
+            0 | 1 => fault.sentence.clone(),
+            count => format!("{} (and {} more readings)", fault.sentence, count - 1),
+        }
+    }
+
+    pub(super) fn add(&mut self, readings: u16, reason: &'static str, offset: u32, sentence: String) {
         self.readings = self.readings.saturating_add(readings);
         self.first.get_or_insert(Fault { reason, offset, sentence });
     }

@@ -11,6 +11,7 @@
 //! - [`dictionary`]: names and their numbers; makes definitions.
 //! - [`hot`]: one row per datastream: watermark, last value, unit conversion.
 //! - [`decode`]: one message to rows.
+//! - [`replay`]: a quarantined message once more.
 //! - [`resend`]: recognises re-sends of undated messages.
 //! - [`rules`]: ranks of clients, datastreams that keep all readings of one time.
 //! - [`KeeperProgress`]: how far the keeper is, and whether it can take more.
@@ -24,6 +25,8 @@ pub mod dictionary;
 pub mod hot;
 pub mod mapping;
 mod progress;
+mod reading_set;
+pub mod replay;
 pub mod resend;
 pub mod rules;
 pub mod stage;

@@ -2,12 +2,14 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-/// Written by the keeper and read by the pipeline, `wants_room` the other way round.
+/// Written by the keeper; `wants_room` by the pipeline, `wants_commit` by an operator's session.
 #[derive(Debug)]
 pub struct KeeperProgress {
     needed_from_record_no: AtomicU64,
     hold: AtomicBool,
     wants_room: AtomicBool,
+    next_uncommitted_record: AtomicU64,
+    wants_commit: AtomicBool,
 }
 
 impl KeeperProgress {
@@ -16,6 +18,8 @@ impl KeeperProgress {
             needed_from_record_no: AtomicU64::new(needed_from_record_no),
             hold: AtomicBool::new(false),
             wants_room: AtomicBool::new(false),
+            next_uncommitted_record: AtomicU64::new(0),
+            wants_commit: AtomicBool::new(false),
         }
     }
 
@@ -45,5 +49,23 @@ impl KeeperProgress {
 
     pub fn wants_room(&self) -> bool {
         self.wants_room.load(Ordering::Acquire)
+    }
+
+    /// Every journal record below this one is reflected by a commit of the catalogue.
+    pub fn set_next_uncommitted_record(&self, record_no: u64) {
+        self.next_uncommitted_record.store(record_no, Ordering::Release);
+    }
+
+    pub fn next_uncommitted_record(&self) -> u64 {
+        self.next_uncommitted_record.load(Ordering::Acquire)
+    }
+
+    /// Somebody waits for a commit, however young what it holds.
+    pub fn set_wants_commit(&self, wants_commit: bool) {
+        self.wants_commit.store(wants_commit, Ordering::Release);
+    }
+
+    pub fn wants_commit(&self) -> bool {
+        self.wants_commit.load(Ordering::Acquire)
     }
 }

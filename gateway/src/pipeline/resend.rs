@@ -40,6 +40,7 @@ const ALL_SETTLED: u64 = u64::MAX;
 /// | packet | client, identifier | client, topic, payload | of the message | when it last came |
 /// | connection | client, identifier 0 | `message_no` that was re-sent last, or all ones | its first one | when the client was heard before |
 /// | sequence | topic, `seq` | payload | 0 | 0 |
+/// | replay | client, identifier | client, topic, payload | 0 | 0 |
 #[derive(Debug)]
 pub struct ResendWindow {
     marks: HashMap<u64, Entry, RandomState>,
@@ -216,6 +217,16 @@ pub fn sequence_mark(topic: &[u8], seq: u64, payload: &[u8]) -> ResendMark {
     let mut content = Xxh3::with_seed(4);
     content.update(payload);
     ResendMark { key: key.digest(), content: content.digest(), message_no: NO_MESSAGE, time_us: 0 }
+}
+
+/// "A quarantined message of this client with this packet identifier was decoded again." Kept apart from [`packet_mark`]: what is
+/// replayed says nothing of what a live connection waits for.
+pub fn replay_mark(client: &[u8], packet_id: u16, topic: &[u8], payload: &[u8]) -> ResendMark {
+    let mut key = Xxh3::with_seed(5);
+    key.update(&packet_id.to_le_bytes());
+    key.update(client);
+    let mark = packet_mark(client, packet_id, topic, payload, NO_MESSAGE, 0);
+    ResendMark { key: key.digest(), ..mark }
 }
 
 fn is_connection(key: u64) -> bool {

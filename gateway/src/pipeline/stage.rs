@@ -6,14 +6,15 @@ use std::sync::atomic::Ordering;
 use super::decode::MessageDecoder;
 use super::progress::KeeperProgress;
 use crate::health::{Health, Trouble};
-use crate::journal::{JournalFrame, Lanes};
+use crate::journal::{Entry, JournalFrame, Lanes};
 use crate::log::{AlignedBuf, FrameMeta, LogError, LogWriter, Position, Prepared};
 use crate::metrics::Metrics;
 use crate::observation::{
     FrameInfo, MessageEntry, MessageOutcome, ObservationFrame, Outcome, ResendMark, RetainedChange, Row,
-    write_frame,
+    Settled, Settlement, write_frame,
 };
 use crate::pipeline::mapping::MAPPING_VERSION;
+use crate::record::{Control, Message};
 use crate::retained::RetainedBudget;
 use crate::store::CLASSIFY_ROWS_MAX;
 
@@ -22,6 +23,8 @@ pub const FRAME_BYTES_TARGET: usize = 1 << 20;
 
 /// Between two steps towards the next segment.
 const PREPARE_PAUSE_US: u64 = 1_000;
+/// A settlement with what it says of a reason, generously.
+const SETTLEMENT_BYTES: usize = 1024;
 
 /// Bytes of the largest outcome frame: a batch of the store, and the headers round it.
 const OUTCOME_FRAME_BYTES_MAX: usize = CLASSIFY_ROWS_MAX * size_of::<Outcome>() + (4 << 10);
@@ -157,35 +160,24 @@ impl Pipeline {
         let malformed = |message_no| LogError::Malformed { frame_no: journal.meta.frame_no, message_no };
         let end_message_no = journal.meta.next_message_no();
         let mut following_no = journal.meta.first_message_no;
-        for message in journal.messages() {
-            let message_no = following_no;
-            let (_, message) = message.map_err(|_| malformed(message_no))?;
-            following_no += 1;
-            if message_no < self.next_message_no {
-                continue;
+        for (record_no, entry) in (journal.meta.first_record_no..).zip(journal.entries()) {
+            match entry.map_err(|_| malformed(following_no))? {
+                Entry::Message(_, message) => {
+                    let message_no = following_no;
+                    following_no += 1;
+                    if message_no < self.next_message_no {
+                        continue;
+                    }
+                    self.take_message(&message, message_no, journal.meta.time_us);
+                }
+                Entry::Control(control) => {
+                    if record_no < self.next_record_no {
+                        continue;
+                    }
+                    self.take_control(&control, record_no, journal.meta.time_us);
+                }
             }
-            self.frame.info.time_us = journal.meta.time_us;
-            self.decoder.decode(&message, message_no, journal.meta.time_us, &mut self.frame);
-            if message.retain
-                && self.retained.admit(message.topic, message.properties.len(), message.payload.len())
-            {
-                self.payload_bytes += message.payload.len() + message.properties.len() + message.topic.len();
-                self.frame.retained.push(RetainedChange {
-                    message_no,
-                    receive_time_us: journal.meta.time_us,
-                    qos: message.qos as u8,
-                    topic: message.topic.to_vec(),
-                    properties: message.properties.to_vec(),
-                    payload: message.payload.to_vec(),
-                });
-            }
-            if self.frame.messages.last().is_some_and(|entry| {
-                matches!(entry.message_outcome(), MessageOutcome::Quarantined | MessageOutcome::Partial)
-            }) {
-                self.payload_bytes +=
-                    message.payload.len() + message.topic.len() + message.client.len() + 1024;
-            }
-            self.next_message_no = message_no + 1;
+            self.next_record_no = record_no + 1;
             if self.frame_bytes() >= self.frame_bytes_target {
                 self.close_frame(surroundings)?;
             }
@@ -193,13 +185,56 @@ impl Pipeline {
         if following_no != end_message_no {
             return Err(malformed(following_no));
         }
-        self.next_record_no = journal.meta.first_record_no + u64::from(journal.meta.record_count);
+        self.next_record_no = journal.meta.next_record_no();
         Ok(())
+    }
+
+    fn take_message(&mut self, message: &Message<'_>, message_no: u64, time_us: i64) {
+        self.frame.info.time_us = time_us;
+        self.decoder.decode(message, message_no, time_us, &mut self.frame);
+        if message.retain
+            && self.retained.admit(message.topic, message.properties.len(), message.payload.len())
+        {
+            self.payload_bytes += message.payload.len() + message.properties.len() + message.topic.len();
+            self.frame.retained.push(RetainedChange {
+                message_no,
+                receive_time_us: time_us,
+                qos: message.qos as u8,
+                topic: message.topic.to_vec(),
+                properties: message.properties.to_vec(),
+                payload: message.payload.to_vec(),
+            });
+        }
+        if self.frame.messages.last().is_some_and(|entry| {
+            matches!(entry.message_outcome(), MessageOutcome::Quarantined | MessageOutcome::Partial)
+        }) {
+            self.payload_bytes += message.payload.len()
+                + message.properties.len()
+                + message.topic.len()
+                + message.client.len()
+                + 1024;
+        }
+        self.next_message_no = message_no + 1;
+    }
+
+    fn take_control(&mut self, control: &Control<'_>, record_no: u64, time_us: i64) {
+        self.frame.info.time_us = time_us;
+        let settled = match control {
+            Control::Replay { entry, refused, message } => {
+                self.decoder.replay(entry, refused, message, &mut self.frame)
+            }
+            Control::Erase { .. } => Settled::Erased,
+        };
+        self.payload_bytes += SETTLEMENT_BYTES;
+        let client = String::from_utf8_lossy(control.client()).into_owned();
+        let entry = *control.entry();
+        self.frame.settlements.push(Settlement { record_no, settled_us: time_us, entry, client, settled });
     }
 
     /// Writes what was decoded and is not written yet.
     pub fn close(&mut self, surroundings: &mut dyn Surroundings) -> Result<(), LogError> {
-        if self.frame.messages.is_empty() { Ok(()) } else { self.close_frame(surroundings) }
+        let nothing = self.frame.messages.is_empty() && self.frame.settlements.is_empty();
+        if nothing { Ok(()) } else { self.close_frame(surroundings) }
     }
 
     /// Appends the outcomes that wait, as a frame of their own. What is decoded and not written yet comes behind it.
@@ -246,8 +281,8 @@ impl Pipeline {
     }
 
     fn close_frame(&mut self, surroundings: &mut dyn Surroundings) -> Result<(), LogError> {
-        let first_message_no =
-            self.frame.messages.first().map_or(self.next_message_no, |entry| entry.message_no);
+        let first = self.frame.messages.iter().find(|entry| !entry.is_replayed());
+        let first_message_no = first.map_or(self.next_message_no, |entry| entry.message_no);
         self.frame.info = FrameInfo {
             first_message_no,
             next_message_no: self.next_message_no,
@@ -346,8 +381,11 @@ impl Pipeline {
             .unkeyed_messages
             .inc_by(frame.messages.iter().map(|entry| u64::from(entry.unkeyed)).sum());
         self.metrics.processed_messages.set(processed as i64);
+        self.metrics.quarantine_settled.inc_by(frame.settlements.len() as u64);
+        let next_record_no = frame.info.next_record_no;
         surroundings.accept(&Arc::new(frame));
         // Last: whoever reads this number finds the frame with every consumer.
         self.lanes.positions.processed_messages.store(processed, Ordering::Release);
+        self.lanes.positions.next_unprocessed_record.store(next_record_no, Ordering::Release);
     }
 }

@@ -10,11 +10,12 @@ use super::{
     ClockState, DatastreamFilter, DatastreamInfo, DatastreamSelector, GatewayView, ObservationQuery,
     ObservationRow, QueryError, RawMessage, Readiness, StationMessages,
 };
-use crate::books::{Ledger, LedgerFilter, MessageLedger, ObservationLedger};
+use crate::books::{Ledger, LedgerFilter, MessageLedger, ObservationLedger, SettledLedger};
 use crate::cancel::Cancel;
 use crate::catalogue::{QuarantineEntry, QuarantineFilter, QuarantineItem};
 use crate::feeds::ObservationTap;
 use crate::metrics::Metrics;
+use crate::settle::{Change, SettleReport, SettleRequest};
 use crate::things::Things;
 use crate::things::fake::city;
 
@@ -100,6 +101,7 @@ pub(crate) fn ledger() -> Ledger {
             quarantined: 1,
             flushed: Some(6),
         },
+        settled: SettledLedger { messages: 2, readings: 3, erased_messages: 1, erased_readings: 1 },
     }
 }
 
@@ -118,7 +120,16 @@ fn quarantined() -> QuarantineItem {
         agency: "H24.05".to_owned(),
         payload_bytes: payload.len() as u32,
     };
-    QuarantineItem { entry, payload }
+    QuarantineItem {
+        entry,
+        booked: None,
+        settled: false,
+        flags: 1,
+        packet_id: 0,
+        properties: Vec::new(),
+        refused: Vec::new(),
+        payload,
+    }
 }
 
 impl FakeView {
@@ -218,6 +229,38 @@ impl GatewayView for FakeView {
 
     fn quarantine_show(&self, position: u64) -> Result<Vec<QuarantineItem>, QueryError> {
         Ok(Some(quarantined()).filter(|item| item.entry.position == position).into_iter().collect())
+    }
+
+    fn quarantine_export(
+        &self,
+        filter: &QuarantineFilter,
+        each: &mut dyn FnMut(&QuarantineItem) -> Result<(), QueryError>,
+    ) -> Result<(), QueryError> {
+        Some(quarantined()).filter(|item| filter.includes(&item.entry)).iter().try_for_each(each)
+    }
+
+    fn settle(
+        &self,
+        request: &SettleRequest,
+        told: &mut dyn FnMut(&SettleReport) -> ControlFlow<()>,
+    ) -> Result<SettleReport, QueryError> {
+        let SettleRequest { change, selection, dry_run } = request;
+        let entry = quarantined().entry;
+        let is_meant = selection.filter.includes(&entry)
+            && (selection.positions.is_empty() || selection.positions.contains(&entry.position));
+        let count = |wanted| u64::from(is_meant && *change == wanted);
+        let report = SettleReport {
+            dry_run: *dry_run,
+            looked_at: u64::from(is_meant),
+            decoded: count(Change::Replay),
+            readings: 2 * count(Change::Replay),
+            erased: count(Change::Erase),
+            ..SettleReport::default()
+        };
+        match told(&report) {
+            ControlFlow::Continue(()) => Ok(report),
+            ControlFlow::Break(()) => Err(QueryError::Cancelled),
+        }
     }
 
     fn messages(

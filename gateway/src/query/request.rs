@@ -5,6 +5,7 @@ use crate::books::LedgerFilter;
 use crate::cancel::Cancel;
 use crate::catalogue::{QUARANTINE_LIST_MAX, QuarantineFilter};
 use crate::parameters::{self, BadParameter, Given, Parameter};
+use crate::settle::{Change, Selection, SettleRequest};
 
 /// How an answer is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +27,9 @@ pub enum Request {
     Observations(ObservationQuery, Format),
     QuarantineList(QuarantineFilter, Format),
     QuarantineShow(u64, Format),
+    /// With payloads, oldest first; its limit says nothing.
+    QuarantineExport(QuarantineFilter, Format),
+    QuarantineSettle(SettleRequest, Format),
 }
 
 /// `None` = any.
@@ -66,7 +70,9 @@ impl Request {
         | Self::Ledger(_, format)
         | Self::Observations(_, format)
         | Self::QuarantineList(_, format)
-        | Self::QuarantineShow(_, format)) = self;
+        | Self::QuarantineShow(_, format)
+        | Self::QuarantineExport(_, format)
+        | Self::QuarantineSettle(_, format)) = self;
         *format
     }
 }
@@ -95,21 +101,21 @@ pub const DATASTREAMS: &[&Parameter] = &[
     &parameters::AFTER,
     &parameters::FORMAT,
 ];
-const QUARANTINE_LIST: &[&Parameter] = &[
+/// What narrows the quarantine, the same at every door.
+pub const QUARANTINE_FILTER: [&Parameter; 7] = [
     &parameters::REASON,
     &parameters::CLIENT,
     &parameters::QUARANTINE_AGENCY,
     &parameters::TOPIC,
     &parameters::RECEIVED_FROM,
     &parameters::RECEIVED_TO,
-    &parameters::QUARANTINE_LIMIT,
-    &parameters::ROW_FORMAT,
+    &parameters::QUARANTINE_OF,
 ];
 const QUARANTINE_SHOW: &[&Parameter] = &[&parameters::QUARANTINE_POSITION, &parameters::FORMAT];
 
 impl Request {
-    /// `name` is `observations`, `ledger`, `datastreams`, `quarantine_list` or `quarantine_show`. Every parameter may stand
-    /// once; an unknown one is an error.
+    /// `name` is `observations`, `ledger`, `datastreams`, or `quarantine_list`, `_show`, `_export`, `_replay` or `_erase`. Every
+    /// parameter may stand once; an unknown one is an error.
     pub fn parse(name: &str, parameters: &[(String, String)]) -> Result<Self, BadParameter> {
         match name {
             "observations" => {
@@ -155,7 +161,8 @@ impl Request {
                 Ok(Self::Datastreams(filter, Format::given(&given, &parameters::FORMAT)?))
             }
             "quarantine_list" => {
-                let given = Given::new(parameters, QUARANTINE_LIST)?;
+                let own = [&parameters::QUARANTINE_LIMIT, &parameters::ROW_FORMAT];
+                let given = Given::new(parameters, &[&QUARANTINE_FILTER[..], &own].concat())?;
                 let limit = given.whole(&parameters::QUARANTINE_LIMIT)?.unwrap_or_default();
                 let limit = usize::try_from(limit).unwrap_or(QUARANTINE_LIST_MAX);
                 let filter = quarantine_filter(&given, None, limit)?;
@@ -166,9 +173,42 @@ impl Request {
                 let position = given.whole(&parameters::QUARANTINE_POSITION)?.unwrap_or_default();
                 Ok(Self::QuarantineShow(position, Format::given(&given, &parameters::FORMAT)?))
             }
+            "quarantine_export" => {
+                let own = [&parameters::EXPORT_FORMAT];
+                let given = Given::new(parameters, &[&QUARANTINE_FILTER[..], &own].concat())?;
+                let filter = quarantine_filter(&given, None, usize::MAX)?;
+                Ok(Self::QuarantineExport(filter, Format::given(&given, &parameters::EXPORT_FORMAT)?))
+            }
+            "quarantine_replay" => settle_request(Change::Replay, parameters),
+            "quarantine_erase" => settle_request(Change::Erase, parameters),
             _ => Err(BadParameter::new("command", format!("there is no {name:?}"))),
         }
     }
+}
+
+fn settle_request(change: Change, parameters: &[(String, String)]) -> Result<Request, BadParameter> {
+    let own =
+        [&parameters::POSITIONS, &parameters::EVERYTHING, &parameters::DRY_RUN, &parameters::REPORT_FORMAT];
+    let filters = &QUARANTINE_FILTER[..QUARANTINE_FILTER.len() - 1];
+    let given = Given::new(parameters, &[filters, &own].concat())?;
+    let filter = quarantine_filter(&given, None, usize::MAX)?;
+    let positions = given.wholes(&parameters::POSITIONS)?;
+    let everything = given.flag(&parameters::EVERYTHING)?;
+    let narrowed = filter.narrows() || !positions.is_empty();
+    if !narrowed && !everything {
+        let sentence = "say which: positions, a filter (reason, client, agency, topic, from, to), or all";
+        return Err(BadParameter::new(parameters::POSITIONS.name, sentence));
+    }
+    if narrowed && everything {
+        let sentence = "it stands beside positions or a filter: leave one of them out";
+        return Err(BadParameter::new(parameters::EVERYTHING.name, sentence));
+    }
+    let request = SettleRequest {
+        change,
+        selection: Selection { positions, filter },
+        dry_run: given.flag(&parameters::DRY_RUN)?,
+    };
+    Ok(Request::QuarantineSettle(request, Format::given(&given, &parameters::REPORT_FORMAT)?))
 }
 
 /// What the list on the command line and that of the API have in common; they differ in how they are cut.
@@ -185,7 +225,9 @@ pub(crate) fn quarantine_filter(
         topic: given.text(&parameters::TOPIC)?,
         from_us,
         to_us,
+        position: given.whole(&parameters::QUARANTINE_OF)?,
         before,
         limit,
+        cancel: Cancel::default(),
     })
 }

@@ -6,5 +6,7 @@ mod quota;
 #[cfg(test)]
 mod quarantine_test;
 
-pub use quarantine::{PENDING_BYTES_MAX, Quarantine, QuarantineListing, QuarantineShowing};
+pub use quarantine::{
+    LOOKED_AT_MAX, PENDING_BYTES_MAX, Quarantine, QuarantineExport, QuarantineListing, QuarantineShowing,
+};
 pub use quota::{QUOTA_CLIENTS_MAX, QuarantineQuota, QuotaRefusal, QuotaUse};

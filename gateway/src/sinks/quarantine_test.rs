@@ -1,7 +1,7 @@
 //! Quarantined payloads are listed and shown at every moment, and are in the catalogue exactly once (A1-6).
 
 use super::*;
-use crate::catalogue::{Catalogue, Checkpoint, Commit, MemoryCatalogue, QuarantineFilter};
+use crate::catalogue::{Catalogue, Checkpoint, Commit, History, MemoryCatalogue, QuarantineFilter};
 use crate::observation::{Definition, MessageEntry, ObservationFrame, Quarantined};
 use crate::registry::Registry;
 use bytemuck::Zeroable;
@@ -24,6 +24,10 @@ fn frame(frame_no: u64) -> ObservationFrame {
         sentence: "the value is not a number".to_owned(),
         topic: "obs/H24.05/KHI003".to_owned(),
         client: "station".to_owned(),
+        flags: 1,
+        packet_id: 0,
+        properties: Vec::new(),
+        refused: Vec::new(),
         payload: message_no.to_le_bytes().to_vec(),
     };
     let message = |message_no, agency| MessageEntry { message_no, agency, ..MessageEntry::zeroed() };
@@ -44,7 +48,8 @@ fn positions(
     catalogue: &MemoryCatalogue,
     filter: &QuarantineFilter,
 ) -> Vec<(u64, u32)> {
-    let listed = quarantine.list(filter).complete(&mut catalogue.clone()).unwrap();
+    let mut history = catalogue.clone();
+    let listed = quarantine.list(filter).complete(|walk| history.quarantine_page(walk)).unwrap();
     listed.iter().map(|entry| (entry.position, entry.ordinal)).collect()
 }
 
@@ -68,7 +73,8 @@ fn a1_6_lists_are_the_same_before_during_and_after_a_commit_and_a_restart() {
     let listing = quarantine.list(&any);
     catalogue.commit(&commit).unwrap();
     assert_eq!(positions(&quarantine, &catalogue, &any), expected, "committed, and not told so yet");
-    assert_eq!(listing.complete(&mut catalogue).unwrap().len(), 6, "committed while it was listed");
+    let listed = listing.complete(|walk| catalogue.quarantine_page(walk)).unwrap();
+    assert_eq!(listed.len(), 6, "committed while it was listed");
     quarantine.apply(&frame(3), &registry);
     quarantine.committed(&commit.quarantine);
     let with_third: Vec<_> = [(31, 0), (30, 1), (30, 0)].into_iter().chain(expected.clone()).collect();

@@ -10,7 +10,9 @@ use super::report::Report;
 use crate::catalogue::DatastreamState;
 use crate::disk::{Disk, join};
 use crate::registry::SharedRegistry;
-use crate::store::{CheckedRow, FileEntry, FileFlaw, FileFlawKind, STORE_DIR, check_file, is_store_file, rows_within};
+use crate::store::{
+    CheckedRow, FileEntry, FileFlaw, FileFlawKind, STORE_DIR, check_file, is_store_file, rows_within,
+};
 
 /// Rows that are compared with one another at once, 48 bytes each.
 const ROWS_AT_ONCE: u64 = 4 << 20;
@@ -111,7 +113,10 @@ impl Files<'_> {
             let registry = self.registry.read().unwrap_or_else(std::sync::PoisonError::into_inner);
             let name = registry.datastreams().get(row.datastream as usize).map_or("?", |known| &known.name);
             let what = if row.revision < expected {
-                format!("revision {} of this observation is stored twice (message {})", row.revision, row.position)
+                format!(
+                    "revision {} of this observation is stored twice (message {})",
+                    row.revision, row.position
+                )
             } else {
                 format!("it is revision {} and revision {expected} is not stored", row.revision)
             };
@@ -176,11 +181,13 @@ impl Stored {
 
     /// The catalogue's newest time of a datastream is at or above that of its files.
     pub(super) fn check_states(&self, states: &[(u32, DatastreamState)], report: &mut Report) {
-        let watermarks: BTreeMap<u32, i64> = states.iter().map(|(id, state)| (*id, state.watermark_us)).collect();
+        let watermarks: BTreeMap<u32, i64> =
+            states.iter().map(|(id, state)| (*id, state.watermark_us)).collect();
         for (datastream, (rows, newest)) in (0..).zip(&self.datastreams) {
             let watermark = watermarks.get(&datastream).copied().unwrap_or(i64::MIN);
             if *rows > 0 && watermark < *newest {
-                let what = format!("its files hold a row of {newest} µs, the catalogue's newest is {watermark} µs");
+                let what =
+                    format!("its files hold a row of {newest} µs, the catalogue's newest is {watermark} µs");
                 let finding = Finding::new(Fault::StateWatermark, "catalogue.db", what);
                 report.find(finding.number(format!("datastream {datastream}")));
             }
@@ -245,8 +252,9 @@ mod tests {
         let windows = windows(&sizes, -10, 1_000);
         for datastream in 0..5u32 {
             for time_us in [-10, 0, 195, 500, 1_000] {
-                let holding =
-                    windows.iter().filter(|(ids, times)| ids.contains(&datastream) && times.contains(&time_us));
+                let holding = windows
+                    .iter()
+                    .filter(|(ids, times)| ids.contains(&datastream) && times.contains(&time_us));
                 assert_eq!(holding.count(), 1, "datastream {datastream} at {time_us} in {windows:?}");
             }
         }

@@ -141,9 +141,10 @@ impl Verification<'_> {
         self.checked("journal", &journal, &mut report);
         report.checked("journal messages", journal.messages, Some(visitor.payload_bytes));
         for (range, finding) in observations.uncovered.drain(..) {
-            let accepted = journal.accepted.iter().any(|gap| {
-                gap.first_message_no <= range.start && gap.last_message_no + 1 >= range.end
-            });
+            let accepted = journal
+                .accepted
+                .iter()
+                .any(|gap| gap.first_message_no <= range.start && gap.last_message_no + 1 >= range.end);
             // The list of what was accepted outlives the segments; a gap at the front has no beginning.
             if !accepted && snapshot.books.totals.lost == 0 {
                 report.find(finding);
@@ -161,7 +162,8 @@ impl Verification<'_> {
             if !log_is_whole {
                 report.note("the books were not compared with the observation log, because that is damaged");
             }
-            books::Books { cut, snapshot, registry: &registry, observations, stored: &stored }.check(&mut report)?;
+            books::Books { cut, snapshot, registry: &registry, observations, stored: &stored }
+                .check(&mut report)?;
             report.checked("catalogue rows", cut.row_count()?, self.disk.size_of(CATALOGUE_FILE).ok());
         }
         report.fine = report.findings.is_empty();
@@ -176,7 +178,9 @@ impl Verification<'_> {
             return Ok(None);
         }
         let mut damaged = |error: CatalogueError| match error {
-            CatalogueError::TooNew { .. } | CatalogueError::TooOld { .. } | CatalogueError::Busy { .. } => Err(error),
+            CatalogueError::TooNew { .. } | CatalogueError::TooOld { .. } | CatalogueError::Busy { .. } => {
+                Err(error)
+            }
             other => {
                 report.find(Finding::new(Fault::CatalogueDamaged, CATALOGUE_FILE, other.to_string()));
                 Ok(None)
@@ -195,7 +199,10 @@ impl Verification<'_> {
             report.find(Finding::new(Fault::CatalogueDamaged, CATALOGUE_FILE, problem));
         }
         for (table, what) in broken {
-            report.find(Finding::new(Fault::CatalogueReference, CATALOGUE_FILE, what).number(format!("table {table}")));
+            report.find(
+                Finding::new(Fault::CatalogueReference, CATALOGUE_FILE, what)
+                    .number(format!("table {table}")),
+            );
         }
         Ok(Some((cut, snapshot)))
     }
@@ -227,13 +234,21 @@ impl Verification<'_> {
     }
 
     /// What the catalogue reflects, and what a start needs to go on from it, is in the observation log.
-    fn log_ends(&self, log: &LogReport, snapshot: &Snapshot, cut: &Cut, has_catalogue: bool, report: &mut Report) {
+    fn log_ends(
+        &self,
+        log: &LogReport,
+        snapshot: &Snapshot,
+        cut: &Cut,
+        has_catalogue: bool,
+        report: &mut Report,
+    ) {
         if !has_catalogue {
             return;
         }
         let ends_at = log.last.map_or(0, |last| last.frame_no);
         if ends_at < cut.frame_no {
-            let what = format!("it ends at frame {ends_at}, the catalogue reflects frames up to {}", cut.frame_no);
+            let what =
+                format!("it ends at frame {ends_at}, the catalogue reflects frames up to {}", cut.frame_no);
             report.find(Finding::new(Fault::ObservationsBehind, "observations/", what));
             return;
         }
@@ -290,7 +305,12 @@ impl Verification<'_> {
         }
     }
 
-    fn files(&self, snapshot: &Snapshot, registry: &crate::registry::SharedRegistry, report: &mut Report) -> Stored {
+    fn files(
+        &self,
+        snapshot: &Snapshot,
+        registry: &crate::registry::SharedRegistry,
+        report: &mut Report,
+    ) -> Stored {
         let is_replaced = |file_no: u64| self.beside_gateway && self.is_replaced(file_no);
         let files = Files {
             disk: self.disk,
@@ -310,7 +330,9 @@ impl Verification<'_> {
         report.checked("store rows", stored.rows, None);
         let without = snapshot.files.iter().filter(|file| file.crc32c.is_none()).count();
         if without > 0 {
-            report.note(format!("store/: {without} files were written before checksums were kept: only what shows was checked"));
+            report.note(format!(
+                "store/: {without} files were written before checksums were kept: only what shows was checked"
+            ));
         }
         stored
     }

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use e2e_tests::simulation::{BUGS, Bug, Options, Violation, run};
 
-const USAGE: &str = "usage: simulate [--seeds N] [--from N] [--threads N] | --seed N [-v] ; both take [--bug NAME]";
+const USAGE: &str =
+    "usage: simulate [--seeds N] [--from N] [--threads N] | --seed N [-v] ; both take [--bug NAME]";
 
 struct Arguments {
     seeds: u64,
@@ -46,8 +47,7 @@ fn main() -> ExitCode {
         return ExitCode::from(2);
     };
     if let Some(seed) = arguments.seed {
-        let options =
-            Options { seed, tell: arguments.tell, bug: arguments.bug, ..Options::default() };
+        let options = Options { seed, tell: arguments.tell, bug: arguments.bug, ..Options::default() };
         return match run(options) {
             Ok(report) => {
                 println!("seed {seed}: fine, {report:?}");
@@ -61,7 +61,12 @@ fn main() -> ExitCode {
     }
     let violations = many(&arguments);
     for violation in &violations {
-        println!("seed {}: {}\n  again: {}", violation.seed, violation.sentence, command(violation.seed, arguments.bug));
+        println!(
+            "seed {}: {}\n  again: {}",
+            violation.seed,
+            violation.sentence,
+            command(violation.seed, arguments.bug)
+        );
     }
     if violations.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
@@ -87,18 +92,29 @@ fn many(arguments: &Arguments) -> Vec<Violation> {
             scope.spawn(|| {
                 loop {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
-                    let is_enough = violations.lock().is_ok_and(|all: std::sync::MutexGuard<'_, Vec<_>>| all.len() >= VIOLATIONS_MAX);
+                    let is_enough = violations
+                        .lock()
+                        .is_ok_and(|all: std::sync::MutexGuard<'_, Vec<_>>| all.len() >= VIOLATIONS_MAX);
                     if seed >= end || is_enough {
                         return;
                     }
                     match run(Options { seed, bug: arguments.bug, ..Options::default() }) {
                         Ok(report) => {
-                            for (sum, count) in sums.iter().zip([1, report.messages, report.rows, report.crashes, report.questions]) {
+                            for (sum, count) in sums.iter().zip([
+                                1,
+                                report.messages,
+                                report.rows,
+                                report.crashes,
+                                report.questions,
+                            ]) {
                                 sum.fetch_add(count, Ordering::Relaxed);
                             }
                         }
                         Err(violation) => {
-                            eprintln!("seed {seed}: {}", violation.sentence.lines().next().unwrap_or_default());
+                            eprintln!(
+                                "seed {seed}: {}",
+                                violation.sentence.lines().next().unwrap_or_default()
+                            );
                             if let Ok(mut all) = violations.lock() {
                                 all.push(violation);
                             }
@@ -108,7 +124,12 @@ fn many(arguments: &Arguments) -> Vec<Violation> {
                         && told.elapsed() >= PROGRESS_PAUSE
                     {
                         *told = Instant::now();
-                        eprintln!("{} of {} seeds, {:.0} s", seed - arguments.from, arguments.seeds, begin.elapsed().as_secs_f64());
+                        eprintln!(
+                            "{} of {} seeds, {:.0} s",
+                            seed - arguments.from,
+                            arguments.seeds,
+                            begin.elapsed().as_secs_f64()
+                        );
                     }
                 }
             });

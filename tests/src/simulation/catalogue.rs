@@ -83,8 +83,7 @@ impl Catalogue for SimCatalogue {
             }
             Err(_) => {
                 // Nobody was told whether it got there.
-                let fault =
-                    if self.shared.chance(50) { CommitFault::DoneAndLost } else { CommitFault::Lost };
+                let fault = if self.shared.chance(50) { CommitFault::DoneAndLost } else { CommitFault::Lost };
                 self.memory.fail_commit(0, fault);
                 self.memory.commit(commit)
             }

@@ -190,7 +190,8 @@ impl Client {
             4 => {
                 let id = packet_id(0);
                 story.tell(|| format!("{}: PUBACK {id}", self.name));
-                let Some(place) = self.in_flight.iter().position(|it| it.packet_id == id && it.qos == 1) else {
+                let Some(place) = self.in_flight.iter().position(|it| it.packet_id == id && it.qos == 1)
+                else {
                     panic!("{} got PUBACK {id}, which nothing in flight has", self.name)
                 };
                 let it = self.in_flight.remove(place);
@@ -236,9 +237,7 @@ impl Client {
             at += 1 + usize::from(body[at]);
         }
         let payload = &body[at..];
-        story.tell(|| {
-            format!("{} gets {first:#x} {topic} {}", self.name, String::from_utf8_lossy(payload))
-        });
+        story.tell(|| format!("{} gets {first:#x} {topic} {}", self.name, String::from_utf8_lossy(payload)));
         let Some(subscriber) = &mut self.subscriber else { panic!("{} has no subscription", self.name) };
         subscriber.delivered(&topic, payload, first & 1 == 1, feeds, model);
         if packet_id != 0 {

@@ -99,10 +99,18 @@ impl Shared {
         }
     }
 
-    pub(super) fn note<T>(&self, disk: &SimDisk, what: &str, path: &str, result: io::Result<T>) -> io::Result<T> {
+    pub(super) fn note<T>(
+        &self,
+        disk: &SimDisk,
+        what: &str,
+        path: &str,
+        result: io::Result<T>,
+    ) -> io::Result<T> {
         match &result {
             Ok(_) => self.story.tell(|| format!("    disk: {what} {path}")),
-            Err(error) if disk.is_down() => self.story.tell(|| format!("    disk: {what} {path}: down, {error}")),
+            Err(error) if disk.is_down() => {
+                self.story.tell(|| format!("    disk: {what} {path}: down, {error}"))
+            }
             Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::AlreadyExists) => {}
             Err(error) => {
                 self.story.tell(|| format!("    disk: {what} {path}: {error}"));

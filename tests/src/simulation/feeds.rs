@@ -50,8 +50,9 @@ impl Subscriber {
         if !topic.starts_with("feed/") {
             return self.plain(topic, payload, retain, feeds, model);
         }
-        let json: Value = serde_json::from_slice(payload)
-            .unwrap_or_else(|error| panic!("a feed is no JSON: {error}: {}", String::from_utf8_lossy(payload)));
+        let json: Value = serde_json::from_slice(payload).unwrap_or_else(|error| {
+            panic!("a feed is no JSON: {error}: {}", String::from_utf8_lossy(payload))
+        });
         match json["observations"].as_array() {
             Some(observations) => {
                 for observation in observations {
@@ -117,9 +118,10 @@ impl Subscriber {
                 panic!("there is no retained value of {datastream}")
             };
             assert_eq!(*retained_us, time_us, "the retained value of {datastream} is not the newest");
-            let is_row = asked.rows.iter().any(|row| {
-                row.datastream == datastream && row.time_us == time_us && row.content == *content
-            });
+            let is_row = asked
+                .rows
+                .iter()
+                .any(|row| row.datastream == datastream && row.time_us == time_us && row.content == *content);
             assert!(is_row, "the retained value of {datastream} is {content}, which is no row");
         }
     }
@@ -137,8 +139,8 @@ impl Subscriber {
 fn parts(json: &Value) -> (String, i64, String) {
     let text = |name: &str| json[name].as_str().map(str::to_owned);
     let time = text("phenomenonTime").unwrap_or_default();
-    let time_us = codecs::time::parse_rfc3339(&time)
-        .unwrap_or_else(|_| panic!("a feed without a time: {json}"));
+    let time_us =
+        codecs::time::parse_rfc3339(&time).unwrap_or_else(|_| panic!("a feed without a time: {json}"));
     let value = match &json["result"] {
         Value::Number(number) => number.as_f64().unwrap_or(f64::NAN).to_string(),
         Value::Bool(value) => value.to_string(),

@@ -384,9 +384,10 @@ impl Run {
                 && client.in_flight() == 0
                 && client.link.as_ref().is_some_and(|link| link.on_the_way() == 0 && !link.has_bytes())
         });
-        done && gateway.view().ledger(&Default::default()).is_ok_and(|ledger| {
-            ledger.messages.pending == 0 && ledger.observations.unresolved == 0
-        })
+        done && gateway
+            .view()
+            .ledger(&Default::default())
+            .is_ok_and(|ledger| ledger.messages.pending == 0 && ledger.observations.unresolved == 0)
     }
 
     fn ask(&self) -> Asked {

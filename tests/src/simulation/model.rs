@@ -205,10 +205,7 @@ impl Model {
     pub(super) fn observation_delivered(&mut self, datastream: &str, time_us: i64, content: &str) {
         self.now += 1;
         let ids = self.senders(datastream, time_us, content);
-        assert!(
-            !ids.is_empty(),
-            "a feed has {content} of {datastream} at {time_us}, which nobody sent"
-        );
+        assert!(!ids.is_empty(), "a feed has {content} of {datastream} at {time_us}, which nobody sent");
         // Where several messages say the same, only one of them needs to have come.
         if let [id] = ids[..] {
             self.messages[id].first_proof.get_or_insert(self.now);
@@ -298,7 +295,10 @@ impl Model {
         for ((datastream, content), count) in undated {
             let ids = &self.undated[&(datastream.to_owned(), content.to_owned())];
             let most = ids.iter().filter(|id| self.messages[**id].copies_sent > 0).count() as u64;
-            assert!(count <= most, "{content} of {datastream} is there {count} times, it was said {most} times");
+            assert!(
+                count <= most,
+                "{content} of {datastream} is there {count} times, it was said {most} times"
+            );
         }
         self.check_order(asked);
     }
@@ -360,11 +360,7 @@ impl Model {
         let messages = &ledger.messages;
         assert_eq!(
             messages.received,
-            messages.decoded
-                + messages.partial
-                + messages.quarantined
-                + messages.ignored
-                + messages.pending,
+            messages.decoded + messages.partial + messages.quarantined + messages.ignored + messages.pending,
             "the parts of the messages do not sum up: {messages:?}"
         );
         let observations = &ledger.observations;
@@ -399,7 +395,8 @@ impl Model {
             assert_eq!(rows.get(key), Some(&seen), "a row that was there changed or is gone");
         }
         self.rows_seen.extend(rows.into_iter().map(|(key, row)| (key, row.clone())));
-        let entries: BTreeMap<_, _> = asked.quarantine.iter().map(|it| ((it.position, it.ordinal), it)).collect();
+        let entries: BTreeMap<_, _> =
+            asked.quarantine.iter().map(|it| ((it.position, it.ordinal), it)).collect();
         for (key, seen) in &self.quarantine_seen {
             assert_eq!(entries.get(key), Some(&seen), "a quarantined entry changed or is gone");
         }

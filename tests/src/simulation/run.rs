@@ -127,8 +127,7 @@ impl Run {
         };
         let clients = (0..plan.clients)
             .map(|number| {
-                let version =
-                    if random.chance(50) { ProtocolVersion::V3_1_1 } else { ProtocolVersion::V5 };
+                let version = if random.chance(50) { ProtocolVersion::V3_1_1 } else { ProtocolVersion::V5 };
                 Client::new(format!("c{number}"), version, number == 0 || random.chance(25))
             })
             .collect();

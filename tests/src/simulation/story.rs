@@ -18,9 +18,9 @@ impl Story {
     /// FNV-1a over every line, told or not.
     pub(super) fn tell(&self, line: impl FnOnce() -> String) {
         let line = line();
-        let hash = line
-            .bytes()
-            .fold(self.hash.load(Ordering::Relaxed), |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(PRIME));
+        let hash = line.bytes().fold(self.hash.load(Ordering::Relaxed), |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(PRIME)
+        });
         self.hash.store(hash, Ordering::Relaxed);
         if self.is_told {
             println!("{line}");

@@ -11,7 +11,8 @@ const HOUR_US: i64 = 3_600_000_000;
 const FAR_FUTURE_S: i64 = 4_086_000_000;
 
 /// Property and unit.
-const PROPERTIES: [(&str, Option<&str>); 3] = [("pm2_5", Some("ug/m3")), ("noise", Some("dB{A}")), ("x", None)];
+const PROPERTIES: [(&str, Option<&str>); 3] =
+    [("pm2_5", Some("ug/m3")), ("noise", Some("dB{A}")), ("x", None)];
 
 #[derive(Debug, Default)]
 pub(super) struct Traffic {
@@ -231,7 +232,13 @@ impl Traffic {
     }
 
     /// Two values for one time in one message, on a property of their own.
-    fn two_at_once(&mut self, station: &str, now_us: i64, random: &mut Random, model: &mut Model) -> MessageId {
+    fn two_at_once(
+        &mut self,
+        station: &str,
+        now_us: i64,
+        random: &mut Random,
+        model: &mut Model,
+    ) -> MessageId {
         // Nobody else has this time.
         let time_us = now_us / 1_000 * 1_000 - HOUR_US - self.number() as i64 * 1_000;
         let back_us = if random.chance(50) { 0 } else { 24 * HOUR_US };
@@ -264,12 +271,7 @@ impl Traffic {
                 "time_out_of_range",
                 1,
             ),
-            _ => (
-                format!("obs/{station}/x/y/{}", now_us % 7),
-                format!("{number}"),
-                "topic_invalid",
-                0,
-            ),
+            _ => (format!("obs/{station}/x/y/{}", now_us % 7), format!("{number}"), "topic_invalid", 0),
         };
         model.say(topic, payload.into_bytes(), None, Meaning::Garbage { reason, readings })
     }
@@ -281,11 +283,8 @@ impl Traffic {
             "{{\"readings\":[{},{{\"property\":\"y\",\"value\":{bad},\"time\":{FAR_FUTURE_S}}}]}}",
             good.json()
         );
-        let meaning = Meaning::Partial {
-            readings: vec![good.expected(station)],
-            bad: 1,
-            reason: "time_out_of_range",
-        };
+        let meaning =
+            Meaning::Partial { readings: vec![good.expected(station)], bad: 1, reason: "time_out_of_range" };
         model.say(format!("obs/{station}"), payload.into_bytes(), None, meaning)
     }
 

@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use rusqlite::{Connection, Row, params};
 
 use super::load::number;
+use super::quarantine;
 use crate::catalogue::{
-    BookCounts, BookHour, BookKey, BookQuery, BookRow, CatalogueError, History, QuarantineEntry,
-    QuarantineFilter, QuarantineItem, QuarantineTotals,
+    BookCounts, BookHour, BookKey, BookQuery, BookRow, CatalogueError, History, QuarantineItem,
+    QuarantinePage, QuarantineTotals, QuarantineWalk, SettledCounts, SettlementRow,
 };
 
 #[derive(Debug)]
@@ -50,20 +51,46 @@ impl History for SqliteHistory {
         })
     }
 
-    fn quarantine_list(&mut self, filter: &QuarantineFilter) -> Result<Vec<QuarantineEntry>, CatalogueError> {
-        self.read(|connection| quarantine_list(connection, filter))
+    fn settled_sums(&mut self, query: &BookQuery, frame_no: u64) -> Result<SettledCounts, CatalogueError> {
+        self.read(|connection| settled_sums(connection, query, frame_no))
+    }
+
+    fn settlements(&mut self, after_no: u64, limit: usize) -> Result<Vec<SettlementRow>, CatalogueError> {
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        self.read(|connection| {
+            connection
+                .prepare_cached(
+                    "SELECT * FROM settlements WHERE settlement_no > ? ORDER BY settlement_no LIMIT ?",
+                )?
+                .query_map([after_no as i64, limit], settlement_row)?
+                .collect()
+        })
+    }
+
+    fn last_settlement_no(&mut self) -> Result<u64, CatalogueError> {
+        self.read(|connection| {
+            connection
+                .prepare_cached("SELECT coalesce(max(settlement_no), 0) FROM settlements")?
+                .query_row([], |row| number(row, 0))
+        })
+    }
+
+    fn has_book_row(&mut self, hour: i64, key: &BookKey) -> Result<bool, CatalogueError> {
+        self.read(|connection| {
+            connection
+                .prepare_cached(
+                    "SELECT 1 FROM book_rows WHERE hour = ? AND agency = ? AND client = ? AND station = ?",
+                )?
+                .exists(params![hour, key.agency, key.client, key.station])
+        })
+    }
+
+    fn quarantine_page(&mut self, walk: &QuarantineWalk<'_>) -> Result<QuarantinePage, CatalogueError> {
+        self.read(|connection| quarantine::page(connection, walk))
     }
 
     fn quarantine_show(&mut self, position: u64) -> Result<Vec<QuarantineItem>, CatalogueError> {
-        let Ok(position) = i64::try_from(position) else { return Ok(Vec::new()) };
-        self.read(|connection| {
-            connection
-                .prepare_cached("SELECT * FROM quarantine WHERE position = ? ORDER BY ordinal")?
-                .query_map([position], |row| {
-                    Ok(QuarantineItem { entry: quarantine_entry(row)?, payload: row.get(12)? })
-                })?
-                .collect()
-        })
+        self.read(|connection| quarantine::show(connection, position))
     }
 
     fn quarantine_totals(&mut self) -> Result<QuarantineTotals, CatalogueError> {
@@ -72,7 +99,39 @@ impl History for SqliteHistory {
 }
 
 fn book_sums(connection: &Connection, query: &BookQuery) -> rusqlite::Result<BookCounts> {
-    // Numbers only, so the text is safe; absent conditions must not stand in the way of the key.
+    let sql = format!(
+        "SELECT sum(decoded), sum(partial), sum(quarantined_messages), sum(ignored), sum(inserted), sum(corrected), \
+         sum(outranked), sum(duplicate), sum(unresolved), sum(quarantined_readings), count(*) FROM book_rows WHERE {}",
+        conditions(query)
+    );
+    connection.query_row(&sql, [], |row| {
+        if row.get::<_, i64>(10)? == 0 { Ok(BookCounts::default()) } else { counts(row, 0) }
+    })
+}
+
+fn settled_sums(
+    connection: &Connection,
+    query: &BookQuery,
+    frame_no: u64,
+) -> rusqlite::Result<SettledCounts> {
+    let sql = format!(
+        "SELECT sum(decoded), sum(partial), sum(quarantined_messages), sum(ignored), sum(inserted), sum(corrected), \
+         sum(outranked), sum(duplicate), sum(unresolved), sum(quarantined_readings), sum(messages), sum(readings), \
+         sum(erased_messages), sum(erased_readings) FROM settled_rows WHERE frame_no <= {} AND {}",
+        i64::try_from(frame_no).unwrap_or(i64::MAX),
+        conditions(query)
+    );
+    connection.query_row(&sql, [], |row| {
+        let mut sums = [0; SettledCounts::LEN];
+        for (at, sum) in sums.iter_mut().enumerate() {
+            *sum = row.get::<_, Option<i64>>(at)?.unwrap_or(0);
+        }
+        Ok(SettledCounts::from_array(sums))
+    })
+}
+
+/// Numbers only, so the text is safe; absent conditions must not stand in the way of the key.
+fn conditions(query: &BookQuery) -> String {
     let mut conditions = vec![
         format!("hour >= {}", query.from_hour.unwrap_or(i64::MIN)),
         format!("hour < {}", query.to_hour.unwrap_or(i64::MAX)),
@@ -87,56 +146,29 @@ fn book_sums(connection: &Connection, query: &BookQuery) -> rusqlite::Result<Boo
         let stations: Vec<String> = stations.iter().map(u32::to_string).collect();
         conditions.push(format!("station IN ({})", stations.join(", ")));
     }
-    let sql = format!(
-        "SELECT sum(decoded), sum(partial), sum(quarantined_messages), sum(ignored), sum(inserted), sum(corrected), \
-         sum(outranked), sum(duplicate), sum(unresolved), sum(quarantined_readings), count(*) FROM book_rows WHERE {}",
-        conditions.join(" AND ")
-    );
-    connection.query_row(&sql, [], |row| {
-        if row.get::<_, i64>(10)? == 0 { Ok(BookCounts::default()) } else { counts(row, 0) }
-    })
+    conditions.join(" AND ")
 }
 
-fn quarantine_list(
-    connection: &Connection,
-    filter: &QuarantineFilter,
-) -> rusqlite::Result<Vec<QuarantineEntry>> {
-    let mut statement = connection.prepare_cached(
-        "SELECT position, ordinal, receive_time_us, byte_offset, readings, reason, sentence, topic, client, agency, \
-         payload_bytes FROM quarantine WHERE (?1 IS NULL OR reason = ?1) AND (?2 IS NULL OR client = ?2) \
-         AND (?3 IS NULL OR agency = ?3) AND (?4 IS NULL OR receive_time_us >= ?4) \
-         AND (?5 IS NULL OR receive_time_us < ?5) AND (position, ordinal) < (?6, ?7) ORDER BY position DESC, ordinal DESC",
-    )?;
-    // A range of the key, so that a late page is found as quickly as the first.
-    let (position, ordinal) = filter.before.unwrap_or((u64::MAX, u32::MAX));
-    let position = i64::try_from(position).unwrap_or(i64::MAX);
-    let values =
-        params![filter.reason, filter.client, filter.agency, filter.from_us, filter.to_us, position, ordinal];
-    let mut entries = Vec::new();
-    let mut rows = statement.query(values)?;
-    while entries.len() < filter.limit() {
-        let Some(row) = rows.next()? else { break };
-        let entry = quarantine_entry(row)?;
-        if filter.includes_topic(&entry.topic) {
-            entries.push(entry);
-        }
-    }
-    Ok(entries)
-}
-
-fn quarantine_entry(row: &Row<'_>) -> rusqlite::Result<QuarantineEntry> {
-    Ok(QuarantineEntry {
-        position: number(row, 0)?,
-        ordinal: row.get(1)?,
-        receive_time_us: row.get(2)?,
-        offset: row.get(3)?,
-        readings: row.get(4)?,
-        reason: row.get(5)?,
-        sentence: row.get(6)?,
-        topic: row.get(7)?,
-        client: row.get(8)?,
-        agency: row.get(9)?,
-        payload_bytes: row.get(10)?,
+fn settlement_row(row: &Row<'_>) -> rusqlite::Result<SettlementRow> {
+    let key = |first: usize| -> rusqlite::Result<BookKey> {
+        Ok(BookKey { agency: row.get(first)?, client: row.get(first + 1)?, station: row.get(first + 2)? })
+    };
+    Ok(SettlementRow {
+        settlement_no: number(row, 0)?,
+        record_no: number(row, 1)?,
+        settled_us: row.get(2)?,
+        position: number(row, 3)?,
+        ordinal: row.get(4)?,
+        hour: row.get(5)?,
+        erased: row.get(6)?,
+        from: key(7)?,
+        from_outcome: row.get(10)?,
+        from_readings: number(row, 11)?,
+        to: key(12)?,
+        to_outcome: row.get(15)?,
+        to_readings: number(row, 16)?,
+        rows: number(row, 17)?,
+        digest: row.get(18)?,
     })
 }
 

@@ -4,7 +4,9 @@ use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::check::BookRemovals;
 use super::history::{book_hour, book_row, counts, quarantine_totals};
-use crate::catalogue::{BookTotals, BooksSnapshot, Checkpoint, DatastreamState, HourDigest, Snapshot};
+use crate::catalogue::{
+    BookTotals, BooksSnapshot, Checkpoint, DatastreamState, HourDigest, SettledCounts, Snapshot,
+};
 use crate::observation::{Definition, ResultKind, RetainedChange};
 use crate::store::FileEntry;
 
@@ -102,10 +104,20 @@ fn books(connection: &Connection) -> rusqlite::Result<BooksSnapshot> {
         })
         .optional()?
         .unwrap_or_default();
-    let (lost, expired) = connection.query_row("SELECT lost, expired FROM removals", [], |row| {
-        Ok((number(row, 0)?, number(row, 1)?))
-    })?;
-    let totals = BookTotals { lost, expired, ..totals };
+    let (lost, expired) = connection
+        .query_row("SELECT lost, expired FROM removals", [], |row| Ok((number(row, 0)?, number(row, 1)?)))?;
+    let mut totals = BookTotals { lost, expired, ..totals };
+    let settled: Vec<i64> = entries(connection, "SELECT counts FROM settled_totals")?;
+    if let Ok(settled) = settled.try_into() {
+        totals.settled = SettledCounts::from_array(settled);
+    }
+    let last_settlement = connection
+        .query_row(
+            "SELECT settlement_no, digest FROM settlements ORDER BY settlement_no DESC LIMIT 1",
+            [],
+            |row| Ok((number(row, 0)?, row.get::<_, HourDigest>(1)?)),
+        )
+        .optional()?;
     let last_closed = connection
         .query_row("SELECT hour, digest FROM book_hours WHERE closed ORDER BY hour DESC LIMIT 1", [], |row| {
             Ok((row.get(0)?, row.get::<_, HourDigest>(1)?))
@@ -124,6 +136,8 @@ fn books(connection: &Connection) -> rusqlite::Result<BooksSnapshot> {
             book_row,
         )?,
         unresolved: entries(connection, "SELECT runs FROM book_unresolved")?,
+        settled_unresolved: entries(connection, "SELECT runs FROM settled_unresolved")?,
+        last_settlement,
     })
 }
 

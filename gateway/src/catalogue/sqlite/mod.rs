@@ -5,6 +5,7 @@
 mod check;
 mod history;
 mod load;
+mod quarantine;
 mod write;
 
 use std::path::{Path, PathBuf};
@@ -25,6 +26,7 @@ const MIGRATIONS: &[&str] = &[
     QUARANTINE_BY_CLIENT,
     include_str!("rank.sql"),
     include_str!("checks_and_removals.sql"),
+    include_str!("settlements.sql"),
 ];
 /// The quota's sums at start read this instead of the payloads' pages.
 const QUARANTINE_BY_CLIENT: &str = "CREATE INDEX quarantine_by_client ON quarantine (client, bytes);";

@@ -1,8 +1,10 @@
 //! One commit: every table in one transaction.
 
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
-use crate::catalogue::{BooksDelta, Commit, DatastreamState, QuarantineDelta};
+use crate::catalogue::{
+    BooksDelta, Commit, DatastreamState, QuarantineChange, QuarantineDelta, RemainingEntry, SettledCounts,
+};
 use crate::observation::{Definition, ResendMark, RetainedChange};
 use crate::store::FileEntry;
 
@@ -10,6 +12,7 @@ pub(super) fn commit(connection: &Connection, commit: &Commit) -> rusqlite::Resu
     definitions(connection, &commit.definitions)?;
     files(connection, &commit.files_removed, &commit.files_added)?;
     books(connection, &commit.books)?;
+    settlements(connection, &commit.books)?;
     datastream_states(connection, &commit.datastream_states)?;
     retained(connection, &commit.retained)?;
     if let Some(marks) = &commit.resend_marks {
@@ -120,6 +123,60 @@ fn books(connection: &Connection, delta: &BooksDelta) -> rusqlite::Result<()> {
     Ok(())
 }
 
+fn settlements(connection: &Connection, delta: &BooksDelta) -> rusqlite::Result<()> {
+    let mut settlement = connection.prepare_cached(
+        "INSERT OR REPLACE INTO settlements VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    )?;
+    for row in &delta.settlements {
+        settlement.execute(params![
+            row.settlement_no as i64,
+            row.record_no as i64,
+            row.settled_us,
+            row.position as i64,
+            row.ordinal,
+            row.hour,
+            row.erased,
+            row.from.agency,
+            row.from.client,
+            row.from.station,
+            row.from_outcome,
+            row.from_readings as i64,
+            row.to.agency,
+            row.to.client,
+            row.to.station,
+            row.to_outcome,
+            row.to_readings as i64,
+            row.rows as i64,
+            row.digest.as_slice(),
+        ])?;
+    }
+    let mut settled = connection.prepare_cached(
+        "INSERT OR REPLACE INTO settled_rows VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    )?;
+    for (hour, key, counts) in &delta.settled {
+        let mut values = [0; 5 + SettledCounts::LEN];
+        values[0] = *hour;
+        values[1] = i64::from(key.agency);
+        values[2] = i64::from(key.client);
+        values[3] = i64::from(key.station);
+        values[4] = delta.settled_frame_no as i64;
+        values[5..].copy_from_slice(&counts.to_array());
+        settled.execute(values)?;
+    }
+    if let Some(runs) = &delta.settled_unresolved {
+        let bytes: &[u8] = bytemuck::cast_slice(runs);
+        connection
+            .prepare_cached("INSERT OR REPLACE INTO settled_unresolved VALUES (1, ?)")?
+            .execute([bytes])?;
+    }
+    if !delta.settled.is_empty() {
+        let totals = delta.totals.settled.to_array();
+        let bytes: &[u8] = bytemuck::cast_slice(&totals);
+        connection.prepare_cached("INSERT OR REPLACE INTO settled_totals VALUES (1, ?)")?.execute([bytes])?;
+    }
+    Ok(())
+}
+
 fn datastream_states(connection: &Connection, states: &[(u32, DatastreamState)]) -> rusqlite::Result<()> {
     let mut statement = connection.prepare_cached(
         "INSERT OR REPLACE INTO datastream_states VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -176,11 +233,13 @@ fn resend_marks(connection: &Connection, marks: &[ResendMark]) -> rusqlite::Resu
 
 fn quarantine(connection: &Connection, delta: &QuarantineDelta) -> rusqlite::Result<()> {
     let (mut entries, mut bytes) = (0, 0);
-    let mut add = connection
-        .prepare_cached("INSERT OR IGNORE INTO quarantine VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")?;
+    let mut add = connection.prepare_cached(
+        "INSERT OR IGNORE INTO quarantine VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    )?;
     for item in &delta.items {
         let entry = &item.entry;
         let size = entry.bytes() as i64;
+        let booked = item.booked.unwrap_or_default();
         let added = add.execute(params![
             entry.position as i64,
             entry.ordinal,
@@ -194,15 +253,72 @@ fn quarantine(connection: &Connection, delta: &QuarantineDelta) -> rusqlite::Res
             entry.agency,
             entry.payload_bytes,
             size,
+            item.booked.map(|booked| booked.outcome),
+            booked.agency,
+            booked.client,
+            booked.station,
+            item.settled,
+            item.flags,
+            item.packet_id,
+            item.properties,
+            item.refused,
             item.payload,
         ])?;
         entries += added as i64;
         bytes += added as i64 * size;
     }
-    if entries > 0 {
+    for change in &delta.changes {
+        let (less_entries, more_bytes) = quarantine_change(connection, change)?;
+        entries -= less_entries;
+        bytes += more_bytes;
+    }
+    if entries != 0 || bytes != 0 {
         connection
             .prepare_cached("UPDATE quarantine_totals SET entries = entries + ?, bytes = bytes + ?")?
             .execute([entries, bytes])?;
     }
     Ok(())
+}
+
+/// How many entries left, and by how many bytes the quarantine grew.
+fn quarantine_change(connection: &Connection, change: &QuarantineChange) -> rusqlite::Result<(i64, i64)> {
+    let key = params![change.position as i64, change.ordinal];
+    let before: Option<(i64, i64)> = connection
+        .prepare_cached(
+            "SELECT bytes, length(CAST(reason AS BLOB)) + length(CAST(sentence AS BLOB)) FROM quarantine \
+             WHERE position = ? AND ordinal = ?",
+        )?
+        .query_row(key, |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    // Already gone: by the budget, or because this commit is carried out once more.
+    let Some((bytes, texts)) = before else { return Ok((0, 0)) };
+    let Some(RemainingEntry { booked, settled, remaining }) = &change.remaining else {
+        connection
+            .prepare_cached("DELETE FROM quarantine WHERE position = ? AND ordinal = ?")?
+            .execute(key)?;
+        return Ok((1, -bytes));
+    };
+    let grown = (remaining.reason.len() + remaining.sentence.len()) as i64 - texts;
+    connection
+        .prepare_cached(
+            "UPDATE quarantine SET byte_offset = ?, readings = ?, reason = ?, sentence = ?, bytes = bytes + ?, outcome = ?, \
+             book_agency = ?, book_client = ?, book_station = ?, settled = max(settled, ?), refused = ? \
+             WHERE position = ? AND ordinal = ?",
+        )?
+        .execute(params![
+            remaining.offset,
+            remaining.readings,
+            remaining.reason,
+            remaining.sentence,
+            grown,
+            booked.outcome,
+            booked.agency,
+            booked.client,
+            booked.station,
+            settled,
+            remaining.refused,
+            change.position as i64,
+            change.ordinal,
+        ])?;
+    Ok((0, grown))
 }

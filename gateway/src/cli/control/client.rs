@@ -4,11 +4,12 @@ use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
-use super::{CHUNK_BYTES_MAX, Failed, KIND_DATA, KIND_END, KIND_FAILED, Question, SocketPath};
+use super::{CHUNK_BYTES_MAX, Failed, KIND_DATA, KIND_END, KIND_FAILED, KIND_NOTE, Question, SocketPath};
 use crate::cli::Failure;
+use crate::query::Output;
 
 /// Asks the gateway of `data_dir` and passes its answer on. `None`: no gateway listens there.
-pub fn ask(data_dir: &Path, question: &Question, out: &mut dyn Write) -> Option<Result<(), Failure>> {
+pub fn ask(data_dir: &Path, question: &Question, out: &mut dyn Output) -> Option<Result<(), Failure>> {
     let stream = SocketPath::of(data_dir).and_then(|socket| UnixStream::connect(&socket.path));
     match stream {
         Ok(stream) => Some(exchange(stream, question, out)),
@@ -23,7 +24,7 @@ pub fn ask(data_dir: &Path, question: &Question, out: &mut dyn Write) -> Option<
     }
 }
 
-fn exchange(mut stream: UnixStream, question: &Question, out: &mut dyn Write) -> Result<(), Failure> {
+fn exchange(mut stream: UnixStream, question: &Question, out: &mut dyn Output) -> Result<(), Failure> {
     let cut_off =
         |error: io::Error| Failure::environment(format!("the gateway broke off its answer: {error}"));
     // Strings always serialise.
@@ -48,6 +49,8 @@ fn exchange(mut stream: UnixStream, question: &Question, out: &mut dyn Write) ->
                 Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
                 Err(error) => return Err(Failure::environment(format!("stdout: {error}"))),
             },
+            // A closed stderr is no reason to stop.
+            KIND_NOTE => drop(out.note(&String::from_utf8_lossy(&chunk))),
             KIND_END => return Ok(()),
             KIND_FAILED => {
                 let failed: Failed =

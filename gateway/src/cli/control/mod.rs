@@ -6,6 +6,7 @@
 //! | kind | means |
 //! |---|---|
 //! | `D` | a piece of the answer, to be passed on as it is |
+//! | `N` | a sentence beside the answer (how far it is, that there is more), for stderr |
 //! | `E` | the end: all was said; length 0 |
 //! | `F` | failed: JSON `{"exit":2,"sentence":"…"}` |
 //!
@@ -37,6 +38,7 @@ const CHUNK_BYTES_MAX: usize = 64 << 10;
 const SOCKET_PATH_BYTES_MAX: usize = 108;
 
 const KIND_DATA: u8 = b'D';
+const KIND_NOTE: u8 = b'N';
 const KIND_END: u8 = b'E';
 const KIND_FAILED: u8 = b'F';
 

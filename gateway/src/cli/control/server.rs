@@ -13,11 +13,12 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::{
-    CHUNK_BYTES_MAX, Failed, KIND_DATA, KIND_END, KIND_FAILED, QUESTION_BYTES_MAX, Question, SocketPath,
+    CHUNK_BYTES_MAX, Failed, KIND_DATA, KIND_END, KIND_FAILED, KIND_NOTE, QUESTION_BYTES_MAX, Question,
+    SocketPath,
 };
 use crate::cli::Failure;
 use crate::cli::ask::failure_of;
-use crate::query::{GatewayView, QueryError, Request, answer};
+use crate::query::{GatewayView, Output, QueryError, Request, answer};
 
 /// Questions that are answered at once; the next one is refused.
 const QUESTIONS_MAX: usize = 8;
@@ -246,5 +247,13 @@ impl Write for Chunks<'_> {
             self.bytes.clear();
         }
         Ok(())
+    }
+}
+
+impl Output for Chunks<'_> {
+    fn note(&mut self, sentence: &str) -> io::Result<()> {
+        self.flush()?;
+        let cut = sentence.floor_char_boundary(CHUNK_BYTES_MAX);
+        write_chunk(self.stream, KIND_NOTE, &sentence.as_bytes()[..cut])
     }
 }

@@ -13,7 +13,7 @@ use firmware_sim::verify::{Comparison, Finding, Report, Revisions, Row, VerifyEr
 use super::screen::Screen;
 use super::words::{counted, cut, grouped, wrapped};
 use crate::books::{Ledger, LedgerFilter};
-use crate::cli::{Backend, Exit, Failure};
+use crate::cli::{Access, Backend, Exit, Failure};
 use crate::config::Config;
 use crate::query::{GatewayView, ObservationQuery, ObservationRow};
 
@@ -27,7 +27,7 @@ pub(super) fn show(
     screen: &mut Screen<'_>,
 ) -> Result<(), Failure> {
     screen.say("The gateway has ended. Its data are opened anew and compared with what the stations sent.");
-    let view = backend.open_offline(config)?;
+    let view = backend.open_offline(config, Access::Read)?;
     let ledger = view
         .ledger(&LedgerFilter::default())
         .map_err(|error| Failure::environment(format!("the books: {error}")))?;
@@ -225,7 +225,7 @@ fn imbalances(ledger: &Ledger, report: &Report) -> Vec<String> {
 mod tests {
     use super::super::words::COLUMNS_MAX;
     use super::*;
-    use crate::books::{MessageLedger, ObservationLedger};
+    use crate::books::{MessageLedger, ObservationLedger, SettledLedger};
 
     fn balanced() -> (Ledger, Report) {
         let ledger = Ledger {
@@ -249,6 +249,7 @@ mod tests {
                 quarantined: 1,
                 flushed: Some(11),
             },
+            settled: SettledLedger::default(),
         };
         let report = Report { messages_sent: 11, messages_acked: 9, rows_required: 11, ..Report::default() };
         (ledger, report)

@@ -201,7 +201,8 @@ pub(super) fn frame(
             quarantined_readings: 0,
             outcome: 0,
             unkeyed: 0,
-            zero: [0; 6],
+            replayed: 0,
+            zero: [0; 5],
         });
         let value = match &reading.value {
             StoredValue::Number(number) => number.to_bits(),

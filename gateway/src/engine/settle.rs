@@ -1,0 +1,214 @@
+//! The two ways of operators' changes into the journal: through the lanes of a running gateway, or by stages that no thread runs.
+
+use std::any::Any;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, RwLock};
+
+use crossbeam::channel::{Receiver, Sender, bounded};
+
+use super::EngineError;
+use super::bounds::{dictionary_limits, time_bounds};
+use super::open::Opened;
+use super::rebuild::{fold_feeds, grow_hot_rows};
+use super::stages::{Now, Stages};
+use crate::catalogue::History;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::feeds::{LastValues, RetainedStore};
+use crate::journal::{FrameConsumer, JournalFrame, JournalPort, JournalWriter, Lanes, WriterStep};
+use crate::pipeline::dictionary::Dictionary;
+use crate::pipeline::resend::ResendWindow;
+use crate::pipeline::rules::{Ranks, SameTime};
+use crate::pipeline::{KeeperProgress, MessageDecoder};
+use crate::record::Control;
+use crate::registry::Registry;
+use crate::settle::{Door, DryRun, SettleError, wait_until};
+
+/// What a session of `quarantine replay` or `erase` works with.
+pub(super) struct Settling {
+    pub(super) door: Box<dyn Door>,
+    pub(super) history: Box<dyn History>,
+    config: Arc<Config>,
+}
+
+impl Settling {
+    pub(super) fn new(door: Box<dyn Door>, history: Box<dyn History>, config: Arc<Config>) -> Self {
+        Self { door, history, config }
+    }
+
+    /// A decoder for a dry run, with a copy of the names.
+    pub(super) fn dry_run(config: &Config, registry: Registry) -> DryRun {
+        let same_time = SameTime::new(config.pipeline.same_time_keep.clone());
+        let mut hot = Vec::new();
+        let registry = Arc::new(RwLock::new(registry));
+        grow_hot_rows(&mut hot, &registry, &same_time);
+        DryRun::new(MessageDecoder::new(
+            Dictionary::new(registry, dictionary_limits(config)),
+            hot,
+            ResendWindow::new(config.pipeline.resend_window),
+            time_bounds(config),
+            Ranks::new(config.pipeline.ranks.clone()),
+            same_time,
+        ))
+    }
+
+    pub(super) fn config(&self) -> Arc<Config> {
+        self.config.clone()
+    }
+}
+
+/// Beside the threads.
+pub(super) struct RunningDoor {
+    port: JournalPort,
+    lanes: Arc<Lanes>,
+    progress: Arc<KeeperProgress>,
+    /// The last batch that holds something of ours.
+    batch_no: u64,
+    stop: Arc<AtomicBool>,
+}
+
+impl RunningDoor {
+    pub(super) fn new(lanes: Arc<Lanes>, progress: Arc<KeeperProgress>, stop: Arc<AtomicBool>) -> Self {
+        Self { port: JournalPort::of_operators(lanes.clone()), lanes, progress, batch_no: 0, stop }
+    }
+}
+
+impl Door for RunningDoor {
+    fn body_bytes_max(&self) -> usize {
+        self.port.body_bytes_max()
+    }
+
+    fn append(&mut self, control: &Control<'_>) -> Result<(), SettleError> {
+        let (port, stop, batch_no) = (&mut self.port, &self.stop, &mut self.batch_no);
+        let appended = || match port.append_control(control) {
+            Ok(appended) => {
+                *batch_no = appended;
+                true
+            }
+            // The buffers come back when the pipeline is through with them.
+            Err(_) => false,
+        };
+        wait_until(appended, || stop.load(Ordering::Acquire))
+    }
+
+    fn barrier(&mut self) -> Result<(), SettleError> {
+        self.port.hand_over();
+        let stopping = || self.stop.load(Ordering::Acquire);
+        wait_until(|| self.port.durable_batch() >= self.batch_no, stopping)?;
+        // Whatever is durable by now, with all that an earlier run of the gateway left.
+        let next = self.lanes.positions.next_durable_record.load(Ordering::Acquire);
+        self.progress.set_wants_commit(true);
+        let committed = wait_until(|| self.progress.next_uncommitted_record() >= next, stopping);
+        self.progress.set_wants_commit(false);
+        committed
+    }
+}
+
+/// Without threads, on a directory that is ours for as long as this lives.
+pub(super) struct OfflineDoor {
+    port: JournalPort,
+    writer: JournalWriter,
+    frames: Receiver<Arc<JournalFrame>>,
+    stages: Stages,
+    retained: RetainedStore,
+    last_values: LastValues,
+    clock: Arc<dyn Clock>,
+    _lock: Box<dyn Any + Send>,
+}
+
+impl OfflineDoor {
+    pub(super) fn new(opened: Opened) -> Self {
+        let Opened { clock, lanes, metrics, journal, stages, retained, last_values, lock, .. } = opened;
+        // As many as there are buffers: it is never full.
+        let (to_us, frames) = bounded(lanes.buffers());
+        let consumers: Vec<Box<dyn FrameConsumer>> = vec![Box::new(Frames(to_us))];
+        Self {
+            port: JournalPort::of_operators(lanes.clone()),
+            writer: JournalWriter::new(journal, lanes, consumers, metrics),
+            frames,
+            stages,
+            retained,
+            last_values,
+            clock,
+            _lock: lock,
+        }
+    }
+
+    /// Writes what was appended and runs it through pipeline and keeper.
+    fn pump(&mut self) -> Result<(), EngineError> {
+        self.port.hand_over();
+        let mut settled = false;
+        loop {
+            match self.writer.step(self.clock.receive_time_us())? {
+                WriterStep::Wrote => self.process()?,
+                WriterStep::Idle => return Ok(()),
+                WriterStep::Blocked if self.writer.prepare_step()? => {}
+                WriterStep::Blocked if !settled => {
+                    // What is processed may let go of segments.
+                    settled = true;
+                    self.settle()?;
+                    self.writer.release_processed();
+                }
+                WriterStep::Blocked => return Err(EngineError::NoSegments { log: super::open::JOURNAL_DIR }),
+            }
+        }
+    }
+
+    fn process(&mut self) -> Result<(), EngineError> {
+        let now = self.now();
+        let Self { frames, stages, retained, last_values, writer, .. } = self;
+        for frame in frames.try_iter() {
+            stages.process(&frame, now, &mut |frame| fold_feeds(frame, retained, last_values))?;
+        }
+        writer.release_processed();
+        Ok(())
+    }
+
+    fn settle(&mut self) -> Result<(), EngineError> {
+        let now = self.now();
+        let Self { stages, retained, last_values, .. } = self;
+        stages.settle(now, &mut |frame| fold_feeds(frame, retained, last_values))
+    }
+
+    fn now(&self) -> Now {
+        Now { receive_us: self.clock.receive_time_us(), monotonic_us: self.clock.monotonic_us() }
+    }
+}
+
+impl Door for OfflineDoor {
+    fn body_bytes_max(&self) -> usize {
+        self.port.body_bytes_max()
+    }
+
+    fn append(&mut self, control: &Control<'_>) -> Result<(), SettleError> {
+        if self.port.append_control(control).is_ok() {
+            return Ok(());
+        }
+        self.pump().map_err(failed)?;
+        self.port.append_control(control).map(drop).map_err(|_| {
+            SettleError::Failed(
+                "a record finds no buffer in the journal, which is a bug of the gateway".to_owned(),
+            )
+        })
+    }
+
+    fn barrier(&mut self) -> Result<(), SettleError> {
+        self.pump().and_then(|()| self.settle()).map_err(failed)
+    }
+}
+
+fn failed(error: EngineError) -> SettleError {
+    match error {
+        EngineError::NoSegments { .. } => SettleError::Unavailable(error.to_string()),
+        other => SettleError::Failed(other.to_string()),
+    }
+}
+
+struct Frames(Sender<Arc<JournalFrame>>);
+
+impl FrameConsumer for Frames {
+    fn accept(&mut self, frame: &Arc<JournalFrame>) {
+        // The other end lives as long as the writer.
+        let _ = self.0.send(frame.clone());
+    }
+}
