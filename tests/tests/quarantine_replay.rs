@@ -237,8 +237,10 @@ fn b1_5_replay_stores_what_was_refused_once_with_its_own_receive_time() {
         (count(&ledger, "messages", "quarantined"), count(&ledger, "settled", "erased_messages")),
         (1, 1)
     );
+    fixture.run(&["journal", "verify"]);
     gateway.terminate();
     assert_eq!(fixture.json(&["ledger"])["settled"], ledger["settled"], "without a gateway");
+    fixture.run(&["journal", "verify"]);
 }
 
 #[test]
@@ -373,6 +375,7 @@ fn b1_5_kill_9_in_the_middle_of_a_replay_changes_nothing_in_exactly_once() {
     assert_eq!(positions.len(), rows.len(), "one row of each message");
     assert_eq!(fixture.quarantined().len() as u64, 2 * third);
     gateway.terminate();
+    fixture.run(&["journal", "verify"]);
 }
 
 /// At every stop: what the books say is stored is what a query gives, and the quarantine holds what they say it does.
@@ -383,4 +386,5 @@ fn assert_books_and_rows_agree(fixture: &Fixture) {
     assert_eq!(fixture.rows().len() as u64, stored, "{ledger}");
     let open = count(&ledger, "messages", "quarantined") + count(&ledger, "messages", "partial");
     assert_eq!(fixture.quarantined().len() as u64, open, "{ledger}");
+    fixture.run(&["journal", "verify"]);
 }
