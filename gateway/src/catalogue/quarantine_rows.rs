@@ -251,7 +251,7 @@ impl QuarantineFilter {
     }
 }
 
-/// What is kept, and what earlier builds pushed out to keep their budget.
+/// What is kept, what left, and what earlier builds pushed out to keep their budget.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct QuarantineTotals {
     pub entries: u64,

@@ -8,7 +8,7 @@
 //! nowhere. A row of a higher rank than any revision with its content makes a revision also where that content is known:
 //! otherwise a later correction of the lower rank would go over the word of the higher one.
 //!
-//! *Datastreams that keep all readings of one time* ([`Row::FLAG_SAME_TIME_KEPT`]). A row whose content is stored at its time
+//! *Datastreams that keep all readings of one time* ([`crate::observation::Row::FLAG_SAME_TIME_KEPT`]). A row whose content is stored at its time
 //! under any ordinal is a duplicate, unless both have a `seq` and these differ; any other gets the next free ordinal. Ranks
 //! decide nothing there: of two values nothing says that they mean the same reading.
 //!
@@ -25,7 +25,7 @@ use super::late::LateRow;
 use super::memory::Chunk;
 use super::row::{KeyBounds, RowSink, Version};
 use super::shared::{Shared, Symbols, View};
-use crate::observation::{Outcome, OutcomeKind, ResultKind, Row};
+use crate::observation::{Outcome, OutcomeKind, ResultKind};
 
 /// Rows of one batch, so that its outcomes (24 bytes each) fit in one log frame of 1 MiB.
 pub const CLASSIFY_ROWS_MAX: usize = 32_768;
@@ -94,8 +94,8 @@ struct LookUp {
     revisions: HashMap<Key, Option<InForce>, RandomState>,
     /// Contents of the batch; the highest rank with which each is stored.
     contents: HashMap<Content, Option<u8>, RandomState>,
-    /// What is stored at the times of the batch where all readings of one time are kept.
-    kept: HashMap<(u32, i64), KeptTime, RandomState>,
+    /// What is stored at the times of the batch's rows that take a free ordinal.
+    shared_times: HashMap<(u32, i64), SharedTime, RandomState>,
 }
 
 /// Of one key: the highest rank and the latest revision, see [`Version::precedence`].
@@ -107,7 +107,7 @@ struct InForce {
 
 /// The readings of one datastream and time.
 #[derive(Debug, Default)]
-struct KeptTime {
+struct SharedTime {
     next_ordinal: u16,
     /// Highest revision of the last ordinal.
     last_revision: u32,
@@ -115,7 +115,7 @@ struct KeptTime {
     readings: Vec<(Content, u64)>,
 }
 
-impl KeptTime {
+impl SharedTime {
     fn knows(&self, content: &Content, seq_plus_1: u64) -> bool {
         let same_seq = |other: u64| other == 0 || seq_plus_1 == 0 || other == seq_plus_1;
         self.readings.iter().any(|(other, seq_plus_1)| other == content && same_seq(*seq_plus_1))
@@ -160,10 +160,10 @@ impl LookUp {
             by_datastream,
             revisions: batch.iter().map(|late| (Key::of(&late.row), None)).collect(),
             contents: batch.iter().map(|late| (Content::of(&late.row, &late.text), None)).collect(),
-            kept: batch
+            shared_times: batch
                 .iter()
-                .filter(|late| is_kept(&late.row))
-                .map(|late| ((late.row.datastream, late.row.time_us), KeptTime::default()))
+                .filter(|late| late.row.takes_free_ordinal())
+                .map(|late| ((late.row.datastream, late.row.time_us), SharedTime::default()))
                 .collect(),
         }
     }
@@ -252,8 +252,8 @@ impl RowSink for LookUp {
     }
 
     fn take(&mut self, row: &Version, text: &[u8]) {
-        if !self.kept.is_empty()
-            && let Some(time) = self.kept.get_mut(&(row.datastream, row.time_us))
+        if !self.shared_times.is_empty()
+            && let Some(time) = self.shared_times.get_mut(&(row.datastream, row.time_us))
         {
             time.add(row, without_ordinal(Content::of(row, text)));
         }

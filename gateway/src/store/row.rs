@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::observation::{ResultKind, TextSpan};
+use crate::observation::{ResultKind, Row, TextSpan};
 
 /// One revision of one observation in memory, 64 bytes. Text results lie in the arena of whatever holds the row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +35,15 @@ impl Version {
 
     pub(crate) fn kind(&self) -> ResultKind {
         ResultKind::from_u8(self.kind)
+    }
+
+    pub(super) fn is_undated(&self) -> bool {
+        self.flags & Row::FLAG_UNDATED != 0
+    }
+
+    /// When it comes late, its ordinal is the next free one of its time, and stands in its outcome.
+    pub(super) fn takes_free_ordinal(&self) -> bool {
+        self.flags & (Row::FLAG_UNDATED | Row::FLAG_SAME_TIME_KEPT) != 0
     }
 
     /// The text in `arena`; empty for other kinds.

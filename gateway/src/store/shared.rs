@@ -169,7 +169,7 @@ impl Symbols {
             position: row.position,
             result_time_us: row.result_time_us,
             unit_unknown: row.flags & Row::FLAG_UNIT_UNKNOWN != 0,
-            undated: row.flags & Row::FLAG_UNDATED != 0,
+            undated: row.is_undated(),
         });
         stored.collect()
     }
