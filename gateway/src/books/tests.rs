@@ -112,7 +112,8 @@ fn a1_6_the_ledger_has_the_shape_of_the_contract() {
             r#"{"durable":7,"processed":5,"#,
             r#""messages":{"received":7,"decoded":2,"partial":1,"quarantined":1,"ignored":1,"pending":2},"#,
             r#""observations":{"total":9,"inserted":2,"corrected":1,"outranked":1,"duplicate":1,"unresolved":2,"#,
-            r#""quarantined":2,"flushed":3}}"#
+            r#""quarantined":2,"flushed":3},"#,
+            r#""settled":{"messages":0,"readings":0,"erased_messages":0,"erased_readings":0}}"#
         )
     );
     let filter = LedgerFilter { station: Some("KHI003".to_owned()), ..LedgerFilter::default() };
@@ -123,7 +124,8 @@ fn a1_6_the_ledger_has_the_shape_of_the_contract() {
             r#"{"durable":7,"processed":5,"#,
             r#""messages":{"received":3,"decoded":1,"partial":1,"quarantined":1,"ignored":0,"pending":0},"#,
             r#""observations":{"total":6,"inserted":2,"corrected":1,"outranked":0,"duplicate":0,"unresolved":1,"#,
-            r#""quarantined":2,"flushed":null}}"#
+            r#""quarantined":2,"flushed":null},"#,
+            r#""settled":{"messages":0,"readings":0,"erased_messages":0,"erased_readings":0}}"#
         )
     );
 }

@@ -260,7 +260,7 @@ pub struct QuarantineTotals {
     pub dropped_bytes: u64,
 }
 
-/// New entries, in order, and what settlements do to older ones (carried out behind it).
+/// New entries, in order, and what settlements do to older ones, carried out behind it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct QuarantineDelta {
     pub items: Vec<Arc<QuarantineItem>>,

@@ -38,6 +38,7 @@ fn item(position: u64, ordinal: u32, payload: usize) -> Arc<QuarantineItem> {
         station: u32::MAX,
         readings: 0,
         outcome: 2,
+        ..BookedEntry::default()
     };
     Arc::new(QuarantineItem {
         entry,
@@ -371,7 +372,8 @@ fn b1_3_quarantine_keeps_every_entry_and_sums_them_per_client() {
         let of_clients = [of("client-0", 5), of("client-1", 5)];
         assert_eq!(totals.bytes, of_clients.iter().map(|(_, bytes)| bytes).sum::<u64>());
         assert_eq!(snapshot.quarantine_of_clients, of_clients);
-        assert_eq!(listed(history.as_mut(), &QuarantineFilter::default()).len(), 10);
+        let listed = listed(history.as_mut(), &QuarantineFilter::default());
+        assert_eq!(listed.len(), 10);
         assert_eq!(history.quarantine_show(7).unwrap(), [items[6].as_ref().clone()]);
         assert_eq!(history.quarantine_show(u64::MAX).unwrap(), []);
     }

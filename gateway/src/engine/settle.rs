@@ -1,22 +1,25 @@
 //! The two ways of operators' changes into the journal: through the lanes of a running gateway, or by stages that no thread runs.
 
 use std::any::Any;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, RwLock};
 
 use crossbeam::channel::{Receiver, Sender, bounded};
 
 use super::EngineError;
 use super::bounds::{dictionary_limits, time_bounds};
 use super::open::Opened;
-use super::rebuild::fold_feeds;
+use super::rebuild::{fold_feeds, grow_hot_rows};
 use super::stages::{Now, Stages};
 use crate::catalogue::History;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::feeds::{LastValues, RetainedStore};
 use crate::journal::{FrameConsumer, JournalFrame, JournalPort, JournalWriter, Lanes, WriterStep};
-use crate::pipeline::KeeperProgress;
+use crate::pipeline::dictionary::Dictionary;
+use crate::pipeline::resend::ResendWindow;
+use crate::pipeline::rules::{Ranks, SameTime};
+use crate::pipeline::{KeeperProgress, MessageDecoder};
 use crate::record::Control;
 use crate::registry::Registry;
 use crate::settle::{Door, DryRun, SettleError, wait_until};
@@ -35,7 +38,18 @@ impl Settling {
 
     /// A decoder for a dry run, with a copy of the names.
     pub(super) fn dry_run(config: &Config, registry: Registry) -> DryRun {
-        DryRun::new(registry, dictionary_limits(config), time_bounds(config), config.pipeline.resend_window)
+        let same_time = SameTime::new(config.pipeline.same_time_keep.clone());
+        let mut hot = Vec::new();
+        let registry = Arc::new(RwLock::new(registry));
+        grow_hot_rows(&mut hot, &registry, &same_time);
+        DryRun::new(MessageDecoder::new(
+            Dictionary::new(registry, dictionary_limits(config)),
+            hot,
+            ResendWindow::new(config.pipeline.resend_window),
+            time_bounds(config),
+            Ranks::new(config.pipeline.ranks.clone()),
+            same_time,
+        ))
     }
 
     pub(super) fn config(&self) -> Arc<Config> {

@@ -23,7 +23,7 @@ use crate::mqtt::{
     ConnectionId, Delivery, DeliveryBatch, DeliveryPlace, DeliverySource, FilterRequest, Publication,
     RouterRequest, ShardMessage,
 };
-use crate::observation::{Classification, ObservationFrame};
+use crate::observation::{Classification, MessageEntry, ObservationFrame};
 use crate::registry::{Datastream, Registry, SharedRegistry};
 
 /// Retained messages that are sent to a subscriber at once; the next ones follow when it has taken these.
@@ -165,12 +165,15 @@ impl Router {
         let mut publications = Vec::new();
         for rows in frame.rows.chunk_by(|a, b| a.message == b.message) {
             let mut stations: Vec<(FeedTopics, String)> = Vec::new();
+            let message = rows.first().and_then(|row| frame.messages.get(row.message as usize));
+            // Also where it is newer than everything before: subscribers should know that it comes late.
+            let is_replayed = message.is_some_and(MessageEntry::is_replayed);
             for row in rows.iter().filter(|row| row.classified() != Classification::Duplicate) {
                 let topics = self.feed_topics(&registry, row.datastream);
                 if topics.property.is_empty() && topics.station.is_empty() {
                     continue;
                 }
-                let late = row.classified() == Classification::Unresolved;
+                let late = row.classified() == Classification::Unresolved || is_replayed;
                 let mut json = String::with_capacity(256);
                 let datastream = registry.datastream(row.datastream);
                 form::write_observation(

@@ -52,7 +52,7 @@ impl JournalPort {
                     [&head, refused, &message_head, agency, client, topic, properties, payload];
                 self.push(KIND_CONTROL, control.kind(), 0, &parts)?
             }
-            Control::Erase { .. } => self.push(KIND_CONTROL, control.kind(), 0, &[&head])?,
+            Control::Erase { client, .. } => self.push(KIND_CONTROL, control.kind(), 0, &[&head, client])?,
         };
         Ok(batch.batch_no)
     }

@@ -213,7 +213,7 @@ pub struct Outcome {
     /// [`OutcomeKind`] as u8.
     pub kind: u8,
     pub zero: u8,
-    /// Ordinal under which the row is stored, where it is undated or its datastream keeps all readings of one time; 0 else.
+    /// Ordinal that an undated row got, or one whose datastream keeps all readings of one time; what others have stands in the row.
     pub ordinal: u16,
     pub message_no: u64,
 }

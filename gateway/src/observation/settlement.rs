@@ -15,6 +15,8 @@ pub struct Settlement {
     pub settled_us: i64,
     /// What it was.
     pub entry: BookedEntry,
+    /// Name of its sender.
+    pub client: String,
     pub settled: Settled,
 }
 

@@ -33,7 +33,7 @@ pub struct MessageDecoder {
     pub hot: Vec<HotRow>,
     pub resend: ResendWindow,
     bounds: TimeBounds,
-    ranks: Ranks,
+    pub(super) ranks: Ranks,
     same_time: SameTime,
 }
 
@@ -56,11 +56,11 @@ pub(super) struct Fault {
 /// Who reads a payload.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Reader<'a> {
-    /// The dictionary's number of who sent it.
-    pub(super) client: u32,
     pub(super) station: u32,
     pub(super) topic_property: Option<&'a str>,
     pub(super) receive_time_us: i64,
+    /// Of its source.
+    pub(super) rank: u8,
 }
 
 /// What a payload gave beside rows.
@@ -125,8 +125,8 @@ impl MessageDecoder {
             Route::Observations { agency, station, property } => {
                 entry.agency = agency;
                 entry.station = station;
-                let topic_property = property.as_deref();
-                let reader = Reader { client, station, topic_property, receive_time_us };
+                let rank = self.ranks.of(client, message.client);
+                let reader = Reader { station, topic_property: property.as_deref(), receive_time_us, rank };
                 self.decode_live(message, reader, frame, &mut faults, &mut entry);
             }
             Route::Invalid { agency, sentence } => {
@@ -211,11 +211,10 @@ impl MessageDecoder {
             return None;
         };
         let first_row = frame.rows.len();
-        let rank = self.ranks.of(reader.client, message.client);
         let mut sink = Sink {
             decoder: self,
             station: reader.station,
-            rank,
+            rank: reader.rank,
             receive_time_us: reader.receive_time_us,
             message_index: frame.messages.len() as u32,
             first_row,

@@ -44,8 +44,8 @@ impl MessageDecoder {
             Route::Observations { agency: of_topic, station: of_station, property } => {
                 (agency, station) = (of_topic, of_station);
                 let receive_time_us = entry.receive_time_us;
-                let topic_property = property.as_deref();
-                let reader = Reader { client, station, topic_property, receive_time_us };
+                let rank = self.ranks.of(client, message.client);
+                let reader = Reader { station, topic_property: property.as_deref(), receive_time_us, rank };
                 let numbers = Some(Vec::new());
                 if let Some(read) = self.read_payload(message, reader, numbers, frame, &mut faults) {
                     self.take_refused(entry, refused, message, &read, first_row, frame);

@@ -226,8 +226,9 @@ impl Pipeline {
             Control::Erase { .. } => Settled::Erased,
         };
         self.payload_bytes += SETTLEMENT_BYTES;
+        let client = String::from_utf8_lossy(control.client()).into_owned();
         let entry = *control.entry();
-        self.frame.settlements.push(Settlement { record_no, settled_us: time_us, entry, settled });
+        self.frame.settlements.push(Settlement { record_no, settled_us: time_us, entry, client, settled });
     }
 
     /// Writes what was decoded and is not written yet.

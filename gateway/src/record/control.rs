@@ -13,8 +13,10 @@
 //! | 34 | 1 | outcome of the message in the books: 1 partial, 2 quarantined |
 //! | 35 | 1 | flags of its message record |
 //! | 36 | 2 | its packet identifier |
-//! | 38 | 2 | length of the set of refused readings |
-//! | 40 | … | replay: that set (bit *i* = reading *i*; empty = all), then the body of its message record; erase: nothing |
+//! | 38 | 2 | length of the set of refused readings; erase: of the client's name |
+//! | 40 | 4 | bytes of the entry in the quarantine's budget |
+//! | 44 | 4 | of these, bytes of its reason and sentence |
+//! | 48 | … | replay: that set (bit *i* = reading *i*; empty = all), then the body of its message record; erase: the client's name |
 
 use serde::{Deserialize, Serialize};
 
@@ -27,7 +29,7 @@ const CONTROL_REPLAY: u8 = 1;
 const CONTROL_ERASE: u8 = 2;
 
 /// Length of the fixed part of a control record's body.
-pub const CONTROL_HEAD_LEN: usize = 40;
+pub const CONTROL_HEAD_LEN: usize = 48;
 /// Longest set of refused readings.
 pub const REFUSED_BYTES_MAX: usize = codecs::payload::READINGS_PER_MESSAGE_MAX / 8;
 
@@ -46,6 +48,9 @@ pub struct BookedEntry {
     pub readings: u16,
     /// [`crate::observation::MessageOutcome`] as u8: partial or quarantined.
     pub outcome: u8,
+    /// What it takes of the quarantine's budget, and of that its reason and sentence. 0 where nobody asks.
+    pub bytes: u32,
+    pub text_bytes: u32,
 }
 
 /// What an operator asked for.
@@ -59,7 +64,11 @@ pub enum Control<'a> {
         message: Message<'a>,
     },
     /// Take an entry out of the quarantine for good.
-    Erase { entry: BookedEntry },
+    Erase {
+        entry: BookedEntry,
+        /// Name of the sender.
+        client: &'a [u8],
+    },
 }
 
 impl<'a> Control<'a> {
@@ -72,8 +81,16 @@ impl<'a> Control<'a> {
     }
 
     pub fn entry(&self) -> &BookedEntry {
-        let (Self::Replay { entry, .. } | Self::Erase { entry }) = self;
+        let (Self::Replay { entry, .. } | Self::Erase { entry, .. }) = self;
         entry
+    }
+
+    /// Name of the sender.
+    pub fn client(&self) -> &'a [u8] {
+        match self {
+            Self::Replay { message, .. } => message.client,
+            Self::Erase { client, .. } => client,
+        }
     }
 
     /// The fixed part of the body.
@@ -88,11 +105,17 @@ impl<'a> Control<'a> {
         }
         head[32..34].copy_from_slice(&entry.readings.to_le_bytes());
         head[34] = entry.outcome;
-        if let Self::Replay { refused, message, .. } = self {
-            head[35] = message.flags();
-            head[36..38].copy_from_slice(&message.packet_id.to_le_bytes());
-            head[38..40].copy_from_slice(&(refused.len() as u16).to_le_bytes());
-        }
+        let len = match self {
+            Self::Replay { refused, message, .. } => {
+                head[35] = message.flags();
+                head[36..38].copy_from_slice(&message.packet_id.to_le_bytes());
+                refused.len()
+            }
+            Self::Erase { client, .. } => client.len(),
+        };
+        head[38..40].copy_from_slice(&(len as u16).to_le_bytes());
+        head[40..44].copy_from_slice(&entry.bytes.to_le_bytes());
+        head[44..48].copy_from_slice(&entry.text_bytes.to_le_bytes());
         head
     }
 
@@ -111,13 +134,16 @@ impl<'a> Control<'a> {
             station: u32_at(28),
             readings: u16_at(32),
             outcome: head[34],
+            bytes: u32_at(40),
+            text_bytes: u32_at(44),
         };
+        let (first, rest) = rest.split_at_checked(usize::from(u16_at(38)))?;
         match kind {
             CONTROL_REPLAY => {
-                let (refused, message) = rest.split_at_checked(usize::from(u16_at(38)))?;
-                Some(Self::Replay { entry, refused, message: Message::parse(head[35], u16_at(36), message)? })
+                let message = Message::parse(head[35], u16_at(36), rest)?;
+                Some(Self::Replay { entry, refused: first, message })
             }
-            CONTROL_ERASE => Some(Self::Erase { entry }),
+            CONTROL_ERASE => Some(Self::Erase { entry, client: first }),
             _ => None,
         }
     }
@@ -149,10 +175,13 @@ mod tests {
 
     fn body(control: &Control<'_>) -> Vec<u8> {
         let mut body = control.head().to_vec();
-        if let Control::Replay { refused, message, .. } = control {
-            body.extend_from_slice(refused);
-            body.extend_from_slice(&message.head());
-            message.parts().iter().for_each(|part| body.extend_from_slice(part));
+        match control {
+            Control::Replay { refused, message, .. } => {
+                body.extend_from_slice(refused);
+                body.extend_from_slice(&message.head());
+                message.parts().iter().for_each(|part| body.extend_from_slice(part));
+            }
+            Control::Erase { client, .. } => body.extend_from_slice(client),
         }
         body
     }
@@ -168,11 +197,13 @@ mod tests {
             station: 7,
             readings: 3,
             outcome: 1,
+            bytes: 4_000,
+            text_bytes: 77,
         };
         for control in [
             Control::Replay { entry, refused: &[0b101], message: message(b"{\"readings\":1}") },
             Control::Replay { entry, refused: &[], message: message(b"") },
-            Control::Erase { entry },
+            Control::Erase { entry, client: b"station" },
         ] {
             let bytes = body(&control);
             assert_eq!(Control::parse(control.kind(), &bytes), Some(control));
@@ -180,6 +211,10 @@ mod tests {
                 assert_eq!(Control::parse(control.kind(), &bytes[..len]), None, "{len} of {}", bytes.len());
             }
         }
-        assert_eq!(Control::parse(9, &body(&Control::Erase { entry })), None, "of a newer build");
+        assert_eq!(
+            Control::parse(9, &body(&Control::Erase { entry, client: b"" })),
+            None,
+            "of a newer build"
+        );
     }
 }

@@ -1,17 +1,9 @@
 //! What a replay would do: the present build and configuration, on a copy of all names, with nothing written.
 
-use std::sync::{Arc, RwLock};
-
 use super::{SettleReport, message_of};
 use crate::catalogue::QuarantineItem;
 use crate::observation::{ObservationFrame, Settled};
 use crate::pipeline::MessageDecoder;
-use crate::pipeline::TimeBounds;
-use crate::pipeline::dictionary::{Dictionary, DictionaryLimits};
-use crate::pipeline::hot::HotRow;
-use crate::pipeline::resend::ResendWindow;
-use crate::pipeline::rules::{Ranks, SameTime};
-use crate::registry::Registry;
 
 /// A decoder that nobody else uses. It takes as much memory as the gateway's names do, for as long as it lives.
 #[derive(Debug)]
@@ -20,23 +12,8 @@ pub struct DryRun {
 }
 
 impl DryRun {
-    /// `registry`: a copy of the gateway's.
-    pub fn new(
-        registry: Registry,
-        limits: DictionaryLimits,
-        bounds: TimeBounds,
-        resend_window: usize,
-    ) -> Self {
-        let hot = registry
-            .datastreams()
-            .iter()
-            .map(|datastream| HotRow::new(datastream.unit, None, false))
-            .collect();
-        let dictionary = Dictionary::new(Arc::new(RwLock::new(registry)), limits);
-        let resend = ResendWindow::new(resend_window);
-        // What a row means to the store, its rank and ordinal, is not asked here.
-        let decoder =
-            MessageDecoder::new(dictionary, hot, resend, bounds, Ranks::default(), SameTime::default());
+    /// With names that nobody else uses.
+    pub fn new(decoder: MessageDecoder) -> Self {
         Self { decoder }
     }
 

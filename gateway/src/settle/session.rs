@@ -106,7 +106,7 @@ impl Session {
                 Change::Replay => {
                     Control::Replay { entry, refused: &item.refused, message: message_of(item) }
                 }
-                Change::Erase => Control::Erase { entry },
+                Change::Erase => Control::Erase { entry, client: item.entry.client.as_bytes() },
             };
             if body_bytes(&control) > door.body_bytes_max() {
                 self.impossible(item);
@@ -168,6 +168,11 @@ fn reason_now(item: &QuarantineItem, history: &mut dyn History) -> Result<String
 /// What the books have of an entry: where its hour had no room for its names, under "(other)".
 fn booked(item: &QuarantineItem, history: &mut dyn History) -> Result<Option<BookedEntry>, CatalogueError> {
     let Some(booked) = item.booked else { return Ok(None) };
+    let booked = BookedEntry {
+        bytes: item.entry.bytes() as u32,
+        text_bytes: (item.entry.reason.len() + item.entry.sentence.len()) as u32,
+        ..booked
+    };
     if item.settled {
         return Ok(Some(booked));
     }
@@ -192,7 +197,7 @@ fn body_bytes(control: &Control<'_>) -> usize {
                 let parts = message.parts().iter().map(|part| part.len()).sum::<usize>();
                 refused.len() + MESSAGE_HEAD_LEN + parts
             }
-            Control::Erase { .. } => 0,
+            Control::Erase { client, .. } => client.len(),
         }
 }
 

@@ -74,6 +74,16 @@ impl Quarantine {
         }
         for settlement in &frame.settlements {
             let change = change(settlement);
+            let BookedEntry { bytes, text_bytes, .. } = settlement.entry;
+            match &change.remaining {
+                None => self.quota.release(&settlement.client, u64::from(bytes)),
+                // Only what is said of it is longer or shorter now.
+                Some(RemainingEntry { remaining, .. }) => {
+                    self.quota
+                        .add(&settlement.client, (remaining.reason.len() + remaining.sentence.len()) as u64);
+                    self.quota.release(&settlement.client, u64::from(text_bytes));
+                }
+            }
             self.pending_bytes += CHANGE_BYTES;
             self.changes.push(change);
         }
@@ -271,8 +281,13 @@ fn change(settlement: &Settlement) -> QuarantineChange {
     let remaining = match &settlement.settled {
         Settled::Replayed { agency, client, station, remaining: Some(remaining), .. } => {
             let settled = settlement.changes_books();
-            let booked =
-                BookedEntry { readings: remaining.readings, outcome: remaining.outcome, ..settlement.entry };
+            let booked = BookedEntry {
+                readings: remaining.readings,
+                outcome: remaining.outcome,
+                bytes: 0,
+                text_bytes: 0,
+                ..settlement.entry
+            };
             // Where the books have it by the settlement, they have it under today's names.
             let booked = match settled {
                 true => BookedEntry { agency: *agency, client: *client, station: *station, ..booked },
@@ -315,6 +330,7 @@ fn item(
         station: message.station,
         readings: quarantined.readings,
         outcome: message.outcome,
+        ..BookedEntry::default()
     });
     QuarantineItem {
         entry,

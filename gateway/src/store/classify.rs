@@ -12,8 +12,7 @@
 //! under any ordinal is a duplicate, unless both have a `seq` and these differ; any other gets the next free ordinal. Ranks
 //! decide nothing there: of two values nothing says that they mean the same reading.
 //!
-//! *Undated rows* ([`crate::observation::Row::FLAG_UNDATED`]) have no key: each is another reading than whatever has its time already, and gets the
-//! next free ordinal there.
+//! *Undated rows* have no key: each is another reading than whatever has its time already, and gets the next free ordinal there.
 
 use std::sync::Arc;
 
@@ -133,6 +132,15 @@ impl SharedTime {
     }
 }
 
+/// Gets an ordinal of its own.
+fn is_kept(row: &Version) -> bool {
+    row.flags & (Row::FLAG_SAME_TIME_KEPT | Row::FLAG_UNDATED) != 0
+}
+
+fn is_undated(row: &Version) -> bool {
+    row.flags & Row::FLAG_UNDATED != 0
+}
+
 fn without_ordinal(mut content: Content) -> Content {
     content.key.ordinal = 0;
     content
@@ -184,11 +192,12 @@ impl LookUp {
 
     /// To be called in `obs_no` order: each row sees those before it.
     fn settle(&mut self, late: &LateRow) -> Outcome {
-        let (kind, revision, ordinal) = if late.row.takes_free_ordinal() {
-            self.settle_free_ordinal(late)
-        } else {
-            self.settle_revision(late)
-        };
+        let (kind, revision, ordinal) =
+            if is_kept(&late.row) { self.settle_kept(late) } else { self.settle_revision(late) };
+        if matches!(kind, OutcomeKind::Inserted | OutcomeKind::Corrected) {
+            let ordinal = if is_kept(&late.row) { ordinal } else { late.row.ordinal };
+            self.take(&Version { revision, ordinal, ..late.row }, &late.text);
+        }
         Outcome {
             obs_no: late.obs_no,
             revision,
@@ -199,35 +208,32 @@ impl LookUp {
         }
     }
 
-    fn settle_revision(&mut self, late: &LateRow) -> (OutcomeKind, u32, u16) {
+    fn settle_revision(&self, late: &LateRow) -> (OutcomeKind, u32, u16) {
         let rank = late.row.rank;
-        let known = self.contents.entry(Content::of(&late.row, &late.text)).or_default();
-        let in_force = self.revisions.entry(Key::of(&late.row)).or_default();
-        let (kind, revision) = match (*known, *in_force) {
-            (Some(as_rank), _) if rank <= as_rank => return (OutcomeKind::Duplicate, 0, 0),
-            (Some(_), Some(in_force)) if rank < in_force.rank => return (OutcomeKind::Duplicate, 0, 0),
-            (None, Some(in_force)) if rank < in_force.rank => return (OutcomeKind::Outranked, 0, 0),
-            (_, Some(in_force)) => (OutcomeKind::Corrected, in_force.revision + 1),
-            (_, None) => (OutcomeKind::Inserted, 0),
-        };
-        *known = Some(rank);
-        *in_force = Some(InForce { rank, revision });
-        (kind, revision, 0)
+        let known = self.contents.get(&Content::of(&late.row, &late.text)).copied().flatten();
+        let in_force = self.revisions.get(&Key::of(&late.row)).copied().flatten();
+        match (known, in_force) {
+            (Some(as_rank), _) if rank <= as_rank => (OutcomeKind::Duplicate, 0, 0),
+            (Some(_), Some(in_force)) if rank < in_force.rank => (OutcomeKind::Duplicate, 0, 0),
+            (None, Some(in_force)) if rank < in_force.rank => (OutcomeKind::Outranked, 0, 0),
+            (_, Some(in_force)) => (OutcomeKind::Corrected, in_force.revision + 1, 0),
+            (_, None) => (OutcomeKind::Inserted, 0, 0),
+        }
     }
 
-    fn settle_free_ordinal(&mut self, late: &LateRow) -> (OutcomeKind, u32, u16) {
-        let content = without_ordinal(Content::of(&late.row, &late.text));
-        let time = self.shared_times.entry((late.row.datastream, late.row.time_us)).or_default();
-        if !late.row.is_undated() && time.knows(&content, late.row.seq_plus_1) {
-            return (OutcomeKind::Duplicate, 0, 0);
+    fn settle_kept(&mut self, late: &LateRow) -> (OutcomeKind, u32, u16) {
+        let time = self.kept.entry((late.row.datastream, late.row.time_us)).or_default();
+        if !is_undated(&late.row) {
+            let content = without_ordinal(Content::of(&late.row, &late.text));
+            if time.knows(&content, late.row.seq_plus_1) {
+                return (OutcomeKind::Duplicate, 0, 0);
+            }
         }
-        let (kind, revision, ordinal) = if time.next_ordinal < ORDINALS_MAX {
+        if time.next_ordinal < ORDINALS_MAX {
             (OutcomeKind::Inserted, 0, time.next_ordinal)
         } else {
             (OutcomeKind::Corrected, time.last_revision + 1, time.next_ordinal - 1)
-        };
-        time.add(&Version { revision, ordinal, ..late.row }, content);
-        (kind, revision, ordinal)
+        }
     }
 }
 

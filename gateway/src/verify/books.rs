@@ -8,10 +8,10 @@ use super::files::Stored;
 use super::finding::Finding;
 use super::observations::Recount;
 use super::report::Report;
-use crate::books::hour_digest;
+use crate::books::{hour_digest, settlement_digest};
 use crate::catalogue::{
     BookCounts, BookHour, BookKey, BookRemovals, BookRow, CATALOGUE_FILE, CatalogueCut, CatalogueError,
-    OTHER_ID, Snapshot,
+    OTHER_ID, SettledCounts, Snapshot,
 };
 use crate::registry::Registry;
 
@@ -63,9 +63,66 @@ impl Books<'_> {
         report.checked("book rows", rows_count, None);
         self.totals(&sum, report);
         self.messages(&hours, &by_hour, &removals, report);
+        let settled = self.cut.settled_by_hour()?;
+        let erased = self.settlements(&settled, report)?;
+        for (hour, counts) in &mut by_hour {
+            *counts = settled.get(hour).map_or(*counts, |settled| settled.applied_to(counts));
+        }
         self.store(&by_hour, report);
         self.unresolved(report);
-        self.quarantine(report)
+        self.quarantine(erased, report)
+    }
+
+    /// The sums over everything, settlements included.
+    fn counts_now(&self) -> BookCounts {
+        let totals = &self.snapshot.books.totals;
+        totals.settled.applied_to(&totals.counts)
+    }
+
+    /// The chain of settlements, and what they sum to; gives how many messages were erased.
+    fn settlements(
+        &self,
+        by_hour: &BTreeMap<i64, SettledCounts>,
+        report: &mut Report,
+    ) -> Result<u64, CatalogueError> {
+        let mut sum = SettledCounts::default();
+        by_hour.values().for_each(|counts| sum.add(counts));
+        if sum != self.snapshot.books.totals.settled {
+            let what = "what the settlements changed does not sum to its totals".to_owned();
+            report.find(Finding::new(Fault::BooksSum, CATALOGUE_FILE, what));
+        }
+        let (mut count, mut digest, mut erased, mut rows, mut is_broken) = (0, [0; 32], 0, 0, false);
+        loop {
+            let settlements = self.cut.settlements(count, SETTLEMENTS_AT_ONCE)?;
+            for row in &settlements {
+                count += 1;
+                let expected = settlement_digest(&digest, row, self.registry);
+                if (row.settlement_no != count || row.digest != expected) && !is_broken {
+                    let what =
+                        "its number or digest is not that of what it says and of the one before".to_owned();
+                    let finding = Finding::new(Fault::BooksChain, CATALOGUE_FILE, what);
+                    report.find(finding.number(format!("settlement {}", row.settlement_no)));
+                    is_broken = true;
+                }
+                digest = row.digest;
+                count = row.settlement_no;
+                erased += u64::from(row.erased);
+                rows += row.rows;
+            }
+            if settlements.len() < SETTLEMENTS_AT_ONCE {
+                break;
+            }
+        }
+        report.checked("settlements", count, None);
+        if count != sum.messages + erased || rows != sum.readings {
+            let what = format!(
+                "{count} settlements brought {rows} rows and erased {erased} entries, the books have {} and {} of them",
+                sum.messages + erased,
+                sum.readings
+            );
+            report.find(Finding::new(Fault::BooksSum, CATALOGUE_FILE, what));
+        }
+        Ok(erased)
     }
 
     fn lost(&self) -> u64 {
@@ -80,7 +137,8 @@ impl Books<'_> {
                 report.find(Finding::new(Fault::BooksSum, CATALOGUE_FILE, what));
             }
         }
-        let rows = totals.counts.observations() - totals.counts.quarantined_readings;
+        let now = self.counts_now();
+        let rows = now.observations() - now.quarantined_readings;
         let made = self.snapshot.checkpoint.next_obs_no - 1;
         if rows != made {
             let what =
@@ -198,7 +256,8 @@ impl Books<'_> {
         }
         let Some(log) = self.observations else { return };
         let unflushed: u64 = log.unflushed.values().sum();
-        let stored = totals.counts.inserted + totals.counts.corrected;
+        let now = self.counts_now();
+        let stored = now.inserted + now.corrected;
         if totals.flushed + unflushed != stored {
             let what = format!(
                 "the books count {stored} stored rows; {} were flushed and {unflushed} wait in the observation log",
@@ -223,8 +282,10 @@ impl Books<'_> {
     }
 
     fn unresolved(&self, report: &mut Report) {
-        let total = self.snapshot.books.totals.counts.unresolved;
-        let listed: u64 = self.snapshot.books.unresolved.iter().map(|run| u64::from(run.count)).sum();
+        let total = self.counts_now().unresolved;
+        let books = &self.snapshot.books;
+        let runs = books.unresolved.iter().chain(&books.settled_unresolved);
+        let listed: u64 = runs.map(|run| u64::from(run.count)).sum();
         if listed != total {
             let what = format!("the books count {total} unresolved rows, {listed} are listed");
             report.find(Finding::new(Fault::BooksSum, CATALOGUE_FILE, what));
@@ -240,7 +301,8 @@ impl Books<'_> {
         }
     }
 
-    fn quarantine(&self, report: &mut Report) -> Result<(), CatalogueError> {
+    /// `erased`: entries that operators took out; the books count their messages as before.
+    fn quarantine(&self, erased: u64, report: &mut Report) -> Result<(), CatalogueError> {
         let found = self.cut.quarantine()?;
         let totals = &self.snapshot.quarantine;
         report.checked("quarantine entries", found.entries, Some(found.bytes));
@@ -251,24 +313,28 @@ impl Books<'_> {
                 found.entries, found.bytes, totals.entries, totals.bytes
             ));
         }
-        let counts = &self.snapshot.books.totals.counts;
+        let counts = self.counts_now();
         let messages = counts.quarantined_messages + counts.partial;
-        let gone = totals.dropped_entries;
+        let gone = totals.dropped_entries + erased;
+        let erased_readings = self.snapshot.books.totals.settled.erased_readings;
         if found.positions + gone != messages {
             wrong(format!(
                 "it has entries of {} messages and {gone} are gone, the books count {messages} (quarantined and partial)",
                 found.positions
             ));
         }
-        if gone == 0 && found.readings != counts.quarantined_readings {
+        if totals.dropped_entries == 0 && found.readings + erased_readings != counts.quarantined_readings {
             wrong(format!(
-                "its entries count {} readings, the books {}",
+                "its entries count {} readings and {erased_readings} are erased, the books {}",
                 found.readings, counts.quarantined_readings
             ));
         }
         Ok(())
     }
 }
+
+/// Settlements that are read at once.
+const SETTLEMENTS_AT_ONCE: usize = 10_000;
 
 /// In the order of [`BookCounts::to_array`].
 const NAMES: [&str; BookCounts::LEN] = [

@@ -5,7 +5,7 @@ use super::finding::Finding;
 use super::progress::Progress;
 use super::report::Report;
 use crate::log::{Flaw, FlawKind, Frame, FrameVisitor, KIND_MESSAGE, LogReport};
-use crate::record::Message;
+use crate::record::{Control, KIND_CONTROL, Message};
 
 /// Reads every message of the journal.
 pub(super) struct JournalVisitor<'a> {
@@ -17,7 +17,18 @@ pub(super) struct JournalVisitor<'a> {
 impl FrameVisitor for JournalVisitor<'_> {
     fn frame(&mut self, frame: &Frame<'_>, path: &str, offset: u64) {
         let mut message_no = frame.meta.first_message_no;
-        for record in frame.records().map_while(Result::ok).filter(|record| record.kind == KIND_MESSAGE) {
+        for record in frame.records().map_while(Result::ok) {
+            if record.kind != KIND_MESSAGE {
+                if record.kind != KIND_CONTROL || Control::parse(record.flags, record.body).is_none() {
+                    let what = format!("a record of kind {} cannot be read", record.kind);
+                    self.malformed.push(
+                        Finding::new(Fault::RecordMalformed, path, what)
+                            .at(offset)
+                            .number(format!("frame {}", frame.meta.frame_no)),
+                    );
+                }
+                continue;
+            }
             match Message::parse(record.flags, record.user, record.body) {
                 Some(message) => self.payload_bytes += message.payload.len() as u64,
                 None => {

@@ -48,11 +48,13 @@ pub(super) struct Recount {
     pub(super) unflushed: BTreeMap<i64, u64>,
     /// Late rows of the log without an outcome up to the cut.
     waiting: HashMap<u64, (i64, BookKey)>,
+    /// The same for rows of replayed messages, which the books have beside their hours.
+    waiting_settled: HashMap<u64, i64>,
 }
 
 impl Recount {
     pub(super) fn waiting(&self) -> u64 {
-        self.waiting.len() as u64
+        (self.waiting.len() + self.waiting_settled.len()) as u64
     }
 }
 
@@ -93,7 +95,8 @@ impl<'a> ObservationsVisitor<'a> {
             self.findings.push(finding(Fault::ObservationFrame, what));
             expected = info.first_message_no;
         }
-        let ends = frame.messages.iter().map(|message| (message.message_no, message.message_no + 1));
+        let came = frame.messages.iter().filter(|message| !message.is_replayed());
+        let ends = came.map(|message| (message.message_no, message.message_no + 1));
         for (next, behind) in ends.chain([(info.next_message_no, info.next_message_no)]) {
             if next > expected {
                 let what = format!("messages {expected} to {} are in no frame", next - 1);
@@ -110,10 +113,10 @@ impl<'a> ObservationsVisitor<'a> {
             let MessageEntry { agency, client, station, .. } = *message;
             (hour_of(message.receive_time_us), BookKey { agency, client, station })
         };
-        if let Some(first) = frame.messages.first() {
+        if let Some(first) = frame.messages.iter().find(|message| !message.is_replayed()) {
             self.recount.first_message_no.get_or_insert(first.message_no);
         }
-        for message in &frame.messages {
+        for message in frame.messages.iter().filter(|message| !message.is_replayed()) {
             let counts = self.recount.counts.entry(place(message)).or_default();
             *match message.message_outcome() {
                 MessageOutcome::Decoded => &mut counts.decoded,
@@ -126,6 +129,18 @@ impl<'a> ObservationsVisitor<'a> {
         for (obs_no, row) in (frame.first_obs_no..).zip(&frame.rows) {
             let Some(message) = frame.messages.get(row.message as usize) else { continue };
             let place = place(message);
+            if message.is_replayed() {
+                match row.classified() {
+                    Classification::Inserted if stored_by_no_file => {
+                        *self.recount.unflushed.entry(place.0).or_default() += 1;
+                    }
+                    Classification::Unresolved => {
+                        self.recount.waiting_settled.insert(obs_no, place.0);
+                    }
+                    Classification::Inserted | Classification::Duplicate => {}
+                }
+                continue;
+            }
             let counts = self.recount.counts.entry(place).or_default();
             match row.classified() {
                 Classification::Inserted => {
@@ -142,18 +157,25 @@ impl<'a> ObservationsVisitor<'a> {
             }
         }
         for outcome in &frame.outcomes {
+            let kind = outcome.outcome_kind();
+            let is_stored = matches!(kind, OutcomeKind::Inserted | OutcomeKind::Corrected);
+            if let Some(hour) = self.recount.waiting_settled.remove(&outcome.obs_no) {
+                if stored_by_no_file && is_stored {
+                    *self.recount.unflushed.entry(hour).or_default() += 1;
+                }
+                continue;
+            }
             // The row stood before the log's beginning.
             let Some(place) = self.recount.waiting.remove(&outcome.obs_no) else { continue };
             let counts = self.recount.counts.entry(place).or_default();
             counts.unresolved -= 1;
-            let kind = outcome.outcome_kind();
             *match kind {
                 OutcomeKind::Inserted => &mut counts.inserted,
                 OutcomeKind::Corrected => &mut counts.corrected,
                 OutcomeKind::Duplicate => &mut counts.duplicate,
                 OutcomeKind::Outranked => &mut counts.outranked,
             } += 1;
-            if stored_by_no_file && matches!(kind, OutcomeKind::Inserted | OutcomeKind::Corrected) {
+            if stored_by_no_file && is_stored {
                 *self.recount.unflushed.entry(place.0).or_default() += 1;
             }
         }
@@ -229,7 +251,11 @@ fn wrong_content(frame: &ObservationFrame, registry: &Registry) -> Option<String
     }
     let mut expected = info.first_message_no;
     for (at, message) in frame.messages.iter().enumerate() {
-        if message.message_no < expected || message.message_no >= info.next_message_no {
+        if message.is_replayed() {
+            if !frame.settlements.iter().any(|settlement| settlement.entry.position == message.message_no) {
+                return Some(format!("message {} is replayed and not settled", message.message_no));
+            }
+        } else if message.message_no < expected || message.message_no >= info.next_message_no {
             return Some(format!(
                 "its entry {at} is of message {}, and it covers {} to {}",
                 message.message_no,
@@ -237,7 +263,9 @@ fn wrong_content(frame: &ObservationFrame, registry: &Registry) -> Option<String
                 info.next_message_no.saturating_sub(1)
             ));
         }
-        expected = message.message_no + 1;
+        if !message.is_replayed() {
+            expected = message.message_no + 1;
+        }
         if u32::from(message.row_count) != rows[at] {
             return Some(format!(
                 "message {} says {} rows and has {}",

@@ -1,16 +1,18 @@
 //! The catalogue as `journal verify` sees it: one read transaction, the tables' own consistency, and what others compare with.
 //! Nothing is changed, not even SQLite's own index files where no gateway has them open.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
-use super::history::{book_hour, book_row};
+use super::history::{book_hour, book_row, settlements};
 use super::load::{number, snapshot};
 use super::{APPLICATION_ID, BUSY_TIMEOUT, FORMAT_VERSION};
 use crate::catalogue::{
-    BookCounts, BookHour, BookRow, CATALOGUE_FILE, CatalogueError, HourDigest, OTHER_ID, Snapshot,
+    BookCounts, BookHour, BookRow, CATALOGUE_FILE, CatalogueError, HourDigest, OTHER_ID, SettledCounts,
+    SettlementRow, Snapshot,
 };
 
 /// What `PRAGMA integrity_check` names at most.
@@ -129,6 +131,28 @@ impl CatalogueCut {
                 .query_map([hour], book_row)?
                 .collect()
         })
+    }
+
+    /// What settlements changed, by book hour.
+    pub fn settled_by_hour(&self) -> Result<BTreeMap<i64, SettledCounts>, CatalogueError> {
+        self.read(|connection| {
+            let mut by_hour: BTreeMap<i64, SettledCounts> = BTreeMap::new();
+            let mut statement = connection.prepare("SELECT * FROM settled_rows")?;
+            let mut rows = statement.query([])?;
+            while let Some(row) = rows.next()? {
+                let mut counts = [0; SettledCounts::LEN];
+                for (at, count) in counts.iter_mut().enumerate() {
+                    *count = row.get(5 + at)?;
+                }
+                by_hour.entry(row.get(0)?).or_default().add(&SettledCounts::from_array(counts));
+            }
+            Ok(by_hour)
+        })
+    }
+
+    /// Settlements behind this number, in order.
+    pub fn settlements(&self, after_no: u64, limit: usize) -> Result<Vec<SettlementRow>, CatalogueError> {
+        self.read(|connection| settlements(connection, after_no, limit))
     }
 
     pub fn removals(&self) -> Result<BookRemovals, CatalogueError> {

@@ -56,15 +56,7 @@ impl History for SqliteHistory {
     }
 
     fn settlements(&mut self, after_no: u64, limit: usize) -> Result<Vec<SettlementRow>, CatalogueError> {
-        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        self.read(|connection| {
-            connection
-                .prepare_cached(
-                    "SELECT * FROM settlements WHERE settlement_no > ? ORDER BY settlement_no LIMIT ?",
-                )?
-                .query_map([after_no as i64, limit], settlement_row)?
-                .collect()
-        })
+        self.read(|connection| settlements(connection, after_no, limit))
     }
 
     fn last_settlement_no(&mut self) -> Result<u64, CatalogueError> {
@@ -147,6 +139,18 @@ fn conditions(query: &BookQuery) -> String {
         conditions.push(format!("station IN ({})", stations.join(", ")));
     }
     conditions.join(" AND ")
+}
+
+pub(super) fn settlements(
+    connection: &Connection,
+    after_no: u64,
+    limit: usize,
+) -> rusqlite::Result<Vec<SettlementRow>> {
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    connection
+        .prepare_cached("SELECT * FROM settlements WHERE settlement_no > ? ORDER BY settlement_no LIMIT ?")?
+        .query_map([after_no as i64, limit], settlement_row)?
+        .collect()
 }
 
 fn settlement_row(row: &Row<'_>) -> rusqlite::Result<SettlementRow> {

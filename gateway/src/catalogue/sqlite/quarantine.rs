@@ -133,6 +133,7 @@ fn item(row: &Row<'_>) -> rusqlite::Result<QuarantineItem> {
             station: row.get(14)?,
             readings: entry.readings,
             outcome,
+            ..BookedEntry::default()
         })
     });
     Ok(QuarantineItem {

@@ -53,9 +53,9 @@ CREATE TABLE settled_totals (id INTEGER PRIMARY KEY CHECK (id = 1), counts BLOB 
 -- As book_unresolved, for the rows of replayed messages.
 CREATE TABLE settled_unresolved (id INTEGER PRIMARY KEY CHECK (id = 1), runs BLOB NOT NULL) STRICT;
 
-ALTER TABLE quarantine RENAME TO quarantine_1;
+ALTER TABLE quarantine RENAME TO quarantine_before;
 
--- `outcome` is NULL where format 1 kept too little for a replay. The payload stands last: a list does not read its pages.
+-- `outcome` is NULL where an older build kept too little for a replay. The payload stands last: a list does not read its pages.
 CREATE TABLE quarantine (
     position        INTEGER NOT NULL,
     ordinal         INTEGER NOT NULL,
@@ -84,9 +84,10 @@ CREATE TABLE quarantine (
 INSERT INTO quarantine
     SELECT position, ordinal, receive_time_us, byte_offset, readings, reason, sentence, topic, client, agency,
            payload_bytes, bytes, NULL, 0, 0, 0, 0, 0, 0, x'', x'', payload
-    FROM quarantine_1;
-DROP TABLE quarantine_1;
+    FROM quarantine_before;
+DROP TABLE quarantine_before;
 CREATE INDEX quarantine_by_reason ON quarantine (reason, position, ordinal);
-CREATE INDEX quarantine_by_client ON quarantine (client, position, ordinal);
+-- The bytes for the sums of the quota at start, which then read no payload.
+CREATE INDEX quarantine_by_client ON quarantine (client, position, ordinal, bytes);
 CREATE INDEX quarantine_by_agency ON quarantine (agency, position, ordinal);
 CREATE INDEX quarantine_by_time ON quarantine (receive_time_us, position);
