@@ -123,8 +123,8 @@ impl Run {
 
     pub(super) fn live(&mut self) {
         if self.options.has_random_faults() {
-            if self.random.chance(60) {
-                let step = self.disk.steps() + 1 + self.random.below(400);
+            if self.random.chance(50) {
+                let step = self.disk.steps() + 20 + self.random.below(600);
                 let crash = self.some_crash();
                 self.disk.crash_at(step, crash);
             }
