@@ -71,7 +71,11 @@ impl Keeper {
             quarantine,
         };
         if let Err(error) = self.catalogue.commit(&commit) {
-            if let Some(flush) = flush {
+            // After any other error nobody knows whether the transaction got there: the next start does, and sweeps the files
+            // if it did not.
+            if error.is_backpressure()
+                && let Some(flush) = flush
+            {
                 self.store.abandoned(flush);
             }
             return Err(error.into());

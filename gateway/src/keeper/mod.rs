@@ -129,6 +129,8 @@ pub struct Keeper {
     frames: VecDeque<(u64, u64)>,
     /// The record behind the last frame folded.
     end_record_no: u64,
+    /// Time of the newest frame folded; `i64::MIN` = none yet.
+    newest_frame_us: i64,
     /// Receive time of the oldest frame that is not committed.
     uncommitted_since_us: Option<i64>,
     commit_interval_us: i64,
@@ -173,6 +175,7 @@ impl Keeper {
             checkpoint: parts.checkpoint,
             frames: VecDeque::new(),
             end_record_no,
+            newest_frame_us: i64::MIN,
             uncommitted_since_us: None,
             commit_interval_us: parts.commit_interval_ms as i64 * 1_000,
             outcomes: None,
@@ -194,6 +197,7 @@ impl Keeper {
     pub fn apply(&mut self, frame: &Arc<ObservationFrame>) -> Result<(), KeeperError> {
         self.frames.push_back((frame.frame_no, frame.first_record_no));
         self.end_record_no = frame.end_record_no;
+        self.newest_frame_us = self.newest_frame_us.max(frame.info.time_us);
         let is_reflected = frame.frame_no <= self.checkpoint.observation_frame_no;
         {
             let Self { store, states, changed_states, .. } = self;
@@ -257,6 +261,11 @@ impl Keeper {
     pub fn is_full(&self) -> bool {
         let pressure = self.store.pressure();
         pressure.must_flush || pressure.must_classify
+    }
+
+    /// Time of the newest frame that was folded, also of those that a start reads again.
+    pub fn newest_frame_us(&self) -> i64 {
+        self.newest_frame_us
     }
 
     /// A restart needs nothing of the observation log below this record.

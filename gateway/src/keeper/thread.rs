@@ -28,9 +28,11 @@ pub struct KeeperTurns {
 }
 
 impl KeeperTurns {
-    pub fn new(clock: &dyn Clock) -> Self {
+    /// Goes on from the frames that the keeper was opened with: a clock that was set back before a restart must not make
+    /// them young either.
+    pub fn new(keeper: &Keeper, clock: &dyn Clock) -> Self {
         Self {
-            time: FrameTime { frame_us: i64::MIN, applied_us: clock.monotonic_us() },
+            time: FrameTime { frame_us: keeper.newest_frame_us(), applied_us: clock.monotonic_us() },
             retry_at_us: 0,
             failing: false,
             full_since_us: None,
@@ -89,7 +91,7 @@ pub fn run_keeper(
     health: &Health,
     stop: &AtomicBool,
 ) -> Result<(), KeeperError> {
-    let mut turns = KeeperTurns::new(clock);
+    let mut turns = KeeperTurns::new(keeper, clock);
     loop {
         let frame = match frames.recv_timeout(IDLE) {
             Ok(frame) => Some(frame),
