@@ -131,7 +131,11 @@ impl Assembly {
             ballast,
             compactor,
             router,
-            router_inputs: RouterInputs { frames: router_journal, observations: router_observations, requests },
+            router_inputs: RouterInputs {
+                frames: router_journal,
+                observations: router_observations,
+                requests,
+            },
             health,
             stop_writer,
         })

@@ -250,11 +250,9 @@ impl SimulatedGateway {
         }
         let now = Now { receive_us: self.clock.receive_time_us(), monotonic_us: now_us };
         let Behind { keeper, ballast, router, .. } = &mut self.behind;
-        Stages::settle_parts(
-            (&mut self.pipeline, keeper, &self.links.outcomes, ballast),
-            now,
-            &mut |frame| router.step_observations(frame),
-        )
+        Stages::settle_parts((&mut self.pipeline, keeper, &self.links.outcomes, ballast), now, &mut |frame| {
+            router.step_observations(frame)
+        })
     }
 
     fn shard_turn(&mut self, index: usize, network: &mut dyn Network) -> bool {

@@ -19,7 +19,7 @@ use crate::disk::{Disk, SimDisk};
 use crate::health::Trouble;
 use crate::journal::JournalFrame;
 use crate::keeper::run_keeper;
-use crate::log::{AlignedBuf, FrameMeta, KIND_MESSAGE, LogId, LogError, Prepared, recover};
+use crate::log::{AlignedBuf, FrameMeta, KIND_MESSAGE, LogError, LogId, Prepared, recover};
 use crate::pipeline::{PipelineLinks, run_pipeline};
 use crate::record::{Door, Message};
 

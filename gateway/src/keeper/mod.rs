@@ -155,6 +155,7 @@ impl Keeper {
         progress: Arc<KeeperProgress>,
     ) -> Self {
         let end_record_no = parts.refold_from_record_no;
+        parts.metrics.store_messages.set(parts.checkpoint.next_message_no as i64 - 1);
         let keeper = Self {
             store: parts.store,
             books: parts.books,
