@@ -5,6 +5,7 @@
 
 pub mod api;
 pub mod books;
+pub mod budgets;
 pub mod cancel;
 pub mod catalogue;
 pub mod cli;

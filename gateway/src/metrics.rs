@@ -4,6 +4,7 @@
 
 use std::sync::atomic::{AtomicI64, AtomicU64};
 
+use crate::budgets::{Budget, Lag};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -12,17 +13,22 @@ use prometheus_client::registry::Registry;
 /// One counter for each value of a label; label and values are words of a closed list.
 pub type ByReason = Family<[(&'static str, &'static str); 1], Counter<u64, AtomicU64>>;
 
+/// One gauge for each value of a label.
+pub type ByName = Family<[(&'static str, &'static str); 1], Gauge<f64, AtomicU64>>;
+
 macro_rules! metrics {
     (
         counters { $($counter:ident: $counter_help:literal,)* }
         by_reason { $($family:ident: $family_help:literal,)* }
         gauges { $($gauge:ident: $gauge_help:literal,)* }
+        by_name { $($named:ident: $named_help:literal,)* }
     ) => {
         #[derive(Debug, Default)]
         pub struct Metrics {
             $(#[doc = $counter_help] pub $counter: Counter<u64, AtomicU64>,)*
             $(#[doc = $family_help] pub $family: ByReason,)*
             $(#[doc = $gauge_help] pub $gauge: Gauge<i64, AtomicI64>,)*
+            $(#[doc = $named_help] pub $named: ByName,)*
         }
 
         impl Metrics {
@@ -32,6 +38,7 @@ macro_rules! metrics {
                 $(registry.register(stringify!($counter), $counter_help, self.$counter.clone());)*
                 $(registry.register(stringify!($family), $family_help, self.$family.clone());)*
                 $(registry.register(stringify!($gauge), $gauge_help, self.$gauge.clone());)*
+                $(registry.register(stringify!($named), $named_help, self.$named.clone());)*
             }
         }
     };
@@ -40,6 +47,35 @@ macro_rules! metrics {
 /// Adds what was counted for one value of the label `reason`.
 pub fn add_by_reason(family: &ByReason, reason: &'static str, count: u64) {
     family.get_or_create(&[("reason", reason)]).inc_by(count);
+}
+
+impl Metrics {
+    /// What is only worked out when somebody asks.
+    pub fn set_budgets(
+        &self,
+        budgets: &[Budget],
+        lags: &[Lag],
+        states: impl Iterator<Item = (&'static str, bool)>,
+    ) {
+        for budget in budgets {
+            let set = |family: &ByName, value: f64| {
+                family.get_or_create(&[("budget", budget.budget)]).set(value);
+            };
+            if let (Some(used), Some(limit)) = (budget.used, budget.limit) {
+                set(&self.budget_used, used as f64);
+                set(&self.budget_limit, limit as f64);
+            }
+            set(&self.budget_left, budget.left as f64);
+            set(&self.budget_hours_left, budget.hours_left.unwrap_or(f64::INFINITY));
+        }
+        for lag in lags {
+            let behind = lag.behind_messages as f64;
+            self.destination_behind_messages.get_or_create(&[("destination", lag.destination)]).set(behind);
+        }
+        for (state, is_present) in states {
+            self.state.get_or_create(&[("state", state)]).set(f64::from(u8::from(is_present)));
+        }
+    }
 }
 
 /// The sum over all reasons that were there.
@@ -63,6 +99,7 @@ metrics! {
         observations: "Rows made by the pipeline",
         messages_quarantined: "Messages that could not be decoded, or not wholly",
         quarantine_settled: "Entries of the quarantine that were decoded again or erased",
+        retained_messages_refused: "Messages with RETAIN that were routed but not kept: mqtt.retained_messages_max or mqtt.retained_bytes_max",
         unkeyed_messages: "Messages with undated readings and nothing to recognise a re-send by",
         store_flushes: "Flushes committed",
         store_rows_flushed: "Rows written to store files",
@@ -89,6 +126,20 @@ metrics! {
         store_files: "Files of the embedded store",
         retained_messages: "Retained messages of clients",
         datastreams: "Datastreams known",
+        mqtt_partial_bytes: "Room taken by packets that have not come whole",
+        journal_log_bytes: "Bytes of the journal's segments that are still needed, with those that stand ready",
+        observation_log_bytes: "Bytes of the observation log's segments that are still needed, with those that stand ready",
+        store_messages: "Messages that a commit of the store reflects",
+        feed_messages: "Messages whose observations the feeds have taken",
+        retained_bytes: "Topics, properties and payloads of retained messages of clients",
         quarantine_bytes: "Bytes in quarantine",
+    }
+    by_name {
+        budget_used: "What is used of a budget, in its unit (see /ready)",
+        budget_limit: "What a budget has",
+        budget_left: "What is left of a budget",
+        budget_hours_left: "Hours that the rest of a budget lasts at the rate of the last ten minutes; +Inf = it is not filling",
+        destination_behind_messages: "Messages that are processed (pipeline: durable) and have not reached a destination",
+        state: "1 while the gateway is in this state (see /ready for cause and remedy)",
     }
 }

@@ -21,6 +21,7 @@ use super::rebuild::{Rebuilt, fold_feeds, grow_hot_rows, hot_rows, resend_of};
 use super::stages::{Now, Stages};
 use super::world::World;
 use crate::books::Books;
+use crate::budgets::Budgets;
 use crate::catalogue::Snapshot;
 use crate::cli::Damage;
 use crate::clock::Clock;
@@ -123,6 +124,7 @@ impl Opened {
             config.quarantine.bytes_max,
             snapshot.quarantine_of_clients.iter().cloned(),
         ));
+        metrics.quarantine_bytes.set(quota.bytes() as i64);
         let quarantine = Arc::new(Mutex::new(Quarantine::new(quota.clone(), &snapshot.checkpoint)));
         let progress = Arc::new(KeeperProgress::new(cursor.refold_from_record_no));
         let (to_pipeline, outcomes) = bounded(OUTCOMES_WAITING_MAX);
@@ -173,6 +175,7 @@ impl Opened {
             buffer_bytes: config.journal.frame_bytes_max as usize,
             buffers_per_shard: BUFFERS_PER_SHARD,
         });
+        health.set_budgets(Budgets::new(config, metrics.clone(), disk.clone(), lanes.clone(), quota.clone()));
         let dictionary = Dictionary::new(registry.clone(), dictionary_limits(config));
         let ranks = Ranks::new(config.pipeline.ranks.clone());
         let pipeline = Pipeline::new(

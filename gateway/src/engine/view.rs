@@ -12,6 +12,7 @@ use super::open::Opened;
 use super::raw;
 use super::settle::{OfflineDoor, Settling};
 use crate::books::{Books, Ledger, LedgerFilter};
+use crate::budgets::Budgets;
 use crate::cancel::Cancel;
 use crate::catalogue::{
     CatalogueError, DatastreamState, History, QuarantineEntry, QuarantineFilter, QuarantineItem,
@@ -44,7 +45,6 @@ pub(super) struct EngineView {
     lanes: Arc<Lanes>,
     health: Arc<Health>,
     states: Shared<Vec<DatastreamState>>,
-    growth: Growth,
     things: Things,
     clock: Arc<dyn Clock>,
     clock_skew_max_us: i64,
@@ -68,30 +68,6 @@ const MESSAGE_ROWS_MAX: usize = 50_000;
 
 /// Datastreams that are looked at under one lock of the registry.
 const DATASTREAMS_AT_ONCE: usize = 16_384;
-
-/// How fast the store grows: the logs are recycled and do not, and what compaction saves is not counted on.
-struct Growth {
-    disk: Arc<dyn Disk>,
-    clock: Arc<dyn Clock>,
-    since_us: u64,
-}
-
-/// Before this a rate says nothing.
-const GROWTH_SECONDS_MIN: f64 = 60.0;
-
-impl Growth {
-    /// Hours until the disk is full at the mean rate since the start.
-    fn hours_left(&self, metrics: &Metrics) -> Option<f64> {
-        let seconds = self.clock.monotonic_us().saturating_sub(self.since_us) as f64 / 1e6;
-        let grown = metrics.store_bytes_flushed.get();
-        if seconds < GROWTH_SECONDS_MIN || grown == 0 {
-            return None;
-        }
-        let free = self.disk.free_space().ok()?;
-        let hours = free as f64 / (grown as f64 / seconds) / 3_600.0;
-        Some((hours * 10.0).round() / 10.0)
-    }
-}
 
 /// Settles a directory that no gateway runs on, and lets questions be asked of it.
 pub(super) fn offline(mut opened: Opened, access: Access) -> Result<EngineView, EngineError> {
@@ -127,11 +103,6 @@ impl EngineView {
             lanes: opened.lanes.clone(),
             health: opened.health.clone(),
             states,
-            growth: Growth {
-                disk: opened.disk.clone(),
-                clock: opened.clock.clone(),
-                since_us: opened.clock.monotonic_us(),
-            },
             history: Mutex::new(opened.stages.keeper.history()?),
             settling: Mutex::new(None),
         })
@@ -465,11 +436,22 @@ impl GatewayView for EngineView {
             None => ClockState::Unknown,
         };
         let reasons = self.health.reasons();
+        let budgets = self.health.budgets().map(Budgets::all).unwrap_or_default();
+        let disk = budgets.iter().find(|budget| budget.budget == "disk");
         Readiness {
             ready: reasons.is_empty(),
             reasons,
             clock,
-            disk_hours_left: self.growth.hours_left(&self.metrics),
+            disk_hours_left: disk.and_then(|budget| budget.hours_left),
+            states: self.health.states(self.clock.monotonic_us()),
+            destinations: self.health.budgets().map(Budgets::lags).unwrap_or_default(),
+            budgets,
+        }
+    }
+
+    fn refresh_metrics(&self) {
+        if let Some(budgets) = self.health.budgets() {
+            self.metrics.set_budgets(&budgets.all(), &budgets.lags(), self.health.all());
         }
     }
 

@@ -129,6 +129,7 @@ impl JournalWriter {
         self.metrics.journal_frames.inc();
         let bytes: usize = self.parts.iter().map(AlignedBuf::len).sum();
         self.metrics.journal_bytes.inc_by(bytes as u64);
+        self.metrics.journal_log_bytes.set(self.log.bytes_in_use() as i64);
         let durable = meta.first_message_no + u64::from(meta.message_count) - 1;
         self.metrics.durable_messages.set(durable as i64);
         // First the position, then the consumers, then the acks: whoever hears of an ack finds the message counted.

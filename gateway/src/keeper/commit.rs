@@ -87,6 +87,7 @@ impl Keeper {
         lock(&self.books).committed(&commit.books);
         lock(&self.quarantine).committed(&commit.quarantine);
         self.checkpoint = commit.checkpoint;
+        self.metrics.store_messages.set(self.checkpoint.next_message_no as i64 - 1);
         self.definitions.clear();
         self.retained.clear();
         self.retained_bytes = 0;

@@ -158,6 +158,7 @@ impl Keeper {
     ) -> Self {
         let end_record_no = parts.refold_from_record_no;
         progress.set_next_uncommitted_record(parts.checkpoint.next_record_no);
+        parts.metrics.store_messages.set(parts.checkpoint.next_message_no as i64 - 1);
         let keeper = Self {
             store: parts.store,
             books: parts.books,

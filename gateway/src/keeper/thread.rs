@@ -55,6 +55,7 @@ impl KeeperTurns {
         let now_us = clock.monotonic_us();
         let full_for_us = full_for_us(&mut self.full_since_us, keeper.is_full(), now_us);
         health.set(Trouble::StoreFull, full_for_us > FULL_US_MAX);
+        health.watch(now_us);
         // Also while nothing can be flushed: what it gives back may be what is missing.
         keeper.sweep(now_us, self.failing);
         if now_us < self.retry_at_us {
@@ -69,7 +70,7 @@ impl KeeperTurns {
             Err(error) if error.is_backpressure() => {
                 keeper.hold();
                 if !std::mem::replace(&mut self.failing, true) {
-                    tracing::warn!("no flush is possible: {error}");
+                    tracing::debug!("no flush is possible: {error}");
                 }
                 // With the ballast's space it may succeed at once.
                 let pause_us = if ballast.give_away(now_us) { 0 } else { RETRY_PAUSE_US };

@@ -254,6 +254,13 @@ impl LogWriter {
         self.ready.len()
     }
 
+    /// Bytes of the segments that cannot be used again yet, those that stand ready included: what counts against
+    /// `log_bytes_max` and does not come back by itself.
+    pub fn bytes_in_use(&self) -> u64 {
+        let unneeded: u64 = self.spare.iter().chain(&self.to_archive).map(|spare| spare.bytes).sum();
+        self.log_bytes() - unneeded
+    }
+
     /// Bytes of all segment files of the log.
     pub fn log_bytes(&self) -> u64 {
         let being_made =

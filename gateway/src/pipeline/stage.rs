@@ -343,6 +343,7 @@ impl Pipeline {
                     self.progress.set_wants_room(false);
                     self.metrics.observation_frames.inc();
                     self.metrics.observation_bytes.inc_by(bytes);
+                    self.metrics.observation_log_bytes.set(self.log.bytes_in_use() as i64);
                     return Ok(meta);
                 }
                 Err(error) if error.is_backpressure() => match self.prepare_step()? {

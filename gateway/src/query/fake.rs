@@ -294,7 +294,15 @@ impl GatewayView for FakeView {
     fn readiness(&self) -> Readiness {
         let ready = !self.not_ready.load(Ordering::Relaxed);
         let reasons = if ready { Vec::new() } else { vec!["the journal has no segment ready".to_owned()] };
-        Readiness { ready, reasons, clock: ClockState::Synchronised, disk_hours_left: Some(1234.5) }
+        Readiness {
+            ready,
+            reasons,
+            clock: ClockState::Synchronised,
+            disk_hours_left: Some(1234.5),
+            states: Vec::new(),
+            budgets: Vec::new(),
+            destinations: Vec::new(),
+        }
     }
 
     fn things(&self) -> &Things {
