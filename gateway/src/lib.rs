@@ -27,6 +27,7 @@ pub mod query;
 pub mod record;
 pub mod registry;
 pub mod retained;
+pub mod retention;
 pub mod sinks;
 pub mod store;
 pub mod things;

@@ -72,6 +72,8 @@ pub struct LedgerPart {
     pub(super) pending: u64,
     pub(super) counts: BookCounts,
     pub(super) flushed: Option<u64>,
+    pub(super) expired: Option<u64>,
+    pub(super) lost: Option<u64>,
     /// The closed hours to be added.
     pub(super) older: Option<BookQuery>,
 }
@@ -86,6 +88,8 @@ impl LedgerPart {
         Ok(Ledger {
             durable: self.durable,
             processed: self.processed,
+            lost: self.lost,
+            expired: self.expired,
             messages: MessageLedger {
                 received: counts.messages() + self.pending,
                 decoded: counts.decoded,
@@ -117,6 +121,11 @@ pub struct Ledger {
     pub processed: u64,
     pub messages: MessageLedger,
     pub observations: ObservationLedger,
+    /// Messages that are missing in the journal, which an operator accepted; in no count below: `durable` = `messages.received`
+    /// + `lost`. `null` in a narrowed ledger.
+    pub lost: Option<u64>,
+    /// Rows that retention took out of the store: stored = inserted + corrected − `expired`. `null` in a narrowed ledger.
+    pub expired: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]

@@ -43,7 +43,8 @@ fn verify_all(
         None => Ok(()),
         Some(first) => {
             let count = report.findings_count();
-            let sentence = format!("{}: {count} inconsistencies; the first: {}", first.file, first.fault.code());
+            let sentence =
+                format!("{}: {count} inconsistencies; the first: {}", first.file, first.fault.code());
             Err(Failure::new(Exit::CheckFailed, sentence))
         }
     }
@@ -51,7 +52,9 @@ fn verify_all(
 
 pub(super) fn failure_of(error: &VerifyError) -> Failure {
     let sentence = match error {
-        VerifyError::Catalogue(CatalogueError::Busy { .. }) => format!("{error} (beside a running gateway, try again)"),
+        VerifyError::Catalogue(CatalogueError::Busy { .. }) => {
+            format!("{error} (beside a running gateway, try again)")
+        }
         other => other.to_string(),
     };
     Failure::environment(sentence)

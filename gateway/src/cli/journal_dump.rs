@@ -12,12 +12,17 @@ use serde_json::json;
 use super::arguments::{DumpFormat, JournalDumpArguments};
 use super::{Exit, Failure};
 use crate::disk::OsDisk;
-use crate::engine::JOURNAL_DIR;
-use crate::log::{Frame, FrameMeta, FrameVisitor, KIND_MESSAGE, LogError, LogKind, LogReport, check};
+use crate::log::{
+    Frame, FrameMeta, FrameVisitor, JOURNAL_DIR, KIND_MESSAGE, LogError, LogKind, LogReport, check,
+};
 use crate::query::hex;
 use crate::record::Message;
 
-pub(super) fn dump(data_dir: &Path, arguments: &JournalDumpArguments, out: &mut dyn Write) -> Result<(), Failure> {
+pub(super) fn dump(
+    data_dir: &Path,
+    arguments: &JournalDumpArguments,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
     let wanted = Wanted::parse(arguments)?;
     let disk = OsDisk::open_existing(data_dir)
         .map_err(|error| Failure::environment(format!("{}: {error}", data_dir.display())))?;
@@ -29,9 +34,11 @@ pub(super) fn dump(data_dir: &Path, arguments: &JournalDumpArguments, out: &mut 
         None => Place::Stream(out),
         Some(dir) => Place::of_directory(Path::new(dir), arguments.format)?,
     };
-    let mut dump = Dump { wanted: &wanted, format: arguments.format, place, given: 0, done: false, failed: None };
+    let mut dump =
+        Dump { wanted: &wanted, format: arguments.format, place, given: 0, done: false, failed: None };
     // A writer beside it is nothing to worry about: whatever is whole is given.
-    let report = check(&disk, JOURNAL_DIR, LogKind::Journal, true, &mut dump).map_err(|error| failure_of(&error))?;
+    let report =
+        check(&disk, JOURNAL_DIR, LogKind::Journal, true, &mut dump).map_err(|error| failure_of(&error))?;
     let Dump { given, failed, place, .. } = dump;
     match failed.map_or_else(|| place.finish(), Err) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
@@ -43,7 +50,11 @@ pub(super) fn dump(data_dir: &Path, arguments: &JournalDumpArguments, out: &mut 
 }
 
 fn failure_of(error: &LogError) -> Failure {
-    let exit = if matches!(error, LogError::TooNew { .. } | LogError::Io { .. }) { Exit::Environment } else { Exit::Journal };
+    let exit = if matches!(error, LogError::TooNew { .. } | LogError::Io { .. }) {
+        Exit::Environment
+    } else {
+        Exit::Journal
+    };
     Failure::new(exit, error.to_string())
 }
 
@@ -68,10 +79,16 @@ fn tell(wanted: &Wanted, report: &LogReport, given: u64) {
     }
     for flaw in &report.flaws {
         let place = flaw.offset.map_or(String::new(), |offset| format!(" at byte {offset}"));
-        lines.push(format!("{}: damaged{place}: what stood there is not given; see journal verify", flaw.path));
+        lines.push(format!(
+            "{}: damaged{place}: what stood there is not given; see journal verify",
+            flaw.path
+        ));
     }
     for gap in &report.accepted {
-        lines.push(format!("messages {} to {} are missing, which was accepted", gap.first_message_no, gap.last_message_no));
+        lines.push(format!(
+            "messages {} to {} are missing, which was accepted",
+            gap.first_message_no, gap.last_message_no
+        ));
     }
     for line in lines {
         // A closed stderr is nobody's loss.
@@ -116,7 +133,8 @@ impl Wanted {
     }
 
     fn includes(&self, position: u64, topic: &[u8]) -> bool {
-        self.positions.contains(&position) && self.station.as_ref().is_none_or(|station| is_of(topic, station))
+        self.positions.contains(&position)
+            && self.station.as_ref().is_none_or(|station| is_of(topic, station))
     }
 }
 
@@ -129,7 +147,9 @@ fn is_of(topic: &[u8], (agency, station): &(String, String)) -> bool {
     };
     levels.next() == Some("obs")
         && same(levels.next(), agency, |level| codecs::name::agency(level).ok().map(|name| name.into_owned()))
-        && same(levels.next(), station, |level| codecs::name::station(level).ok().map(|name| name.into_owned()))
+        && same(levels.next(), station, |level| {
+            codecs::name::station(level).ok().map(|name| name.into_owned())
+        })
 }
 
 fn time(option: &str, text: &str) -> Result<i64, Failure> {
@@ -140,9 +160,12 @@ fn time(option: &str, text: &str) -> Result<i64, Failure> {
 
 fn positions(text: &str) -> Result<RangeInclusive<u64>, Failure> {
     let wrong = || {
-        Failure::environment(format!("--position {text}: expected A..B, A.., ..B or one number, as in 93112..93120"))
+        Failure::environment(format!(
+            "--position {text}: expected A..B, A.., ..B or one number, as in 93112..93120"
+        ))
     };
-    let number = |text: &str, none: u64| if text.is_empty() { Ok(none) } else { text.parse().map_err(|_| wrong()) };
+    let number =
+        |text: &str, none: u64| if text.is_empty() { Ok(none) } else { text.parse().map_err(|_| wrong()) };
     match text.split_once("..") {
         Some((from, to)) => Ok(number(from, 1)?..=number(to.trim_start_matches('='), u64::MAX)?),
         None => {
@@ -153,7 +176,8 @@ fn positions(text: &str) -> Result<RangeInclusive<u64>, Failure> {
 }
 
 fn time_text(time_us: i64) -> String {
-    jiff::Timestamp::from_microsecond(time_us).map_or_else(|_| format!("{time_us} µs"), |time| time.to_string())
+    jiff::Timestamp::from_microsecond(time_us)
+        .map_or_else(|_| format!("{time_us} µs"), |time| time.to_string())
 }
 
 /// Where messages go.
@@ -185,7 +209,9 @@ impl Place<'_> {
         match self {
             Self::Stream(out) => out.write_all(bytes),
             Self::File(file) => file.write_all(bytes),
-            Self::Files(dir, ending) => new_file(&dir.join(format!("{position:020}.{ending}")))?.write_all(bytes),
+            Self::Files(dir, ending) => {
+                new_file(&dir.join(format!("{position:020}.{ending}")))?.write_all(bytes)
+            }
         }
     }
 

@@ -10,6 +10,7 @@
 //! - [`budget`]: the memory that all parts together may take.
 //! - [`open`]: the directory's lock, catalogue, both logs, and everything that is rebuilt from them; no thread runs.
 //! - [`rebuild`]: feeds, retained messages and hot rows as they were.
+//! - [`refusal`]: what each refusal is called on the page for operators.
 //! - [`running`]: the threads round what was opened, and the stop.
 //! - [`stages`]: pipeline and keeper while no thread runs.
 //! - [`view`]: what HTTP and command line may ask.
@@ -19,13 +20,14 @@ mod budget;
 mod open;
 mod raw;
 mod rebuild;
+mod refusal;
 mod running;
 mod stages;
 #[cfg(test)]
 mod tests;
 mod view;
 
-pub use open::{JOURNAL_DIR, LOCK_FILE, OBSERVATIONS_DIR};
+pub use refusal::Refusal;
 
 use std::sync::Arc;
 
@@ -107,7 +109,12 @@ impl EngineError {
             | Self::Store(_)
             | Self::Things(_) => Exit::Environment,
         };
-        Failure::new(exit, self.to_string())
+        // Who has to act finds what to do; what is wrong with a command line says so itself.
+        let sentence = match exit {
+            Exit::Journal => format!("{self} ({}, \"{}\")", crate::verify::PAGE, self.topic()),
+            Exit::CheckFailed | Exit::Environment => self.to_string(),
+        };
+        Failure::new(exit, sentence)
     }
 }
 

@@ -24,13 +24,14 @@ use crate::catalogue::{Catalogue, Snapshot, SqliteCatalogue};
 use crate::cli::Damage;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
-use crate::disk::{Ballast, Disk, OsDisk};
+use crate::disk::{Ballast, Disk, LOCK_FILE, OsDisk, ReadersGate};
 use crate::feeds::{LastValues, RetainedStore};
 use crate::health::Health;
 use crate::journal::{JournalFrame, Lanes, LanesConfig};
 use crate::keeper::{Keeper, KeeperBallast, KeeperCursor, KeeperParts, Shared};
 use crate::log::{
-    AlignedBuf, LogConfig, LogError, LogKind, LogReader, LogWriter, Position, Prepared, Recovered, recover,
+    AlignedBuf, JOURNAL_DIR, LogConfig, LogError, LogKind, LogReader, LogWriter, OBSERVATIONS_DIR, Position,
+    Prepared, Recovered, recover,
 };
 use crate::metrics::Metrics;
 use crate::observation::{ObservationFrame, parse_frame};
@@ -40,11 +41,8 @@ use crate::pipeline::stage::PipelineStart;
 use crate::pipeline::{KeeperProgress, MessageDecoder, Pipeline};
 use crate::registry::{Registry, SharedRegistry};
 use crate::sinks::Quarantine;
-use crate::store::{Store, StoreError, StoreReader};
+use crate::store::{Store, StoreConfig, StoreError, StoreReader};
 
-pub const JOURNAL_DIR: &str = "journal";
-pub const OBSERVATIONS_DIR: &str = "observations";
-pub const LOCK_FILE: &str = "lock";
 const BALLAST_FILE: &str = "ballast";
 
 /// Buffers of a shard: being filled, being written, and in flight behind the writer.
@@ -108,9 +106,12 @@ impl Opened {
             open_observations(&disk, config, damage, &snapshot, &mut ballast)?;
         let mut rebuilt = Rebuilt::new(config, &snapshot);
         let cursor = KeeperCursor::of_checkpoint(&snapshot.checkpoint)?;
+        let readers = ReadersGate::open(&config.data_dir)
+            .map_err(|source| EngineError::Io { what: config.data_dir.display().to_string(), source })?;
+        let keep_unnamed = !readers.while_alone(|| {});
         let store = Store::open(
             disk.clone(),
-            store_config(config),
+            StoreConfig { keep_unnamed, ..store_config(config) },
             snapshot.files.clone(),
             cursor.store,
             registry.clone(),
@@ -138,12 +139,14 @@ impl Opened {
                 checkpoint: snapshot.checkpoint.clone(),
                 refold_from_record_no: cursor.refold_from_record_no,
                 commit_interval_ms: config.store.flush_interval_ms,
+                books_days: config.retention.books_days,
             },
             Box::new(catalogue),
             to_pipeline,
             progress.clone(),
         );
 
+        keeper.set_readers(readers);
         let mut hot = hot_rows(&registry, &snapshot.datastream_states);
         let mut resend = resend_of(config, &snapshot);
         let mut next_message_no = snapshot.checkpoint.next_message_no;
@@ -187,7 +190,7 @@ impl Opened {
             health.clone(),
         );
         let (recovered, journal) =
-            recover_log(&disk, JOURNAL_DIR, &journal_config(config, damage)?, &mut ballast)?;
+            recover_log(&disk, JOURNAL_DIR, &journal_config(config, damage, next_message_no)?, &mut ballast)?;
         let durable_messages = journal.next_message_no() - 1;
         if durable_messages + 1 < next_message_no {
             return Err(EngineError::JournalBehind {

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use super::EngineError;
 use super::bounds::{flush_bytes, journal_config};
-use super::open::{JOURNAL_DIR, Opened};
+use super::open::Opened;
 use super::stages::{Now, Stages};
 use crate::cli::{Damage, Exit};
 use crate::config::Config;
@@ -18,7 +18,7 @@ use crate::disk::{Disk, SimDisk};
 use crate::health::Trouble;
 use crate::journal::JournalFrame;
 use crate::keeper::run_keeper;
-use crate::log::{AlignedBuf, FrameMeta, KIND_MESSAGE, LogError, Prepared, recover};
+use crate::log::{AlignedBuf, FrameMeta, JOURNAL_DIR, KIND_MESSAGE, LogError, Prepared, recover};
 use crate::pipeline::{PipelineLinks, run_pipeline};
 use crate::record::{Door, Message};
 
@@ -59,7 +59,7 @@ impl Bench {
 
     /// Writes frames to the journal as a gateway would that is killed afterwards; stops where the log takes no more.
     fn journal(&self, frames: impl IntoIterator<Item = Vec<(String, Vec<u8>)>>) -> u64 {
-        let config = journal_config(&self.config, Damage::Refuse).unwrap();
+        let config = journal_config(&self.config, Damage::Refuse, 1).unwrap();
         let (_, mut log) = recover(Arc::new(self.disk.clone()), JOURNAL_DIR, config).unwrap();
         for messages in frames {
             let mut buffer = [buffer_of(&messages)];

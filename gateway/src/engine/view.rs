@@ -15,7 +15,7 @@ use crate::books::{Books, Ledger, LedgerFilter};
 use crate::cancel::Cancel;
 use crate::catalogue::{DatastreamState, History, QuarantineEntry, QuarantineFilter, QuarantineItem};
 use crate::clock::{Clock, synchronised};
-use crate::disk::Disk;
+use crate::disk::{Disk, ReaderLock};
 use crate::feeds::ObservationTap;
 use crate::health::Health;
 use crate::journal::Lanes;
@@ -47,6 +47,9 @@ pub(super) struct EngineView {
     disk: Arc<dyn Disk>,
     tap: Arc<ObservationTap>,
     history: Mutex<Box<dyn History>>,
+    /// Of a directory that nobody runs: no gateway removes what is read here.
+    #[expect(dead_code, reason = "held for its lock")]
+    reader: Option<ReaderLock>,
 }
 
 impl std::fmt::Debug for EngineView {
@@ -90,8 +93,12 @@ impl Growth {
 pub(super) fn offline(mut opened: Opened) -> Result<EngineView, EngineError> {
     opened.settle()?;
     // The lock goes with `opened`, so that a slow reader of the answer keeps no gateway from starting: what is asked for lies
-    // in files and in the catalogue by now, and neither takes anything back from readers.
-    EngineView::new(&mut opened, Directory::of_communes()?)
+    // in files and in the catalogue by now. Files that such a gateway replaces stay for as long as the readers' lock is held.
+    let data_dir = &opened.config.data_dir;
+    let reader = ReaderLock::take(data_dir)
+        .map_err(|source| EngineError::Io { what: data_dir.display().to_string(), source })?;
+    let view = EngineView::new(&mut opened, Directory::of_communes()?)?;
+    Ok(EngineView { reader: Some(reader), ..view })
 }
 
 impl EngineView {
@@ -117,6 +124,7 @@ impl EngineView {
             states,
             growth: Growth { disk: opened.disk.clone(), since: Instant::now() },
             history: Mutex::new(opened.stages.keeper.history()?),
+            reader: None,
         })
     }
 

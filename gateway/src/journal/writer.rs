@@ -8,7 +8,7 @@ use super::frame::JournalFrame;
 use super::lane::{Batch, Lanes, WRITE_AT_ONCE_BYTES};
 use crate::clock::Clock;
 use crate::health::{Health, Trouble};
-use crate::log::{AlignedBuf, FRAME_PARTS_MAX, FrameMeta, LogError, LogWriter, Position};
+use crate::log::{AlignedBuf, FRAME_PARTS_MAX, FrameMeta, LogError, LogStatus, LogWriter, Position};
 use crate::metrics::Metrics;
 
 /// Where durable frames go. Implementations must not block: the buffers bound how many frames there can be.
@@ -35,6 +35,8 @@ pub struct JournalWriter {
     parts: Vec<AlignedBuf>,
     origins: Vec<Origin>,
     next_lane: usize,
+    /// As it was told last.
+    status: LogStatus,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -59,7 +61,18 @@ impl JournalWriter {
         consumers: Vec<Box<dyn FrameConsumer>>,
         metrics: Arc<Metrics>,
     ) -> Self {
-        Self { log, lanes, consumers, metrics, parts: Vec::new(), origins: Vec::new(), next_lane: 0 }
+        let mut writer = Self {
+            log,
+            lanes,
+            consumers,
+            metrics,
+            parts: Vec::new(),
+            origins: Vec::new(),
+            next_lane: 0,
+            status: LogStatus::default(),
+        };
+        writer.release_processed();
+        writer
     }
 
     /// Writes one frame of what waits. When it returns, the frame is durable, its acks are free to leave and its
@@ -95,6 +108,11 @@ impl JournalWriter {
     pub fn release_processed(&mut self) {
         let processed = self.lanes.positions.processed_messages.load(Ordering::Acquire);
         self.log.release_before(Position::Message(processed + 1));
+        if let Some(status) = self.log.changed_status(&self.status) {
+            self.metrics.logs.tell("journal", &status);
+            self.metrics.logs.holds("journal", "pipeline", processed + 1);
+            self.status = status;
+        }
     }
 
     fn collect(&mut self) {

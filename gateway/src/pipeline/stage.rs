@@ -7,7 +7,7 @@ use super::decode::MessageDecoder;
 use super::progress::KeeperProgress;
 use crate::health::{Health, Trouble};
 use crate::journal::{JournalFrame, Lanes};
-use crate::log::{AlignedBuf, FrameMeta, LogError, LogWriter, Position, Prepared};
+use crate::log::{AlignedBuf, FrameMeta, LogError, LogStatus, LogWriter, Position, Prepared};
 use crate::metrics::Metrics;
 use crate::observation::{
     FrameInfo, MessageEntry, MessageOutcome, ObservationFrame, Outcome, ResendMark, RetainedChange, Row,
@@ -70,6 +70,8 @@ pub struct Pipeline {
     build: u32,
     next_message_no: u64,
     next_record_no: u64,
+    /// Of the log, as it was told last.
+    status: LogStatus,
 }
 
 impl std::fmt::Debug for Pipeline {
@@ -134,6 +136,7 @@ impl Pipeline {
             build,
             next_message_no: start.next_message_no,
             next_record_no: start.next_record_no,
+            status: LogStatus::default(),
         }
     }
 
@@ -214,6 +217,10 @@ impl Pipeline {
     /// One small step towards the next ready segment.
     pub fn prepare_step(&mut self) -> Result<Prepared, LogError> {
         self.log.release_before(Position::Record(self.progress.needed_from()));
+        if let Some(status) = self.log.changed_status(&self.status) {
+            self.metrics.logs.tell("observations", &status);
+            self.status = status;
+        }
         if self.log.needs_preparation() { self.log.prepare_step() } else { Ok(Prepared::Ready) }
     }
 

@@ -10,8 +10,8 @@ use super::observations::Recount;
 use super::report::Report;
 use crate::books::hour_digest;
 use crate::catalogue::{
-    BookCounts, BookHour, BookKey, BookRemovals, BookRow, CATALOGUE_FILE, CatalogueCut, CatalogueError, OTHER_ID,
-    Snapshot,
+    BookCounts, BookHour, BookKey, BookRemovals, BookRow, CATALOGUE_FILE, CatalogueCut, CatalogueError,
+    OTHER_ID, Snapshot,
 };
 use crate::registry::Registry;
 
@@ -83,7 +83,8 @@ impl Books<'_> {
         let rows = totals.counts.observations() - totals.counts.quarantined_readings;
         let made = self.snapshot.checkpoint.next_obs_no - 1;
         if rows != made {
-            let what = format!("the books count {rows} observations, the checkpoint says that {made} were made");
+            let what =
+                format!("the books count {rows} observations, the checkpoint says that {made} were made");
             report.find(Finding::new(Fault::BooksSum, CATALOGUE_FILE, what));
         }
         let states: u64 = self.snapshot.datastream_states.iter().map(|(_, state)| state.observations).sum();
@@ -145,7 +146,8 @@ impl Books<'_> {
             self.compare(hour.hour, "all", of_hour, &sum, report);
             return;
         }
-        let mut booked: BTreeMap<BookKey, BookCounts> = rows.iter().map(|row| (row.key, row.counts)).collect();
+        let mut booked: BTreeMap<BookKey, BookCounts> =
+            rows.iter().map(|row| (row.key, row.counts)).collect();
         for ((_, key), counts) in of_log {
             self.compare(hour.hour, &self.name(key), &booked.remove(key).unwrap_or_default(), counts, report);
         }

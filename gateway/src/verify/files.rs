@@ -9,8 +9,11 @@ use super::progress::Progress;
 use super::report::Report;
 use crate::catalogue::DatastreamState;
 use crate::disk::{Disk, join};
+use crate::observation::ResultKind;
 use crate::registry::SharedRegistry;
-use crate::store::{CheckedRow, FileEntry, FileFlaw, FileFlawKind, STORE_DIR, check_file, is_store_file, rows_within};
+use crate::store::{
+    CheckedRow, FileEntry, FileFlaw, FileFlawKind, STORE_DIR, check_file, is_store_file, rows_within,
+};
 
 /// Rows that are compared with one another at once, 48 bytes each.
 const ROWS_AT_ONCE: u64 = 4 << 20;
@@ -22,6 +25,10 @@ pub(super) struct Stored {
     pub(super) by_hour: BTreeMap<i64, u64>,
     /// Rows and newest time, by datastream.
     datastreams: Vec<(u64, i64)>,
+    /// Datastreams whose value in the catalogue was found among the rows.
+    values_found: BTreeSet<u32>,
+    /// Datastreams whose value in the catalogue is not that of its row.
+    values_different: Vec<(u32, String)>,
     /// Files that could not be read to their end: sums of rows say nothing then.
     pub(super) incomplete: bool,
 }
@@ -31,6 +38,8 @@ pub(super) struct Files<'a> {
     pub(super) registry: &'a SharedRegistry,
     pub(super) progress: &'a Progress,
     pub(super) next_message_no: u64,
+    /// By datastream.
+    pub(super) states: &'a BTreeMap<u32, &'a DatastreamState>,
     /// Is this file no longer named by the catalogue? Then whatever is wrong with it is no inconsistency.
     pub(super) is_replaced: &'a dyn Fn(u64) -> bool,
 }
@@ -44,6 +53,9 @@ impl Files<'_> {
             let mut foreign = None;
             let mut each = |row: &CheckedRow| {
                 of_file.add(row);
+                if let Some(state) = self.states.get(&row.datastream) {
+                    of_file.compare_value(row, state);
+                }
                 if row.position >= self.next_message_no {
                     foreign.get_or_insert(row.position);
                 }
@@ -111,7 +123,10 @@ impl Files<'_> {
             let registry = self.registry.read().unwrap_or_else(std::sync::PoisonError::into_inner);
             let name = registry.datastreams().get(row.datastream as usize).map_or("?", |known| &known.name);
             let what = if row.revision < expected {
-                format!("revision {} of this observation is stored twice (message {})", row.revision, row.position)
+                format!(
+                    "revision {} of this observation is stored twice (message {})",
+                    row.revision, row.position
+                )
             } else {
                 format!("it is revision {} and revision {expected} is not stored", row.revision)
             };
@@ -162,8 +177,38 @@ impl Stored {
         }
     }
 
+    /// The catalogue keeps the value that the datastream's newest row had when it came.
+    fn compare_value(&mut self, row: &CheckedRow, state: &DatastreamState) {
+        if (row.time_us, row.ordinal, row.revision) != (state.watermark_us, state.ordinal, 0) {
+            return;
+        }
+        self.values_found.insert(row.datastream);
+        let value = if state.kind == ResultKind::Text {
+            u64::from(crc32c::crc32c(state.text.as_bytes()))
+        } else {
+            state.value
+        };
+        let pairs = [
+            ("kind", u64::from(row.kind), state.kind as u64),
+            ("value", row.value, value),
+            ("unit", u64::from(row.unit), u64::from(state.unit)),
+            ("status", u64::from(row.status), u64::from(state.status)),
+            ("quality", u64::from(row.quality), u64::from(state.quality)),
+            ("flags", u64::from(row.flags), u64::from(state.flags)),
+            ("seq", row.seq_plus_1, state.seq_plus_1),
+            ("position", row.position, state.position),
+            ("result time", row.result_time_us as u64, state.result_time_us as u64),
+        ];
+        if let Some((name, ..)) = pairs.iter().find(|(_, row, state)| row != state) {
+            let what = format!("its newest value has another {name} in the catalogue than in its file");
+            self.values_different.push((row.datastream, what));
+        }
+    }
+
     fn merge(&mut self, other: Self) {
         self.rows += other.rows;
+        self.values_found.extend(other.values_found);
+        self.values_different.extend(other.values_different);
         for (hour, rows) in other.by_hour {
             *self.by_hour.entry(hour).or_default() += rows;
         }
@@ -174,15 +219,34 @@ impl Stored {
         }
     }
 
-    /// The catalogue's newest time of a datastream is at or above that of its files.
-    pub(super) fn check_states(&self, states: &[(u32, DatastreamState)], report: &mut Report) {
-        let watermarks: BTreeMap<u32, i64> = states.iter().map(|(id, state)| (*id, state.watermark_us)).collect();
+    /// The catalogue's newest time of a datastream is at or above that of its files, and its value is the one there.
+    /// `is_all_here`: no row waits for a file, and none expired.
+    pub(super) fn check_states(
+        &self,
+        states: &BTreeMap<u32, &DatastreamState>,
+        is_all_here: bool,
+        report: &mut Report,
+    ) {
+        let mut wrong = |datastream: u32, what: String| {
+            let finding = Finding::new(Fault::StateWatermark, "catalogue.db", what);
+            report.find(finding.number(format!("datastream {datastream}")));
+        };
+        for (datastream, what) in &self.values_different {
+            wrong(*datastream, what.clone());
+        }
+        for (datastream, state) in states {
+            let has_value = state.watermark_us != i64::MIN;
+            if is_all_here && !self.incomplete && has_value && !self.values_found.contains(datastream) {
+                wrong(*datastream, "its newest row, as the catalogue has it, is in no file".to_owned());
+            }
+        }
         for (datastream, (rows, newest)) in (0..).zip(&self.datastreams) {
-            let watermark = watermarks.get(&datastream).copied().unwrap_or(i64::MIN);
+            let watermark = states.get(&datastream).map_or(i64::MIN, |state| state.watermark_us);
             if *rows > 0 && watermark < *newest {
-                let what = format!("its files hold a row of {newest} µs, the catalogue's newest is {watermark} µs");
-                let finding = Finding::new(Fault::StateWatermark, "catalogue.db", what);
-                report.find(finding.number(format!("datastream {datastream}")));
+                wrong(
+                    datastream,
+                    format!("its files hold a row of {newest} µs, the catalogue's newest is {watermark} µs"),
+                );
             }
         }
     }
@@ -245,8 +309,9 @@ mod tests {
         let windows = windows(&sizes, -10, 1_000);
         for datastream in 0..5u32 {
             for time_us in [-10, 0, 195, 500, 1_000] {
-                let holding =
-                    windows.iter().filter(|(ids, times)| ids.contains(&datastream) && times.contains(&time_us));
+                let holding = windows
+                    .iter()
+                    .filter(|(ids, times)| ids.contains(&datastream) && times.contains(&time_us));
                 assert_eq!(holding.count(), 1, "datastream {datastream} at {time_us} in {windows:?}");
             }
         }

@@ -50,7 +50,8 @@ pub(super) fn tell(log: &LogReport, name: &str, counted: &str, report: &mut Repo
         ));
     }
     for epoch in &log.accepted_headers {
-        report.note(format!("{name}: the damaged header of segment {epoch:016x} was accepted by an operator"));
+        report
+            .note(format!("{name}: the damaged header of segment {epoch:016x} was accepted by an operator"));
     }
     if let Some((path, offset)) = &log.torn_tail {
         report.note(format!(
@@ -64,9 +65,11 @@ pub(super) fn tell(log: &LogReport, name: &str, counted: &str, report: &mut Repo
 
 fn finding(flaw: &Flaw, counted: &str) -> Finding {
     let (fault, number, what) = match &flaw.kind {
-        FlawKind::AcceptedDamage => {
-            (Fault::AcceptedDamage, None, "not a list of accepted damage, or its checksum is wrong".to_owned())
-        }
+        FlawKind::AcceptedDamage => (
+            Fault::AcceptedDamage,
+            None,
+            "not a list of accepted damage, or its checksum is wrong".to_owned(),
+        ),
         FlawKind::FrameDamaged { frame_no } => {
             (Fault::FrameDamaged, Some(format!("frame {frame_no}")), "its checksum is wrong".to_owned())
         }

@@ -22,9 +22,6 @@ mod observations;
 mod progress;
 mod report;
 
-#[cfg(test)]
-mod tests;
-
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -37,11 +34,10 @@ pub use progress::Progress;
 pub use report::{Checked, FINDINGS_MAX, Report};
 
 use crate::catalogue::{CATALOGUE_FILE, CatalogueCut, CatalogueError, Snapshot};
-use crate::disk::{Disk, OsDisk};
-use crate::engine::{JOURNAL_DIR, LOCK_FILE, OBSERVATIONS_DIR};
+use crate::disk::{Disk, LOCK_FILE, OsDisk};
 use crate::keeper::KeeperCursor;
-use crate::log::{LogError, LogKind, LogReport, check};
-use crate::registry::Registry;
+use crate::log::{JOURNAL_DIR, LogError, LogKind, LogReport, OBSERVATIONS_DIR, check};
+use crate::registry::{Registry, SharedRegistry};
 use crate::store::STORE_DIR;
 use files::{Files, Stored};
 use logs::JournalVisitor;
@@ -141,9 +137,10 @@ impl Verification<'_> {
         self.checked("journal", &journal, &mut report);
         report.checked("journal messages", journal.messages, Some(visitor.payload_bytes));
         for (range, finding) in observations.uncovered.drain(..) {
-            let accepted = journal.accepted.iter().any(|gap| {
-                gap.first_message_no <= range.start && gap.last_message_no + 1 >= range.end
-            });
+            let accepted = journal
+                .accepted
+                .iter()
+                .any(|gap| gap.first_message_no <= range.start && gap.last_message_no + 1 >= range.end);
             // The list of what was accepted outlives the segments; a gap at the front has no beginning.
             if !accepted && snapshot.books.totals.lost == 0 {
                 report.find(finding);
@@ -153,7 +150,8 @@ impl Verification<'_> {
         self.progress.part(STORE_DIR);
         let recount = observations.into_recount();
         let registry = Arc::new(RwLock::new(registry));
-        let stored = self.files(&snapshot, &registry, &mut report);
+        let is_all_here = log_is_whole && recount.unflushed.is_empty();
+        let stored = self.files(&snapshot, &registry, is_all_here, &mut report);
         if let Some((cut, snapshot)) = &catalogue {
             self.progress.part("books");
             let registry = registry.read().unwrap_or_else(PoisonError::into_inner);
@@ -161,7 +159,8 @@ impl Verification<'_> {
             if !log_is_whole {
                 report.note("the books were not compared with the observation log, because that is damaged");
             }
-            books::Books { cut, snapshot, registry: &registry, observations, stored: &stored }.check(&mut report)?;
+            books::Books { cut, snapshot, registry: &registry, observations, stored: &stored }
+                .check(&mut report)?;
             report.checked("catalogue rows", cut.row_count()?, self.disk.size_of(CATALOGUE_FILE).ok());
         }
         report.fine = report.findings.is_empty();
@@ -176,7 +175,9 @@ impl Verification<'_> {
             return Ok(None);
         }
         let mut damaged = |error: CatalogueError| match error {
-            CatalogueError::TooNew { .. } | CatalogueError::TooOld { .. } | CatalogueError::Busy { .. } => Err(error),
+            CatalogueError::TooNew { .. } | CatalogueError::TooOld { .. } | CatalogueError::Busy { .. } => {
+                Err(error)
+            }
             other => {
                 report.find(Finding::new(Fault::CatalogueDamaged, CATALOGUE_FILE, other.to_string()));
                 Ok(None)
@@ -195,7 +196,10 @@ impl Verification<'_> {
             report.find(Finding::new(Fault::CatalogueDamaged, CATALOGUE_FILE, problem));
         }
         for (table, what) in broken {
-            report.find(Finding::new(Fault::CatalogueReference, CATALOGUE_FILE, what).number(format!("table {table}")));
+            report.find(
+                Finding::new(Fault::CatalogueReference, CATALOGUE_FILE, what)
+                    .number(format!("table {table}")),
+            );
         }
         Ok(Some((cut, snapshot)))
     }
@@ -227,13 +231,21 @@ impl Verification<'_> {
     }
 
     /// What the catalogue reflects, and what a start needs to go on from it, is in the observation log.
-    fn log_ends(&self, log: &LogReport, snapshot: &Snapshot, cut: &Cut, has_catalogue: bool, report: &mut Report) {
+    fn log_ends(
+        &self,
+        log: &LogReport,
+        snapshot: &Snapshot,
+        cut: &Cut,
+        has_catalogue: bool,
+        report: &mut Report,
+    ) {
         if !has_catalogue {
             return;
         }
         let ends_at = log.last.map_or(0, |last| last.frame_no);
         if ends_at < cut.frame_no {
-            let what = format!("it ends at frame {ends_at}, the catalogue reflects frames up to {}", cut.frame_no);
+            let what =
+                format!("it ends at frame {ends_at}, the catalogue reflects frames up to {}", cut.frame_no);
             report.find(Finding::new(Fault::ObservationsBehind, "observations/", what));
             return;
         }
@@ -290,9 +302,19 @@ impl Verification<'_> {
         }
     }
 
-    fn files(&self, snapshot: &Snapshot, registry: &crate::registry::SharedRegistry, report: &mut Report) -> Stored {
+    /// `is_all_here`: no row waits for a file.
+    fn files(
+        &self,
+        snapshot: &Snapshot,
+        registry: &SharedRegistry,
+        is_all_here: bool,
+        report: &mut Report,
+    ) -> Stored {
+        let is_all_here = is_all_here && snapshot.books.totals.expired == 0;
         let is_replaced = |file_no: u64| self.beside_gateway && self.is_replaced(file_no);
+        let states = snapshot.datastream_states.iter().map(|(id, state)| (*id, state)).collect();
         let files = Files {
+            states: &states,
             disk: self.disk,
             registry,
             progress: self.progress,
@@ -301,7 +323,7 @@ impl Verification<'_> {
         };
         let stored = files.check(&snapshot.files, report);
         files.check_keys(&snapshot.files, &stored, report);
-        stored.check_states(&snapshot.datastream_states, report);
+        stored.check_states(&states, is_all_here, report);
         if !self.beside_gateway {
             files.orphans(&snapshot.files, report);
         }
@@ -310,7 +332,9 @@ impl Verification<'_> {
         report.checked("store rows", stored.rows, None);
         let without = snapshot.files.iter().filter(|file| file.crc32c.is_none()).count();
         if without > 0 {
-            report.note(format!("store/: {without} files were written before checksums were kept: only what shows was checked"));
+            report.note(format!(
+                "store/: {without} files were written before checksums were kept: only what shows was checked"
+            ));
         }
         stored
     }

@@ -180,11 +180,8 @@ impl FrameVisitor for ObservationsVisitor<'_> {
         self.coverage(&parsed, &finding);
         self.frame_before = Some(frame_no);
         if frame.meta.message_count as usize != parsed.rows.len() {
-            let what = format!(
-                "it has {} rows, its header says {}",
-                parsed.rows.len(),
-                frame.meta.message_count
-            );
+            let what =
+                format!("it has {} rows, its header says {}", parsed.rows.len(), frame.meta.message_count);
             self.findings.push(finding(Fault::ObservationFrame, what));
         }
         if let Some(what) = wrong_content(&parsed, self.registry) {
@@ -262,7 +259,10 @@ fn wrong_content(frame: &ObservationFrame, registry: &Registry) -> Option<String
     }
     for quarantined in &frame.quarantined {
         if !(info.first_message_no..info.next_message_no).contains(&quarantined.message_no) {
-            return Some(format!("it quarantines message {}, which it does not cover", quarantined.message_no));
+            return Some(format!(
+                "it quarantines message {}, which it does not cover",
+                quarantined.message_no
+            ));
         }
     }
     None

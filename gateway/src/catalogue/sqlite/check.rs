@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
+use codecs::property_catalogue::Domain;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
@@ -47,9 +48,8 @@ impl CatalogueCut {
         let path = data_dir.join(CATALOGUE_FILE);
         let on_sqlite = |error| CatalogueError::of_sqlite(&path, error);
         let connection = if beside_gateway { beside(&path) } else { alone(&path) }.map_err(on_sqlite)?;
-        let read = |name| {
-            connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0)).map_err(on_sqlite)
-        };
+        let read =
+            |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0)).map_err(on_sqlite);
         let (application, found) = (read("application_id")?, read("user_version")?);
         if application != APPLICATION_ID {
             return Err(CatalogueError::Foreign { path: path.clone() });
@@ -102,13 +102,15 @@ impl CatalogueCut {
     /// Rows of all tables.
     pub fn row_count(&self) -> Result<u64, CatalogueError> {
         self.read(|connection| {
-            let mut tables =
-                connection.prepare("SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'")?;
+            let mut tables = connection.prepare(
+                "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'",
+            )?;
             let names: Vec<String> = tables.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
             let mut rows = 0;
             for name in names {
                 // Our own names, from our own schema.
-                rows += connection.query_row(&format!("SELECT count(*) FROM \"{name}\""), [], |row| number(row, 0))?;
+                rows += connection
+                    .query_row(&format!("SELECT count(*) FROM \"{name}\""), [], |row| number(row, 0))?;
             }
             Ok(rows)
         })
@@ -201,6 +203,15 @@ fn checks() -> Vec<(&'static str, String)> {
         );
         checks.push((table, sql));
     }
+    let domains: Vec<String> = Domain::ALL.iter().map(|domain| format!("'{}'", domain.as_str())).collect();
+    checks.push((
+        "datastreams",
+        format!(
+            "SELECT 'datastream ' || id || ': there is no domain ' || domain FROM datastreams WHERE domain NOT IN ({}) \
+             LIMIT 20",
+            domains.join(", ")
+        ),
+    ));
     let fixed = [
         (
             "book_rows",

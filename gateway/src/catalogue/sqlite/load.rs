@@ -97,9 +97,8 @@ fn books(connection: &Connection) -> rusqlite::Result<BooksSnapshot> {
         })
         .optional()?
         .unwrap_or_default();
-    let (lost, expired) = connection.query_row("SELECT lost, expired FROM removals", [], |row| {
-        Ok((number(row, 0)?, number(row, 1)?))
-    })?;
+    let (lost, expired) = connection
+        .query_row("SELECT lost, expired FROM removals", [], |row| Ok((number(row, 0)?, number(row, 1)?)))?;
     let totals = BookTotals { lost, expired, ..totals };
     let last_closed = connection
         .query_row("SELECT hour, digest FROM book_hours WHERE closed ORDER BY hour DESC LIMIT 1", [], |row| {

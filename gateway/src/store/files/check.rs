@@ -29,13 +29,17 @@ pub(in super::super) fn check_content(
     path: &str,
     (registry, symbols): (&Registry, &mut Symbols),
     flaws: &mut Vec<FileFlaw>,
-    each: &mut dyn FnMut(&Version),
+    each: &mut dyn FnMut(&Version, &[u8]),
 ) -> Option<Content> {
     let file = Arc::new(StoreFile { file: Arc::new(Mutex::new(file)), size });
     let footer = match read_footer(&file, path) {
         Ok(footer) => footer,
         Err(error) => {
-            flaws.push(FileFlaw::new(FileFlawKind::Unreadable, Some(size.saturating_sub(8)), error.to_string()));
+            flaws.push(FileFlaw::new(
+                FileFlawKind::Unreadable,
+                Some(size.saturating_sub(8)),
+                error.to_string(),
+            ));
             return None;
         }
     };
@@ -43,7 +47,8 @@ pub(in super::super) fn check_content(
     let mut before = None;
     for group in 0..footer.num_row_groups() {
         let offset = footer.row_group(group).column(0).byte_range().0;
-        let mut rows = GroupRows { first_row: content.rows, offset, before, bounds: KeyBounds::EMPTY, flaws, each };
+        let mut rows =
+            GroupRows { first_row: content.rows, offset, before, bounds: KeyBounds::EMPTY, flaws, each };
         let found = check_group(&file, &footer, group, (registry, symbols), &mut rows);
         before = rows.before;
         content.bounds.merge(&rows.bounds);
@@ -64,7 +69,7 @@ struct GroupRows<'a> {
     before: Option<KeyOfRow>,
     bounds: KeyBounds,
     flaws: &'a mut Vec<FileFlaw>,
-    each: &'a mut dyn FnMut(&Version),
+    each: &'a mut dyn FnMut(&Version, &[u8]),
 }
 
 impl GroupRows<'_> {
@@ -82,7 +87,7 @@ impl RowSink for GroupRows<'_> {
         true
     }
 
-    fn take(&mut self, row: &Version, _text: &[u8]) {
+    fn take(&mut self, row: &Version, text: &[u8]) {
         let key = (row.datastream, row.time_us, row.ordinal, row.revision);
         let at = self.first_row;
         self.first_row += 1;
@@ -97,7 +102,7 @@ impl RowSink for GroupRows<'_> {
         }
         self.before = Some(key);
         self.bounds.add(row.datastream, row.time_us);
-        (self.each)(row);
+        (self.each)(row, text);
     }
 }
 
@@ -132,17 +137,24 @@ fn check_group(
         ids.values.iter().zip(&times.values).for_each(|(id, time)| bounds.add(*id as u32, *time));
         let page_no = start / PAGE_ROWS;
         if pages.as_ref().is_some_and(|pages| pages.get(page_no) != Some(&bounds)) {
-            let what = format!("the bounds in the index of its page {page_no} are not those of the page's rows");
+            let what =
+                format!("the bounds in the index of its page {page_no} are not those of the page's rows");
             rows.flaw(FileFlawKind::Bounds, first_row + start as u64, what);
         }
         let all = vec![true; page.len()];
         values.give((&ids.values, &times.values), &all, symbols, rows);
         check_names(registry, first_row + start as u64, &ids, &names, &periods, rows);
         if let Some(at) = kinds.values.iter().position(|kind| !KINDS.contains(&kind.data())) {
-            rows.flaw(FileFlawKind::Reference, first_row + (start + at) as u64, "its kind is no known word".to_owned());
+            rows.flaw(
+                FileFlawKind::Reference,
+                first_row + (start + at) as u64,
+                "its kind is no known word".to_owned(),
+            );
         }
     }
-    if group_bounds(footer.row_group(group_no)).is_some_and(|found| found != group_rows_bounds(&rows.bounds, found)) {
+    if group_bounds(footer.row_group(group_no))
+        .is_some_and(|found| found != group_rows_bounds(&rows.bounds, found))
+    {
         let what = "the statistics of its row group do not enclose its rows".to_owned();
         rows.flaw(FileFlawKind::Bounds, first_row, what);
     }

@@ -5,6 +5,7 @@ mod crash;
 mod late;
 mod model;
 mod query;
+mod retention;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, RwLock};
