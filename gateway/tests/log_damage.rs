@@ -352,7 +352,11 @@ fn restarts_do_not_eat_space() {
 /// B1-7: a start reads what is needed. Damage below is no reason to refuse it, and `journal verify` finds it all the same.
 #[test]
 fn b1_7_segments_below_what_is_needed_are_not_read_at_a_start() {
-    let needed = |record_no| LogConfig { needed_from: Some(Position::Record(record_no)), ..config() };
+    let needed = |record_no| LogConfig {
+        needed_from: Some(Position::Record(record_no)),
+        unneeded_bytes_read: 0,
+        ..config()
+    };
     // Frames 1 to 7, 8 to 14, 15 to 17 stand in one segment each.
     for (damaged, needed_from, is_refused) in [
         (3, 8, false),
@@ -383,11 +387,23 @@ fn b1_7_segments_below_what_is_needed_are_not_read_at_a_start() {
     }
 }
 
+/// A little of what is not needed is checked all the same: usually that is everything.
+#[test]
+fn b1_7_the_newest_segments_are_read_whatever_is_needed() {
+    for (unneeded_bytes_read, is_refused) in [(0, false), (SEGMENT_BYTES, false), (2 * SEGMENT_BYTES, true)] {
+        let (disk, _) = three_segments();
+        disk.damage(&segment(1), offset(3) + 5000, &[0xee]).unwrap();
+        let needed_from = Some(Position::Record(17));
+        let opened = open(&disk, LogConfig { needed_from, unneeded_bytes_read, ..config() });
+        assert_eq!(opened.is_err(), is_refused, "{unneeded_bytes_read}");
+    }
+}
+
 /// A damaged beginning, or a segment that is gone, is noticed whatever is needed.
 #[test]
 fn b1_7_an_unneeded_segment_that_does_not_begin_with_a_frame_is_read() {
     let (disk, _) = three_segments();
     disk.damage(&segment(2), offset(8) + 5000, &[0xee]).unwrap();
-    let needed = LogConfig { needed_from: Some(Position::Record(17)), ..config() };
+    let needed = LogConfig { needed_from: Some(Position::Record(17)), unneeded_bytes_read: 0, ..config() };
     assert!(matches!(open(&disk, needed), Err(LogError::Corrupt { .. })));
 }

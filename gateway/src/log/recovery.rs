@@ -53,8 +53,14 @@ pub fn recover(
     let mut damage = AcceptedDamage::load(&*disk, dir)?;
     damage.everything = config.accept_gap;
     let stale_frames_pass = planted_stale_frames(&config);
-    let mut contents =
-        Contents::read(&*disk, dir, config.kind, damage, config.needed_from, stale_frames_pass)?;
+    let mut contents = Contents::read(
+        &*disk,
+        dir,
+        config.kind,
+        damage,
+        (config.needed_from, config.unneeded_bytes_read),
+        stale_frames_pass,
+    )?;
     let new_gaps = contents.accept_new_damage(&*disk, dir, &config)?;
     for epoch in &contents.files.temps {
         let path = temp_path(dir, *epoch);
@@ -148,7 +154,7 @@ impl Contents {
         dir: &str,
         kind: LogKind,
         damage: AcceptedDamage,
-        needed_from: Option<Position>,
+        needed: (Option<Position>, u64),
         stale_frames_pass: bool,
     ) -> Result<Self, LogError> {
         let files = SegmentFiles::list(disk, dir)?;
@@ -183,7 +189,7 @@ impl Contents {
             allow_stale_frames(&mut source, stale_frames_pass);
             sources.push(source);
         }
-        let beginnings = unneeded_beginnings(&mut sources, needed_from)?;
+        let beginnings = unneeded_beginnings(&mut sources, needed)?;
         for (number, mut source) in sources.into_iter().enumerate() {
             if let Some(first) = beginnings.get(number).copied().flatten() {
                 contents.sources.push((source, true));
@@ -342,11 +348,11 @@ impl Contents {
 /// lies below if a later one begins at or below it; one that does not begin with a frame is read.
 fn unneeded_beginnings(
     sources: &mut [FrameSource],
-    needed_from: Option<Position>,
+    (needed_from, unneeded_bytes_read): (Option<Position>, u64),
 ) -> Result<Vec<Option<FrameMeta>>, LogError> {
     let Some(needed_from) = needed_from else { return Ok(Vec::new()) };
     let mut beginnings = Vec::with_capacity(sources.len());
-    for source in sources {
+    for source in sources.iter_mut() {
         beginnings.push(source.with_read_ahead(BLOCK_BYTES, |source| source.frame_at(FIRST_FRAME_OFFSET))?);
     }
     let is_below = |first: &FrameMeta| match needed_from {
@@ -354,13 +360,18 @@ fn unneeded_beginnings(
         Position::Message(message_no) => first.first_message_no <= message_no,
     };
     let read_from = beginnings.iter().rposition(|first| first.as_ref().is_some_and(is_below)).unwrap_or(0);
+    let mut unneeded_bytes = 0;
     let mut next_frame_no = beginnings.get(read_from).copied().flatten().map_or(0, |first| first.frame_no);
     for (at, beginning) in beginnings.iter_mut().enumerate().rev() {
+        if at < read_from {
+            unneeded_bytes += sources[at].segment_bytes;
+        }
         let in_order = beginning.is_some_and(|first| first.frame_no < next_frame_no);
-        if at >= read_from || !in_order {
-            *beginning = None;
-        } else if let Some(first) = beginning {
+        if let Some(first) = beginning.filter(|_| at < read_from && in_order) {
             next_frame_no = first.frame_no;
+        }
+        if at >= read_from || !in_order || unneeded_bytes <= unneeded_bytes_read {
+            *beginning = None;
         }
     }
     Ok(beginnings)

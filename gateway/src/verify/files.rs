@@ -90,6 +90,7 @@ impl Files<'_> {
         }
         let time_min_us = files.iter().map(|file| file.time_min_us).min().unwrap_or(0);
         let time_max_us = files.iter().map(|file| file.time_max_us).max().unwrap_or(0);
+        let mut in_force = 0;
         for window in windows(&stored.datastreams, time_min_us, time_max_us) {
             let mut rows = Vec::new();
             for file in files {
@@ -108,15 +109,26 @@ impl Files<'_> {
                 }
             }
             rows.sort_unstable();
-            self.compare(&rows, files, report);
+            in_force += self.compare(&rows, files, report);
+        }
+        report.checked("observations in force", in_force, None);
+        let bytes: u64 = files.iter().map(|file| file.bytes).sum();
+        if in_force > 0 {
+            report.note(format!(
+                "store/: {:.1} bytes per observation in force",
+                bytes as f64 / in_force as f64
+            ));
         }
     }
 
-    fn compare(&self, rows: &[(CheckedRow, u64)], files: &[FileEntry], report: &mut Report) {
+    /// Gives how many observations the rows are.
+    fn compare(&self, rows: &[(CheckedRow, u64)], files: &[FileEntry], report: &mut Report) -> u64 {
+        let mut observations = 0;
         let same_key = |a: &(CheckedRow, u64), b: &(CheckedRow, u64)| {
             (a.0.datastream, a.0.time_us, a.0.ordinal) == (b.0.datastream, b.0.time_us, b.0.ordinal)
         };
         for versions in rows.chunk_by(same_key) {
+            observations += 1;
             let wrong = (0..).zip(versions).find(|(expected, (row, _))| row.revision != *expected);
             let Some((expected, (row, file_no))) = wrong else { continue };
             let path = files.iter().find(|file| file.file_no == *file_no).map_or("store/", |file| &file.path);
@@ -133,6 +145,7 @@ impl Files<'_> {
             let number = format!("{name} at {} µs, ordinal {}", row.time_us, row.ordinal);
             report.find(Finding::new(Fault::RowTwice, path, what).number(number));
         }
+        observations
     }
 
     /// Files that no commit names: told, since the next start removes them.
