@@ -28,6 +28,7 @@ pub mod query;
 pub mod record;
 pub mod registry;
 pub mod retained;
+pub mod retention;
 pub mod settle;
 pub mod sinks;
 pub mod store;

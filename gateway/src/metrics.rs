@@ -5,6 +5,8 @@
 use std::sync::atomic::{AtomicI64, AtomicU64};
 
 use crate::budgets::{Budget, Lag};
+use crate::log::LogStatus;
+use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -25,6 +27,10 @@ macro_rules! metrics {
     ) => {
         #[derive(Debug, Default)]
         pub struct Metrics {
+            /// Segments of the logs, and who needs them.
+            pub logs: LogMetrics,
+            /// Files of the store by size.
+            pub store_levels: StoreLevels,
             $(#[doc = $counter_help] pub $counter: Counter<u64, AtomicU64>,)*
             $(#[doc = $family_help] pub $family: ByReason,)*
             $(#[doc = $gauge_help] pub $gauge: Gauge<i64, AtomicI64>,)*
@@ -35,6 +41,8 @@ macro_rules! metrics {
             /// Registers all of them under `sensor_gateway_…`; the exposition adds `_total` to counters.
             pub fn register(&self, registry: &mut Registry) {
                 let registry = registry.sub_registry_with_prefix("sensor_gateway");
+                self.logs.register(registry);
+                self.store_levels.register(registry);
                 $(registry.register(stringify!($counter), $counter_help, self.$counter.clone());)*
                 $(registry.register(stringify!($family), $family_help, self.$family.clone());)*
                 $(registry.register(stringify!($gauge), $gauge_help, self.$gauge.clone());)*
@@ -106,6 +114,7 @@ metrics! {
         store_bytes_flushed: "Bytes of the store files of flushes",
         store_compactions: "Compactions committed",
         store_rows_compacted: "Rows written once more by compactions",
+        store_rows_expired: "Rows that retention took out of store files",
     }
     by_reason {
         mqtt_messages_refused: "PUBLISH packets of QoS 1 and 2 refused before the journal, so never acknowledged as taken",
@@ -124,6 +133,8 @@ metrics! {
         store_rows_in_memory: "Rows that are not in a store file yet",
         store_rows_unresolved: "Late rows that wait to be classified",
         store_files: "Files of the embedded store",
+        store_file_bytes: "Bytes of the store's files; divided by store_file_rows: the space of an observation",
+        store_file_rows: "Rows in the store's files, every revision",
         retained_messages: "Retained messages of clients",
         datastreams: "Datastreams known",
         mqtt_partial_bytes: "Room taken by packets that have not come whole",
@@ -141,5 +152,105 @@ metrics! {
         budget_hours_left: "Hours that the rest of a budget lasts at the rate of the last ten minutes; +Inf = it is not filling",
         destination_behind_messages: "Messages that are processed (pipeline: durable) and have not reached a destination",
         state: "1 while the gateway is in this state (see /ready for cause and remedy)",
+    }
+}
+
+/// The logs' segments, by log (`journal`, `observations`) and state or holder.
+#[derive(Debug, Default)]
+pub struct LogMetrics {
+    segments: Family<SegmentLabels, Gauge<i64, AtomicI64>>,
+    bytes: Family<LogLabels, Gauge<i64, AtomicI64>>,
+    oldest_record: Family<LogLabels, Gauge<i64, AtomicI64>>,
+    oldest_time_seconds: Family<LogLabels, Gauge<i64, AtomicI64>>,
+    needed_from_record: Family<HolderLabels, Gauge<i64, AtomicI64>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct SegmentLabels {
+    log: &'static str,
+    state: &'static str,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct LogLabels {
+    log: &'static str,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct HolderLabels {
+    log: &'static str,
+    holder: &'static str,
+}
+
+impl LogMetrics {
+    /// What the writer of a log has. Not for every frame: a family looks its members up.
+    pub fn tell(&self, log: &'static str, status: &LogStatus) {
+        for (state, count) in [("live", status.live), ("ready", status.ready), ("spare", status.spare)] {
+            self.segments.get_or_create(&SegmentLabels { log, state }).set(count as i64);
+        }
+        self.bytes.get_or_create(&LogLabels { log }).set(status.bytes as i64);
+        self.oldest_record.get_or_create(&LogLabels { log }).set(status.oldest_record_no as i64);
+        let seconds = status.oldest_time_us.div_euclid(1_000_000);
+        self.oldest_time_seconds.get_or_create(&LogLabels { log }).set(seconds);
+    }
+
+    /// The first record (of the journal: message) that a holder still needs.
+    pub fn holds(&self, log: &'static str, holder: &'static str, from: u64) {
+        self.needed_from_record.get_or_create(&HolderLabels { log, holder }).set(from as i64);
+    }
+
+    fn register(&self, registry: &mut Registry) {
+        registry.register("log_segments", "Segments of a log, by state", self.segments.clone());
+        registry.register("log_bytes", "Bytes of all segments of a log", self.bytes.clone());
+        registry.register(
+            "log_oldest_record",
+            "The first record that a log still has",
+            self.oldest_record.clone(),
+        );
+        registry.register(
+            "log_oldest_time_seconds",
+            "When the oldest segment of a log was begun, as a Unix time",
+            self.oldest_time_seconds.clone(),
+        );
+        registry.register(
+            "log_needed_from",
+            "The first record of a log (of the journal: message) that a holder still needs; segments before all of them go",
+            self.needed_from_record.clone(),
+        );
+    }
+}
+
+/// Files of the store by their rows: each merge brings rows some levels up.
+#[derive(Debug, Default)]
+pub struct StoreLevels {
+    files: Family<LevelLabels, Gauge<i64, AtomicI64>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct LevelLabels {
+    rows: &'static str,
+}
+
+/// The last level is never merged again.
+const LEVELS: [(&str, u64); 4] =
+    [("below_8192", 8_192), ("below_65536", 65_536), ("below_524288", 524_288), ("full", u64::MAX)];
+
+impl StoreLevels {
+    pub fn tell(&self, row_counts: impl Iterator<Item = u64>) {
+        let mut files = [0; LEVELS.len()];
+        for rows in row_counts {
+            files[LEVELS.iter().position(|(_, bound)| rows < *bound).unwrap_or(LEVELS.len() - 1)] += 1;
+        }
+        for ((rows, _), count) in LEVELS.into_iter().zip(files) {
+            self.files.get_or_create(&LevelLabels { rows }).set(count);
+        }
+    }
+
+    fn register(&self, registry: &mut Registry) {
+        registry.register(
+            "store_files_by_rows",
+            "Files of the embedded store, by their rows",
+            self.files.clone(),
+        );
     }
 }

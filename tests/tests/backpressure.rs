@@ -126,7 +126,9 @@ fn b1_3_a_full_journal_answers_everything_else_and_tells_the_truth() {
         assert_eq!(metric(&gateway, &format!("sensor_gateway_state{{state=\"{name}\"}}")), 1.0);
     }
     let budgets = answer_of_ready["budgets"].as_array().expect("a list");
-    for name in ["disk", "journal", "observation_log", "rows_in_memory", "late_rows", "hold_pool", "quarantine"] {
+    for name in
+        ["disk", "journal", "observation_log", "rows_in_memory", "late_rows", "hold_pool", "quarantine"]
+    {
         let budget = budgets.iter().find(|budget| budget["budget"] == name);
         assert!(budget.is_some_and(|budget| budget["left"].is_u64()), "{name}: {budgets:?}");
         let hours = format!("sensor_gateway_budget_hours_left{{budget=\"{name}\"}}");
@@ -254,7 +256,8 @@ fn b1_3_a_loud_client_leaves_the_others_their_acks() {
         .collect();
     let before = gateway.ledger()["messages"]["received"].as_u64();
     wait_until("the flood", || {
-        (gateway.ledger()["messages"]["received"].as_u64() > before.map(|count| count + 100_000)).then_some(())
+        (gateway.ledger()["messages"]["received"].as_u64() > before.map(|count| count + 100_000))
+            .then_some(())
     });
     round("during");
     assert!(loud.iter().all(|loud| !loud.is_finished()), "the loud ones are slowed down, not closed");

@@ -375,6 +375,8 @@ fn ledger() -> Value {
         &[
             ("durable", integer()),
             ("processed", integer()),
+            ("lost", nullable(integer())),
+            ("expired", nullable(integer())),
             ("messages", object(&messages, &[])),
             ("observations", object(&observations, &[])),
             (

@@ -19,7 +19,7 @@ use crate::catalogue::{
 };
 use crate::cli::Access;
 use crate::clock::{Clock, synchronised};
-use crate::disk::Disk;
+use crate::disk::{Disk, ReaderLock};
 use crate::feeds::ObservationTap;
 use crate::health::Health;
 use crate::journal::Lanes;
@@ -53,6 +53,9 @@ pub(super) struct EngineView {
     history: Mutex<Box<dyn History>>,
     /// `None`: this view takes no changes.
     settling: Mutex<Option<Settling>>,
+    /// Of a directory that nobody runs: no gateway removes what is read here.
+    #[expect(dead_code, reason = "held for its lock")]
+    reader: Option<ReaderLock>,
 }
 
 impl std::fmt::Debug for EngineView {
@@ -72,14 +75,17 @@ const DATASTREAMS_AT_ONCE: usize = 16_384;
 /// Settles a directory that no gateway runs on, and lets questions be asked of it.
 pub(super) fn offline(mut opened: Opened, access: Access) -> Result<EngineView, EngineError> {
     opened.settle()?;
-    let view = EngineView::new(&mut opened, Directory::of_communes()?)?;
     // To read, the lock goes with `opened`, so that a slow reader of the answer keeps no gateway from starting: what is asked for
-    // lies in files and in the catalogue by now, and neither takes anything back from readers.
+    // lies in files and in the catalogue by now. Files that such a gateway replaces stay for as long as the readers' lock is held.
+    let data_dir = &opened.config.data_dir;
+    let reader = ReaderLock::take(data_dir)
+        .map_err(|source| EngineError::Io { what: data_dir.display().to_string(), source })?;
+    let view = EngineView::new(&mut opened, Directory::of_communes()?)?;
     if access == Access::Change {
         let (history, config) = (opened.stages.keeper.history()?, opened.config.clone());
         view.take_changes(Settling::new(Box::new(OfflineDoor::new(opened)), history, config));
     }
-    Ok(view)
+    Ok(EngineView { reader: Some(reader), ..view })
 }
 
 impl EngineView {
@@ -105,6 +111,7 @@ impl EngineView {
             states,
             history: Mutex::new(opened.stages.keeper.history()?),
             settling: Mutex::new(None),
+            reader: None,
         })
     }
 

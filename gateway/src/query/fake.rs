@@ -81,6 +81,8 @@ pub(crate) fn rows() -> Vec<ObservationRow<'static>> {
 
 pub(crate) fn ledger() -> Ledger {
     Ledger {
+        lost: Some(0),
+        expired: Some(0),
         durable: 12,
         processed: 11,
         messages: MessageLedger {

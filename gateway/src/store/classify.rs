@@ -132,15 +132,6 @@ impl SharedTime {
     }
 }
 
-/// Gets an ordinal of its own.
-fn is_kept(row: &Version) -> bool {
-    row.flags & (Row::FLAG_SAME_TIME_KEPT | Row::FLAG_UNDATED) != 0
-}
-
-fn is_undated(row: &Version) -> bool {
-    row.flags & Row::FLAG_UNDATED != 0
-}
-
 fn without_ordinal(mut content: Content) -> Content {
     content.key.ordinal = 0;
     content
@@ -192,10 +183,13 @@ impl LookUp {
 
     /// To be called in `obs_no` order: each row sees those before it.
     fn settle(&mut self, late: &LateRow) -> Outcome {
-        let (kind, revision, ordinal) =
-            if is_kept(&late.row) { self.settle_kept(late) } else { self.settle_revision(late) };
+        let (kind, revision, ordinal) = if late.row.takes_free_ordinal() {
+            self.settle_free_ordinal(late)
+        } else {
+            self.settle_revision(late)
+        };
         if matches!(kind, OutcomeKind::Inserted | OutcomeKind::Corrected) {
-            let ordinal = if is_kept(&late.row) { ordinal } else { late.row.ordinal };
+            let ordinal = if late.row.takes_free_ordinal() { ordinal } else { late.row.ordinal };
             self.take(&Version { revision, ordinal, ..late.row }, &late.text);
         }
         Outcome {
@@ -221,9 +215,9 @@ impl LookUp {
         }
     }
 
-    fn settle_kept(&mut self, late: &LateRow) -> (OutcomeKind, u32, u16) {
-        let time = self.kept.entry((late.row.datastream, late.row.time_us)).or_default();
-        if !is_undated(&late.row) {
+    fn settle_free_ordinal(&mut self, late: &LateRow) -> (OutcomeKind, u32, u16) {
+        let time = self.shared_times.entry((late.row.datastream, late.row.time_us)).or_default();
+        if !late.row.is_undated() {
             let content = without_ordinal(Content::of(&late.row, &late.text));
             if time.knows(&content, late.row.seq_plus_1) {
                 return (OutcomeKind::Duplicate, 0, 0);

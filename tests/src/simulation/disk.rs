@@ -240,7 +240,8 @@ impl DiskFile for SeenFile {
             return self.step("write (lie)", |file| file.write_at(offset, parts));
         }
         let result = self.step("write durably", |file| file.write_durable(offset, parts));
-        if is_frame && result.is_err() && self.shared.lies("failed frame", &self.path) && !self.disk.is_down() {
+        if is_frame && result.is_err() && self.shared.lies("failed frame", &self.path) && !self.disk.is_down()
+        {
             return Ok(());
         }
         result

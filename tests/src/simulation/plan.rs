@@ -35,9 +35,7 @@ impl Options {
             format!(" {option} {step}")
         });
         let seed = self.seed;
-        format!(
-            "cargo run --profile e2e -p e2e-tests --bin simulate -- --seed {seed}{bug}{crash_at} -v"
-        )
+        format!("cargo run --profile e2e -p e2e-tests --bin simulate -- --seed {seed}{bug}{crash_at} -v")
     }
 
     pub(super) fn has_random_faults(&self) -> bool {

@@ -13,7 +13,8 @@ const TWOS_US: i64 = 1_790_000_000_000_000;
 const FAR_FUTURE_S: i64 = 4_086_000_000;
 
 /// Property and unit.
-const PROPERTIES: [(&str, Option<&str>); 3] = [("pm2_5", Some("ug/m3")), ("noise", Some("dB{A}")), ("x", None)];
+const PROPERTIES: [(&str, Option<&str>); 3] =
+    [("pm2_5", Some("ug/m3")), ("noise", Some("dB{A}")), ("x", None)];
 
 #[derive(Debug, Default)]
 pub(super) struct Traffic {
@@ -266,12 +267,7 @@ impl Traffic {
                 "time_out_of_range",
                 1,
             ),
-            _ => (
-                format!("obs/{station}/x/y/{}", now_us % 7),
-                format!("{number}"),
-                "topic_invalid",
-                0,
-            ),
+            _ => (format!("obs/{station}/x/y/{}", now_us % 7), format!("{number}"), "topic_invalid", 0),
         };
         model.say(topic, payload.into_bytes(), None, Meaning::Garbage { reason, readings })
     }
@@ -283,11 +279,8 @@ impl Traffic {
             "{{\"readings\":[{},{{\"property\":\"y\",\"value\":{bad},\"time\":{FAR_FUTURE_S}}}]}}",
             good.json()
         );
-        let meaning = Meaning::Partial {
-            readings: vec![good.expected(station)],
-            bad: 1,
-            reason: "time_out_of_range",
-        };
+        let meaning =
+            Meaning::Partial { readings: vec![good.expected(station)], bad: 1, reason: "time_out_of_range" };
         model.say(format!("obs/{station}"), payload.into_bytes(), None, meaning)
     }
 
