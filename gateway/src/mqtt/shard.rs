@@ -176,6 +176,11 @@ impl Shard {
         Some(self.insert(socket, now_us))
     }
 
+    /// Open connections of all shards.
+    pub fn connections(&self) -> usize {
+        usize::try_from(self.shared.connections.load(Ordering::Relaxed)).unwrap_or(0)
+    }
+
     /// The socket of a slot, to register it with a poll loop.
     pub fn socket(&mut self, slot: u32) -> Option<&mut dyn Socket> {
         self.slots.get_mut(slot as usize)?.as_mut().map(Connection::socket)
