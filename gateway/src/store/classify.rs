@@ -12,7 +12,8 @@
 //! under any ordinal is a duplicate, unless both have a `seq` and these differ; any other gets the next free ordinal. Ranks
 //! decide nothing there: of two values nothing says that they mean the same reading.
 //!
-//! *Undated rows* have no key: each is another reading than whatever has its time already, and gets the next free ordinal there.
+//! *Undated rows* ([`crate::observation::Row::FLAG_UNDATED`]) have no key: each is another reading than whatever has its time already, and gets the
+//! next free ordinal there.
 
 use std::sync::Arc;
 
@@ -132,15 +133,6 @@ impl SharedTime {
     }
 }
 
-/// Gets an ordinal of its own.
-fn is_kept(row: &Version) -> bool {
-    row.flags & (Row::FLAG_SAME_TIME_KEPT | Row::FLAG_UNDATED) != 0
-}
-
-fn is_undated(row: &Version) -> bool {
-    row.flags & Row::FLAG_UNDATED != 0
-}
-
 fn without_ordinal(mut content: Content) -> Content {
     content.key.ordinal = 0;
     content
@@ -190,12 +182,15 @@ impl LookUp {
         Ok(())
     }
 
-    /// To be called in `obs_no` order: each row sees those before it.
+    /// To be called in `obs_no` order: each row sees those before it, also one that takes a free ordinal and one that has its own.
     fn settle(&mut self, late: &LateRow) -> Outcome {
-        let (kind, revision, ordinal) =
-            if is_kept(&late.row) { self.settle_kept(late) } else { self.settle_revision(late) };
+        let (kind, revision, free_ordinal) = if late.row.takes_free_ordinal() {
+            self.settle_free_ordinal(late)
+        } else {
+            self.settle_revision(late)
+        };
         if matches!(kind, OutcomeKind::Inserted | OutcomeKind::Corrected) {
-            let ordinal = if is_kept(&late.row) { ordinal } else { late.row.ordinal };
+            let ordinal = if late.row.takes_free_ordinal() { free_ordinal } else { late.row.ordinal };
             self.take(&Version { revision, ordinal, ..late.row }, &late.text);
         }
         Outcome {
@@ -203,7 +198,7 @@ impl LookUp {
             revision,
             kind: kind as u8,
             zero: 0,
-            ordinal,
+            ordinal: free_ordinal,
             message_no: late.row.position,
         }
     }
@@ -221,13 +216,11 @@ impl LookUp {
         }
     }
 
-    fn settle_kept(&mut self, late: &LateRow) -> (OutcomeKind, u32, u16) {
-        let time = self.kept.entry((late.row.datastream, late.row.time_us)).or_default();
-        if !is_undated(&late.row) {
-            let content = without_ordinal(Content::of(&late.row, &late.text));
-            if time.knows(&content, late.row.seq_plus_1) {
-                return (OutcomeKind::Duplicate, 0, 0);
-            }
+    fn settle_free_ordinal(&mut self, late: &LateRow) -> (OutcomeKind, u32, u16) {
+        let content = without_ordinal(Content::of(&late.row, &late.text));
+        let time = self.shared_times.entry((late.row.datastream, late.row.time_us)).or_default();
+        if !late.row.is_undated() && time.knows(&content, late.row.seq_plus_1) {
+            return (OutcomeKind::Duplicate, 0, 0);
         }
         if time.next_ordinal < ORDINALS_MAX {
             (OutcomeKind::Inserted, 0, time.next_ordinal)

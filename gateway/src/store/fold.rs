@@ -171,8 +171,7 @@ impl Store {
         if !matches!(outcome.outcome_kind(), OutcomeKind::Inserted | OutcomeKind::Corrected) {
             return Ok(());
         }
-        let is_kept = late.row.flags & (Row::FLAG_SAME_TIME_KEPT | Row::FLAG_UNDATED) != 0;
-        let ordinal = if is_kept { outcome.ordinal } else { late.row.ordinal };
+        let ordinal = if late.row.takes_free_ordinal() { outcome.ordinal } else { late.row.ordinal };
         let row = Version { revision: outcome.revision, ordinal, ..late.row };
         tell(&row, &late.text);
         if !in_files {
