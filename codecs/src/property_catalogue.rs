@@ -17,6 +17,17 @@ pub enum Domain {
 }
 
 impl Domain {
+    pub const ALL: [Self; 8] = [
+        Self::Disaster,
+        Self::Environment,
+        Self::Greenery,
+        Self::Lighting,
+        Self::Other,
+        Self::Safety,
+        Self::Traffic,
+        Self::Water,
+    ];
+
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Disaster => "disaster",

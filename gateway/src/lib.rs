@@ -5,6 +5,7 @@
 
 pub mod api;
 pub mod books;
+pub mod budgets;
 pub mod cancel;
 pub mod catalogue;
 pub mod cli;
@@ -27,6 +28,7 @@ pub mod query;
 pub mod record;
 pub mod registry;
 pub mod retained;
+pub mod retention;
 pub mod settle;
 pub mod sinks;
 pub mod store;

@@ -31,9 +31,11 @@ pub(crate) use request::quarantine_filter;
 pub use request::{DATASTREAMS, DatastreamFilter, Format, LEDGER, OBSERVATIONS, Request};
 
 use crate::books::{Ledger, LedgerFilter};
+use crate::budgets::{Budget, Lag};
 use crate::cancel::Cancel;
 use crate::catalogue::{QuarantineEntry, QuarantineFilter, QuarantineItem};
 use crate::feeds::ObservationTap;
+use crate::health::State;
 use crate::metrics::Metrics;
 use crate::settle::{SettleReport, SettleRequest};
 use crate::things::Things;
@@ -113,6 +115,9 @@ pub trait GatewayView: Debug + Send + Sync {
     fn clock_skew_max_us(&self) -> i64;
 
     fn metrics(&self) -> &Metrics;
+
+    /// Brings gauges up to date that are only worked out when somebody asks.
+    fn refresh_metrics(&self) {}
 }
 
 /// Which observations.
@@ -201,6 +206,11 @@ pub struct Readiness {
     pub clock: ClockState,
     /// At the present rate; `None` = nothing is being written, or nobody knows.
     pub disk_hours_left: Option<f64>,
+    /// What is not as it should be, the worst first; those that `blocks` make the gateway not ready.
+    pub states: Vec<State>,
+    pub budgets: Vec<Budget>,
+    /// How far behind each destination is.
+    pub destinations: Vec<Lag>,
 }
 
 /// Does the machine's clock follow a time server?

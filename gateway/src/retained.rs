@@ -18,6 +18,11 @@ impl RetainedBudget {
         Self { sizes: HashMap::default(), bytes: 0, messages_max, bytes_max }
     }
 
+    /// Of all that is kept.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// May the topic's retained message be set to one of these lengths (payload 0 = removed)? If so it is counted. A message
     /// over the budget is routed like any other, but not kept; what was kept for the topic stays.
     pub fn admit(&mut self, topic: &[u8], properties_len: usize, payload_len: usize) -> bool {

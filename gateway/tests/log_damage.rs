@@ -348,3 +348,62 @@ fn restarts_do_not_eat_space() {
     let sizes: Vec<u64> = (0..6).map(|_| open(&disk, config()).unwrap().1.log_bytes()).collect();
     assert_eq!(sizes[1..], vec![sizes[1]; 5], "{sizes:?}");
 }
+
+/// B1-7: a start reads what is needed. Damage below is no reason to refuse it, and `journal verify` finds it all the same.
+#[test]
+fn b1_7_segments_below_what_is_needed_are_not_read_at_a_start() {
+    let needed = |record_no| LogConfig {
+        needed_from: Some(Position::Record(record_no)),
+        unneeded_bytes_read: 0,
+        ..config()
+    };
+    // Frames 1 to 7, 8 to 14, 15 to 17 stand in one segment each.
+    for (damaged, needed_from, is_refused) in [
+        (3, 8, false),
+        (3, 7, true),
+        (3, 17, false),
+        (10, 17, false),
+        (10, 14, true),
+        (16, 17, true),
+        (7, 8, false),
+    ] {
+        let (disk, frames) = three_segments();
+        let epoch = frames[damaged as usize - 1].epoch;
+        disk.damage(&segment(epoch), offset(damaged) + 5000, &[0xee]).unwrap();
+        let opened = open(&disk, needed(needed_from));
+        let context = format!("frame {damaged} is damaged, {needed_from} is needed");
+        assert_eq!(opened.is_err(), is_refused, "{context}");
+        let FlawKind::FramesMissing(gap) = &report(&disk).flaws[0].kind else { panic!("{context}") };
+        assert_eq!((gap.first_frame_no, gap.last_frame_no), (damaged, damaged), "{context}");
+        if let Ok((found, mut writer)) = opened {
+            assert_eq!((found.first_available_record_no, writer.next_record_no()), (1, 18), "{context}");
+            assert_eq!(read(&disk, needed_from, 17).unwrap(), (needed_from..=17).collect::<Vec<_>>());
+            assert_eq!(append(&mut writer, 10).unwrap().frame_no, 18);
+            writer.release_before(Position::Record(needed_from));
+            while writer.prepare_step().unwrap() == Prepared::Progress {}
+            drop(writer);
+            open(&disk, needed(needed_from)).expect("and again");
+        }
+    }
+}
+
+/// A little of what is not needed is checked all the same: usually that is everything.
+#[test]
+fn b1_7_the_newest_segments_are_read_whatever_is_needed() {
+    for (unneeded_bytes_read, is_refused) in [(0, false), (SEGMENT_BYTES, false), (2 * SEGMENT_BYTES, true)] {
+        let (disk, _) = three_segments();
+        disk.damage(&segment(1), offset(3) + 5000, &[0xee]).unwrap();
+        let needed_from = Some(Position::Record(17));
+        let opened = open(&disk, LogConfig { needed_from, unneeded_bytes_read, ..config() });
+        assert_eq!(opened.is_err(), is_refused, "{unneeded_bytes_read}");
+    }
+}
+
+/// A damaged beginning, or a segment that is gone, is noticed whatever is needed.
+#[test]
+fn b1_7_an_unneeded_segment_that_does_not_begin_with_a_frame_is_read() {
+    let (disk, _) = three_segments();
+    disk.damage(&segment(2), offset(8) + 5000, &[0xee]).unwrap();
+    let needed = LogConfig { needed_from: Some(Position::Record(17)), unneeded_bytes_read: 0, ..config() };
+    assert!(matches!(open(&disk, needed), Err(LogError::Corrupt { .. })));
+}

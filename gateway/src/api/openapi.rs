@@ -131,6 +131,12 @@ fn content(question: Question) -> Content {
                 ("reasons", array(text())),
                 ("clock", text()),
                 ("disk_hours_left", nullable(number())),
+                ("states", array(state())),
+                ("budgets", array(budget())),
+                (
+                    "destinations",
+                    array(object(&[("destination", text()), ("behind_messages", integer())], &[])),
+                ),
             ],
             &[],
         ),
@@ -150,6 +156,23 @@ fn content(question: Question) -> Content {
 }
 
 type Member = (&'static str, Value);
+
+fn state() -> Value {
+    let words = ["state", "cause", "remedy", "budget"].map(|name| (name, text()));
+    let others = [("blocks", boolean()), ("for_s", integer()), ("hours_left", nullable(number()))];
+    object(&[&words[..], &others].concat(), &[])
+}
+
+fn budget() -> Value {
+    let words = ["budget", "setting", "unit"].map(|name| (name, text()));
+    let numbers = [
+        ("used", nullable(integer())),
+        ("limit", nullable(integer())),
+        ("left", integer()),
+        ("hours_left", nullable(number())),
+    ];
+    object(&[&words[..], &numbers].concat(), &[])
+}
 
 fn text() -> Value {
     json!({ "type": "string" })
@@ -352,6 +375,8 @@ fn ledger() -> Value {
         &[
             ("durable", integer()),
             ("processed", integer()),
+            ("lost", nullable(integer())),
+            ("expired", nullable(integer())),
             ("messages", object(&messages, &[])),
             ("observations", object(&observations, &[])),
             (

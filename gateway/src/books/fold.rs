@@ -109,6 +109,9 @@ impl Books {
         if frame.frame_no <= self.frame_no {
             return;
         }
+        // Messages that no frame has were missing in the journal, which an operator accepted.
+        let covered = frame.info.next_message_no.saturating_sub(self.next_message_no);
+        self.totals.lost += covered.saturating_sub(frame.messages.len() as u64);
         let mut rows = (frame.first_obs_no..).zip(&frame.rows).peekable();
         let mut index = 0;
         // Messages of one journal frame have one time and therefore one hour.
@@ -196,14 +199,16 @@ impl Books {
         }
     }
 
-    /// What a commit at this frame has to change; `flushed_rows` are the rows of the store files that it adds. Closes the
+    /// What a commit at this frame has to change; `flushed_rows` are the rows of the store files that it
+    /// adds, `expired_rows` those that retention takes out of them. Closes the
     /// hours that are over and have nothing unresolved. One delta at a time; one whose commit failed is just dropped.
     ///
     /// `registry` knows the names of all frames folded.
-    pub fn delta(&mut self, registry: &Registry, flushed_rows: u64) -> BooksDelta {
+    pub fn delta(&mut self, registry: &Registry, flushed_rows: u64, expired_rows: u64) -> BooksDelta {
         self.close_hours(registry);
         let mut delta = BooksDelta { totals: self.totals, ..BooksDelta::default() };
         delta.totals.flushed += flushed_rows;
+        delta.totals.expired += expired_rows;
         for (hour_no, hour) in &self.hours {
             delta.rows.extend(hour.changed_rows(*hour_no));
             if hour.head_changed {
@@ -242,6 +247,7 @@ impl Books {
     /// The delta's commit is durable: closed hours leave the memory. Frames may have been folded in since.
     pub fn committed(&mut self, delta: &BooksDelta) {
         self.totals.flushed = delta.totals.flushed;
+        self.totals.expired = delta.totals.expired;
         for row in &delta.rows {
             if let Some(hour) = self.hours.get_mut(&row.hour) {
                 hour.row_committed(row);
@@ -270,6 +276,8 @@ impl Books {
                 part.counts = self.totals.counts;
                 part.settled = self.totals.settled;
                 part.flushed = Some(self.totals.flushed);
+                part.expired = Some(self.totals.expired);
+                part.lost = Some(self.totals.lost);
                 return part;
             }
             Scope::Nothing => return part,

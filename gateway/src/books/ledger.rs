@@ -72,6 +72,8 @@ pub struct LedgerPart {
     pub(super) pending: u64,
     pub(super) counts: BookCounts,
     pub(super) flushed: Option<u64>,
+    pub(super) expired: Option<u64>,
+    pub(super) lost: Option<u64>,
     /// The closed hours to be added.
     pub(super) older: Option<BookQuery>,
     /// What settlements changed, those up to this frame of the log (which the catalogue has) aside where there is a query.
@@ -94,6 +96,8 @@ impl LedgerPart {
         Ok(Ledger {
             durable: self.durable,
             processed: self.processed,
+            lost: self.lost,
+            expired: self.expired,
             messages: MessageLedger {
                 received: counts.messages() + self.pending,
                 decoded: counts.decoded,
@@ -132,6 +136,11 @@ pub struct Ledger {
     pub messages: MessageLedger,
     pub observations: ObservationLedger,
     pub settled: SettledLedger,
+    /// Messages that are missing in the journal, which an operator accepted; in no count below: `durable` = `messages.received`
+    /// + `lost`. `null` in a narrowed ledger.
+    pub lost: Option<u64>,
+    /// Rows that retention took out of the store: stored = inserted + corrected − `expired`. `null` in a narrowed ledger.
+    pub expired: Option<u64>,
 }
 
 /// What operators settled afterwards; the counts above have it in them.

@@ -437,7 +437,7 @@ impl Run<'_> {
             next_message_no: self.books.processed() + 1,
             ..Checkpoint::default()
         };
-        Commit { checkpoint, books: self.books.delta(&self.registry, flushed), ..Commit::default() }
+        Commit { checkpoint, books: self.books.delta(&self.registry, flushed, 0), ..Commit::default() }
     }
 
     fn step(&mut self, action: &Action, fault: &dyn Fn(u8) -> bool) {

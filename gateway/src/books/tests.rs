@@ -76,7 +76,7 @@ fn books() -> Books {
 }
 
 fn commit(books: &mut Books, catalogue: &mut MemoryCatalogue, registry: &Registry, flushed: u64) {
-    let delta = books.delta(registry, flushed);
+    let delta = books.delta(registry, flushed, 0);
     let checkpoint = Checkpoint {
         observation_frame_no: books.frame_no(),
         next_message_no: books.processed() + 1,
@@ -113,7 +113,7 @@ fn a1_6_the_ledger_has_the_shape_of_the_contract() {
             r#""messages":{"received":7,"decoded":2,"partial":1,"quarantined":1,"ignored":1,"pending":2},"#,
             r#""observations":{"total":9,"inserted":2,"corrected":1,"outranked":1,"duplicate":1,"unresolved":2,"#,
             r#""quarantined":2,"flushed":3},"#,
-            r#""settled":{"messages":0,"readings":0,"erased_messages":0,"erased_readings":0}}"#
+            r#""settled":{"messages":0,"readings":0,"erased_messages":0,"erased_readings":0},"lost":0,"expired":0}"#
         )
     );
     let filter = LedgerFilter { station: Some("KHI003".to_owned()), ..LedgerFilter::default() };
@@ -168,7 +168,7 @@ fn an_hour_closes_when_it_is_over_and_resolved_and_then_lies_in_the_catalogue() 
     commit(&mut books, &mut catalogue, &registry, 0);
     assert_eq!(books.hours_in_memory(), 3, "an unresolved row keeps its hour and those behind it open");
     books.apply(&log.frame(&[], &[(1, OutcomeKind::Duplicate)]));
-    let lost = books.delta(&registry, 0);
+    let lost = books.delta(&registry, 0, 0);
     drop(lost);
     assert_eq!(books.hours_in_memory(), 3, "a closed hour leaves the memory only when it is committed");
     commit(&mut books, &mut catalogue, &registry, 0);
@@ -223,7 +223,7 @@ fn keys_beyond_the_bound_are_counted_under_other() {
         })
         .collect();
     books.apply(&Log::default().frame(&sent, &[]));
-    let delta = books.delta(&registry, 0);
+    let delta = books.delta(&registry, 0, 0);
     assert!(delta.rows.len() <= 3 * 2 + 1, "{} rows", delta.rows.len());
     let other = |agency: Option<&str>| LedgerFilter {
         agency: agency.map(str::to_owned),

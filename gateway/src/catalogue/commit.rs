@@ -47,6 +47,8 @@ pub struct Commit {
     /// The whole window, oldest first; `None` leaves it as it is.
     pub resend_marks: Option<Vec<ResendMark>>,
     pub quarantine: QuarantineDelta,
+    /// Closed hours of the books before this one go, but for the last; their sums and the digest of the last of them stay.
+    pub forget_books_before: Option<i64>,
 }
 
 /// What a start gets back. All lists are in the order of their numbers (retained messages: of their topics).

@@ -130,6 +130,14 @@ impl State {
         self.totals = commit.books.totals;
         self.rows.extend(commit.books.rows.iter().map(|row| ((row.hour, row.key), row.counts)));
         self.hours.extend(commit.books.hours.iter().map(|hour| (hour.hour, *hour)));
+        if let Some(before) = commit.forget_books_before {
+            let closed = || self.hours.values().filter(|hour| hour.digest.is_some()).map(|hour| hour.hour);
+            let last_closed = closed().max().unwrap_or(i64::MIN);
+            if let Some(last) = closed().filter(|hour| *hour < before && *hour < last_closed).max() {
+                self.hours.retain(|hour, _| *hour > last);
+                self.rows.retain(|(hour, _), _| *hour > last);
+            }
+        }
         if let Some(runs) = &commit.books.unresolved {
             self.unresolved.clone_from(runs);
         }

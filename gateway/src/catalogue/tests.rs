@@ -118,6 +118,7 @@ fn commit(number: u64) -> Commit {
         payload: payload.to_vec(),
     };
     Commit {
+        forget_books_before: None,
         checkpoint: Checkpoint {
             observation_frame_no: number,
             next_obs_no: number + 1,

@@ -12,8 +12,9 @@ use serde_json::json;
 use super::arguments::{DumpFormat, JournalDumpArguments};
 use super::{Exit, Failure};
 use crate::disk::OsDisk;
-use crate::engine::JOURNAL_DIR;
-use crate::log::{Frame, FrameMeta, FrameVisitor, KIND_MESSAGE, LogError, LogKind, LogReport, check};
+use crate::log::{
+    Frame, FrameMeta, FrameVisitor, JOURNAL_DIR, KIND_MESSAGE, LogError, LogKind, LogReport, check,
+};
 use crate::query::hex;
 use crate::record::Message;
 

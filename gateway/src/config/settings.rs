@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use codecs::property_catalogue::Domain;
+
 use super::error::Problem;
 use super::kind::{
     Kind, blocks, directory, integer, list, loopback_address, optional_directory, optional_file,
@@ -11,6 +13,7 @@ use super::load::Reader;
 use crate::log::{FRAME_HEADER_LEN, RECORD_HEADER_LEN};
 use crate::pipeline::rules::{Pattern, RULES_MAX, RankRule};
 use crate::record::{CONTROL_HEAD_LEN, MESSAGE_HEAD_LEN, REFUSED_BYTES_MAX};
+use crate::retention::RetentionSpans;
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
@@ -189,6 +192,28 @@ settings! {
         late_rows_max: usize = integer(1_000_000, 1_000..=100_000_000);
     }
 
+    /// How long observations are kept, in days of their phenomenonTime by the domain of their property. 0 = for ever. What is older is not shown any more, goes from the disk a little later, and is not taken in again.
+    retention: Retention {
+        /// Observations of the domain `disaster`.
+        disaster_days: u32 = integer(0, 0..=36_500);
+        /// Observations of the domain `environment`.
+        environment_days: u32 = integer(0, 0..=36_500);
+        /// Observations of the domain `greenery`.
+        greenery_days: u32 = integer(0, 0..=36_500);
+        /// Observations of the domain `lighting`.
+        lighting_days: u32 = integer(0, 0..=36_500);
+        /// Observations of properties that no catalogue knows.
+        other_days: u32 = integer(0, 0..=36_500);
+        /// Observations of the domain `safety`.
+        safety_days: u32 = integer(0, 0..=36_500);
+        /// Observations of the domain `traffic`.
+        traffic_days: u32 = integer(0, 0..=36_500);
+        /// Observations of the domain `water`.
+        water_days: u32 = integer(0, 0..=36_500);
+        /// Hours of the books, in days of their receive time: older closed hours go, their sums and the digest of the last one stay. 0 = for ever.
+        books_days: u32 = integer(0, 0..=36_500);
+    }
+
     /// What could not be decoded, kept with its reason.
     quarantine: Quarantine {
         /// Quarantined payloads, reasons and topics together. Nothing that was acknowledged is dropped: while it is full, clients that have added to it may publish nothing more under `obs/`.
@@ -294,6 +319,21 @@ impl Config {
     /// A segment of the observation log holds four of its frames.
     pub fn observation_segment_bytes(&self) -> u64 {
         self.journal.segment_bytes_max.max(4 * self.observation_frame_bytes_max())
+    }
+}
+
+impl Retention {
+    pub fn spans(&self) -> RetentionSpans {
+        RetentionSpans::of_days(|domain| match domain {
+            Domain::Disaster => self.disaster_days,
+            Domain::Environment => self.environment_days,
+            Domain::Greenery => self.greenery_days,
+            Domain::Lighting => self.lighting_days,
+            Domain::Other => self.other_days,
+            Domain::Safety => self.safety_days,
+            Domain::Traffic => self.traffic_days,
+            Domain::Water => self.water_days,
+        })
     }
 }
 

@@ -17,6 +17,7 @@
 
 mod ballast;
 mod os;
+mod readers;
 mod sim;
 
 use std::fmt::Debug;
@@ -24,8 +25,11 @@ use std::io::{self, IoSlice};
 
 pub use ballast::Ballast;
 pub use os::OsDisk;
+pub use readers::{ReaderLock, ReadersGate};
 pub use sim::{Crash, Fault, FaultKind, FaultOn, Random, SimDisk};
 
+/// In the data directory; whoever changes anything there holds it.
+pub const LOCK_FILE: &str = "lock";
 /// What a block device and `O_DIRECT` need: offsets, lengths and addresses are multiples of this.
 pub const BLOCK_BYTES: usize = 4096;
 

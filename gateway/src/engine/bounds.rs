@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
-use super::open::JOURNAL_DIR;
 use crate::cli::Damage;
 use crate::config::Config;
-use crate::log::{LogConfig, LogId, LogKind};
+use crate::log::{JOURNAL_DIR, LogConfig, LogId, LogKind, Position};
 use crate::pipeline::TimeBounds;
 use crate::pipeline::dictionary::DictionaryLimits;
 use crate::pipeline::stage::FRAME_BYTES_TARGET;
@@ -80,10 +79,18 @@ pub(super) fn segments_as_found(mut config: Arc<Config>) -> Arc<Config> {
     config
 }
 
-pub(super) fn journal_config(config: &Config, sizes: &Sizes, damage: Damage, id: LogId) -> LogConfig {
+/// Messages below `needed_from` are processed.
+pub(super) fn journal_config(
+    config: &Config,
+    sizes: &Sizes,
+    damage: Damage,
+    id: LogId,
+    needed_from: u64,
+) -> LogConfig {
     LogConfig {
         segment_bytes: config.journal.segment_bytes_max,
         frame_bytes_max: config.journal.frame_bytes_max,
+        needed_from: Some(Position::Message(needed_from)),
         ..log_config(config, sizes, LogKind::Journal, damage, id)
     }
 }
@@ -104,6 +111,7 @@ pub(super) fn observations_config(
         // For outcomes (24 bytes each): as many as rows (48 bytes) can stand in the oldest segment and keep it.
         reserve_bytes: segment_bytes / 2,
         indispensable_from_record_no: needed_from_record_no,
+        needed_from: Some(Position::Record(needed_from_record_no)),
         ..log_config(config, sizes, LogKind::Observations, damage, id)
     }
 }
@@ -125,6 +133,7 @@ pub(super) fn store_config(config: &Config, sizes: &Sizes) -> StoreConfig {
         late_rows_max: config.store.late_rows_max as u64,
         text_bytes_in_memory_max: TEXT_BYTES_IN_MEMORY_MAX,
         free_bytes_min: flush_bytes(config, sizes),
+        retention: config.retention.spans(),
         ..sizes.store.clone()
     }
 }
@@ -144,5 +153,6 @@ pub(super) fn time_bounds(config: &Config) -> TimeBounds {
     TimeBounds {
         backfill_max_us: i64::from(config.pipeline.backfill_max_days) * 86_400_000_000,
         clock_skew_max_us: i64::from(config.pipeline.clock_skew_max_s) * 1_000_000,
+        retention: config.retention.spans(),
     }
 }

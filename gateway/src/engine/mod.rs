@@ -10,6 +10,7 @@
 //! - [`budget`]: the memory that all parts together may take.
 //! - [`open`]: the directory's lock, catalogue, both logs, and everything that is rebuilt from them; no thread runs.
 //! - [`rebuild`]: feeds, retained messages and hot rows as they were.
+//! - [`refusal`]: what each refusal is called on the page for operators.
 //! - [`running`]: the threads round what was opened, and the stop.
 //! - [`simulated`]: the stages without threads, for the simulation.
 //! - [`settle`]: the ways of operators' changes into the journal.
@@ -24,6 +25,7 @@ mod budget;
 mod open;
 mod raw;
 mod rebuild;
+mod refusal;
 mod running;
 mod settle;
 pub mod simulated;
@@ -33,7 +35,7 @@ mod tests;
 mod view;
 mod world;
 
-pub use open::{JOURNAL_DIR, OBSERVATIONS_DIR};
+pub use refusal::Refusal;
 
 use std::sync::Arc;
 
@@ -117,7 +119,12 @@ impl EngineError {
             | Self::Store(_)
             | Self::Things(_) => Exit::Environment,
         };
-        Failure::new(exit, self.to_string())
+        // Who has to act finds what to do; what is wrong with a command line says so itself.
+        let sentence = match exit {
+            Exit::Journal => format!("{self} ({}, \"{}\")", crate::verify::PAGE, self.topic()),
+            Exit::CheckFailed | Exit::Environment => self.to_string(),
+        };
+        Failure::new(exit, sentence)
     }
 }
 

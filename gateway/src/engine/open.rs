@@ -21,17 +21,19 @@ use super::rebuild::{Rebuilt, fold_feeds, grow_hot_rows, hot_rows, resend_of};
 use super::stages::{Now, Stages};
 use super::world::World;
 use crate::books::Books;
+use crate::budgets::Budgets;
 use crate::catalogue::Snapshot;
 use crate::cli::Damage;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::disk::{Ballast, Disk};
+use crate::disk::{Ballast, Disk, ReadersGate};
 use crate::feeds::{LastValues, RetainedStore};
 use crate::health::Health;
 use crate::journal::{JournalFrame, Lanes, LanesConfig};
 use crate::keeper::{Keeper, KeeperBallast, KeeperCursor, KeeperParts, Shared};
 use crate::log::{
-    AlignedBuf, LogConfig, LogError, LogKind, LogReader, LogWriter, Position, Prepared, Recovered, recover,
+    AlignedBuf, JOURNAL_DIR, LogConfig, LogError, LogKind, LogReader, LogWriter, OBSERVATIONS_DIR, Position,
+    Prepared, Recovered, recover,
 };
 use crate::metrics::Metrics;
 use crate::observation::{ObservationFrame, parse_frame};
@@ -42,10 +44,8 @@ use crate::pipeline::stage::PipelineStart;
 use crate::pipeline::{KeeperProgress, MessageDecoder, Pipeline};
 use crate::registry::{Registry, SharedRegistry};
 use crate::sinks::{Quarantine, QuarantineQuota};
-use crate::store::{Store, StoreError, StoreReader};
+use crate::store::{Store, StoreConfig, StoreError, StoreReader};
 
-pub const JOURNAL_DIR: &str = "journal";
-pub const OBSERVATIONS_DIR: &str = "observations";
 const BALLAST_FILE: &str = "ballast";
 
 /// Buffers of a shard: being filled, being written, and in flight behind the writer.
@@ -104,9 +104,12 @@ impl Opened {
             open_observations(&disk, log_config, needed, &snapshot, &mut ballast)?;
         let mut rebuilt = Rebuilt::new(config, &snapshot);
         let cursor = KeeperCursor::of_checkpoint(&snapshot.checkpoint)?;
+        let readers = ReadersGate::open(&config.data_dir)
+            .map_err(|source| EngineError::Io { what: config.data_dir.display().to_string(), source })?;
+        let keep_unnamed = !readers.while_alone(|| {});
         let store = Store::open(
             disk.clone(),
-            store_config(config, &sizes),
+            StoreConfig { keep_unnamed, ..store_config(config, &sizes) },
             snapshot.files.clone(),
             cursor.store,
             registry.clone(),
@@ -123,6 +126,7 @@ impl Opened {
             config.quarantine.bytes_max,
             snapshot.quarantine_of_clients.iter().cloned(),
         ));
+        metrics.quarantine_bytes.set(quota.bytes() as i64);
         let quarantine = Arc::new(Mutex::new(Quarantine::new(quota.clone(), &snapshot.checkpoint)));
         let progress = Arc::new(KeeperProgress::new(cursor.refold_from_record_no));
         let (to_pipeline, outcomes) = bounded(OUTCOMES_WAITING_MAX);
@@ -138,12 +142,14 @@ impl Opened {
                 checkpoint: snapshot.checkpoint.clone(),
                 refold_from_record_no: cursor.refold_from_record_no,
                 commit_interval_ms: config.store.flush_interval_ms,
+                books_days: config.retention.books_days,
             },
             catalogue,
             to_pipeline,
             progress.clone(),
         );
 
+        keeper.set_readers(readers);
         let same_time = SameTime::new(config.pipeline.same_time_keep.clone());
         let mut hot = hot_rows(&registry, &snapshot.datastream_states, &same_time);
         let mut resend = resend_of(config, &snapshot);
@@ -173,6 +179,7 @@ impl Opened {
             buffer_bytes: config.journal.frame_bytes_max as usize,
             buffers_per_shard: BUFFERS_PER_SHARD,
         });
+        health.set_budgets(Budgets::new(config, metrics.clone(), disk.clone(), lanes.clone(), quota.clone()));
         let dictionary = Dictionary::new(registry.clone(), dictionary_limits(config));
         let ranks = Ranks::new(config.pipeline.ranks.clone());
         let pipeline = Pipeline::new(
@@ -191,12 +198,8 @@ impl Opened {
             metrics.clone(),
             health.clone(),
         );
-        let (recovered, journal) = recover_log(
-            &disk,
-            JOURNAL_DIR,
-            &journal_config(config, &sizes, damage, new_log_id()?),
-            &mut ballast,
-        )?;
+        let log_config = journal_config(config, &sizes, damage, new_log_id()?, next_message_no);
+        let (recovered, journal) = recover_log(&disk, JOURNAL_DIR, &log_config, &mut ballast)?;
         let durable_messages = journal.next_message_no() - 1;
         if durable_messages + 1 < next_message_no {
             return Err(EngineError::JournalBehind {

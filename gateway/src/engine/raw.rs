@@ -3,10 +3,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::open::JOURNAL_DIR;
 use crate::cancel::Cancel;
 use crate::disk::Disk;
-use crate::log::{KIND_MESSAGE, LogKind, LogReader, Position};
+use crate::log::{JOURNAL_DIR, KIND_MESSAGE, LogKind, LogReader, Position};
 use crate::query::{QueryError, RawMessage};
 use crate::record::Message;
 

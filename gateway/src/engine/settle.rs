@@ -149,7 +149,7 @@ impl OfflineDoor {
                     self.settle()?;
                     self.writer.release_processed();
                 }
-                WriterStep::Blocked => return Err(EngineError::NoSegments { log: super::open::JOURNAL_DIR }),
+                WriterStep::Blocked => return Err(EngineError::NoSegments { log: crate::log::JOURNAL_DIR }),
             }
         }
     }

@@ -147,8 +147,8 @@ impl SimulatedGateway {
             pipeline,
             links,
             behind: Behind {
+                turns: KeeperTurns::new(&keeper, &*clock),
                 keeper,
-                turns: KeeperTurns::new(&*clock),
                 frames: keeper_frames,
                 ballast,
                 compactor,

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use super::EngineError;
 use super::bounds::{Sizes, flush_bytes, journal_config};
-use super::open::{JOURNAL_DIR, Opened};
+use super::open::Opened;
 use super::stages::{Now, Stages};
 use super::world::World;
 use crate::cli::{Damage, Exit};
@@ -19,7 +19,7 @@ use crate::disk::{Disk, SimDisk};
 use crate::health::Trouble;
 use crate::journal::JournalFrame;
 use crate::keeper::run_keeper;
-use crate::log::{AlignedBuf, FrameMeta, KIND_MESSAGE, LogError, LogId, Prepared, recover};
+use crate::log::{AlignedBuf, FrameMeta, JOURNAL_DIR, KIND_MESSAGE, LogError, LogId, Prepared, recover};
 use crate::pipeline::{PipelineLinks, run_pipeline};
 use crate::record::{Door, Message};
 
@@ -62,7 +62,7 @@ impl Bench {
     /// Writes frames to the journal as a gateway would that is killed afterwards; stops where the log takes no more.
     fn journal(&self, frames: impl IntoIterator<Item = Vec<(String, Vec<u8>)>>) -> u64 {
         let id = LogId::random().unwrap();
-        let config = journal_config(&self.config, &Sizes::default(), Damage::Refuse, id);
+        let config = journal_config(&self.config, &Sizes::default(), Damage::Refuse, id, 1);
         let (_, mut log) = recover(Arc::new(self.disk.clone()), JOURNAL_DIR, config).unwrap();
         for messages in frames {
             let mut buffer = [buffer_of(&messages)];

@@ -12,13 +12,14 @@ use super::open::Opened;
 use super::raw;
 use super::settle::{OfflineDoor, Settling};
 use crate::books::{Books, Ledger, LedgerFilter};
+use crate::budgets::Budgets;
 use crate::cancel::Cancel;
 use crate::catalogue::{
     CatalogueError, DatastreamState, History, QuarantineEntry, QuarantineFilter, QuarantineItem,
 };
 use crate::cli::Access;
 use crate::clock::{Clock, synchronised};
-use crate::disk::Disk;
+use crate::disk::{Disk, ReaderLock};
 use crate::feeds::ObservationTap;
 use crate::health::Health;
 use crate::journal::Lanes;
@@ -44,7 +45,6 @@ pub(super) struct EngineView {
     lanes: Arc<Lanes>,
     health: Arc<Health>,
     states: Shared<Vec<DatastreamState>>,
-    growth: Growth,
     things: Things,
     clock: Arc<dyn Clock>,
     clock_skew_max_us: i64,
@@ -53,6 +53,9 @@ pub(super) struct EngineView {
     history: Mutex<Box<dyn History>>,
     /// `None`: this view takes no changes.
     settling: Mutex<Option<Settling>>,
+    /// Of a directory that nobody runs: no gateway removes what is read here.
+    #[expect(dead_code, reason = "held for its lock")]
+    reader: Option<ReaderLock>,
 }
 
 impl std::fmt::Debug for EngineView {
@@ -69,41 +72,20 @@ const MESSAGE_ROWS_MAX: usize = 50_000;
 /// Datastreams that are looked at under one lock of the registry.
 const DATASTREAMS_AT_ONCE: usize = 16_384;
 
-/// How fast the store grows: the logs are recycled and do not, and what compaction saves is not counted on.
-struct Growth {
-    disk: Arc<dyn Disk>,
-    clock: Arc<dyn Clock>,
-    since_us: u64,
-}
-
-/// Before this a rate says nothing.
-const GROWTH_SECONDS_MIN: f64 = 60.0;
-
-impl Growth {
-    /// Hours until the disk is full at the mean rate since the start.
-    fn hours_left(&self, metrics: &Metrics) -> Option<f64> {
-        let seconds = self.clock.monotonic_us().saturating_sub(self.since_us) as f64 / 1e6;
-        let grown = metrics.store_bytes_flushed.get();
-        if seconds < GROWTH_SECONDS_MIN || grown == 0 {
-            return None;
-        }
-        let free = self.disk.free_space().ok()?;
-        let hours = free as f64 / (grown as f64 / seconds) / 3_600.0;
-        Some((hours * 10.0).round() / 10.0)
-    }
-}
-
 /// Settles a directory that no gateway runs on, and lets questions be asked of it.
 pub(super) fn offline(mut opened: Opened, access: Access) -> Result<EngineView, EngineError> {
     opened.settle()?;
-    let view = EngineView::new(&mut opened, Directory::of_communes()?)?;
     // To read, the lock goes with `opened`, so that a slow reader of the answer keeps no gateway from starting: what is asked for
-    // lies in files and in the catalogue by now, and neither takes anything back from readers.
+    // lies in files and in the catalogue by now. Files that such a gateway replaces stay for as long as the readers' lock is held.
+    let data_dir = &opened.config.data_dir;
+    let reader = ReaderLock::take(data_dir)
+        .map_err(|source| EngineError::Io { what: data_dir.display().to_string(), source })?;
+    let view = EngineView::new(&mut opened, Directory::of_communes()?)?;
     if access == Access::Change {
         let (history, config) = (opened.stages.keeper.history()?, opened.config.clone());
         view.take_changes(Settling::new(Box::new(OfflineDoor::new(opened)), history, config));
     }
-    Ok(view)
+    Ok(EngineView { reader: Some(reader), ..view })
 }
 
 impl EngineView {
@@ -127,13 +109,9 @@ impl EngineView {
             lanes: opened.lanes.clone(),
             health: opened.health.clone(),
             states,
-            growth: Growth {
-                disk: opened.disk.clone(),
-                clock: opened.clock.clone(),
-                since_us: opened.clock.monotonic_us(),
-            },
             history: Mutex::new(opened.stages.keeper.history()?),
             settling: Mutex::new(None),
+            reader: None,
         })
     }
 
@@ -465,11 +443,22 @@ impl GatewayView for EngineView {
             None => ClockState::Unknown,
         };
         let reasons = self.health.reasons();
+        let budgets = self.health.budgets().map(Budgets::all).unwrap_or_default();
+        let disk = budgets.iter().find(|budget| budget.budget == "disk");
         Readiness {
             ready: reasons.is_empty(),
             reasons,
             clock,
-            disk_hours_left: self.growth.hours_left(&self.metrics),
+            disk_hours_left: disk.and_then(|budget| budget.hours_left),
+            states: self.health.states(self.clock.monotonic_us()),
+            destinations: self.health.budgets().map(Budgets::lags).unwrap_or_default(),
+            budgets,
+        }
+    }
+
+    fn refresh_metrics(&self) {
+        if let Some(budgets) = self.health.budgets() {
+            self.metrics.set_budgets(&budgets.all(), &budgets.lags(), self.health.all());
         }
     }
 

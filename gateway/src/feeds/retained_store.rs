@@ -48,12 +48,20 @@ impl RetainedStore {
         }
     }
 
-    /// A message with RETAIN 1, live.
-    pub(super) fn set(&mut self, message: &Message<'_>, receive_time_us: i64) {
-        let Ok(topic) = std::str::from_utf8(message.topic) else { return };
-        if self.budget.admit(message.topic, message.properties.len(), message.payload.len()) {
+    /// A message with RETAIN 1, live; false where there is no room for it.
+    pub(super) fn set(&mut self, message: &Message<'_>, receive_time_us: i64) -> bool {
+        // The codec has checked it.
+        let Ok(topic) = std::str::from_utf8(message.topic) else { return true };
+        let is_admitted = self.budget.admit(message.topic, message.properties.len(), message.payload.len());
+        if is_admitted {
             self.put(topic, message.qos as u8, message.properties, message.payload, receive_time_us);
         }
+        // There may be nothing to remove.
+        is_admitted || message.payload.is_empty()
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.budget.bytes()
     }
 
     fn put(&mut self, topic: &str, qos: u8, properties: &[u8], payload: &[u8], receive_time_us: i64) {

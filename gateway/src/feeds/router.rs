@@ -108,6 +108,8 @@ impl Router {
         metrics: Arc<Metrics>,
     ) -> Self {
         metrics.retained_messages.set(start.retained.len() as i64);
+        metrics.retained_bytes.set(start.retained.bytes() as i64);
+        metrics.feed_messages.set(metrics.processed_messages.get());
         Self {
             subscriptions: Subscriptions::default(),
             subscriptions_per_client_max: start.subscriptions_per_client_max,
@@ -131,7 +133,8 @@ impl Router {
         // At a malformed record the pipeline ends the gateway.
         for (place, message) in frame.messages().map_while(Result::ok) {
             if message.retain {
-                self.retained.set(&message, frame.meta.time_us);
+                let is_kept = self.retained.set(&message, frame.meta.time_us);
+                self.metrics.retained_messages_refused.inc_by(u64::from(!is_kept));
             }
             if !routed {
                 continue;
@@ -150,6 +153,7 @@ impl Router {
             );
         }
         self.metrics.retained_messages.set(self.retained.len() as i64);
+        self.metrics.retained_bytes.set(self.retained.bytes() as i64);
         self.send(&DeliverySource::Journal(frame.clone()));
     }
 
@@ -157,6 +161,7 @@ impl Router {
     pub fn step_observations(&mut self, frame: &Arc<ObservationFrame>) {
         self.tap.offer(frame);
         self.last_values.apply(frame);
+        self.metrics.feed_messages.set(frame.info.next_message_no as i64 - 1);
         if !self.subscriptions.reach_feeds() {
             return;
         }

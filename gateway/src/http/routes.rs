@@ -89,7 +89,7 @@ async fn serve(app: App, question: Question, request: Request) -> Result<Respons
             return Ok(([(header::CONTENT_TYPE, "application/json")], HEALTH).into_response());
         }
         Question::Ready => return ready(app).await,
-        Question::Metrics => return metrics_page(&app),
+        Question::Metrics => return metrics_page(app).await,
         _ => {}
     }
     let wanted = Wanted::of(request.headers());
@@ -123,8 +123,11 @@ async fn ready(app: App) -> Result<Response, Problem> {
     Ok((status, axum::Json(readiness)).into_response())
 }
 
-fn metrics_page(app: &App) -> Result<Response, Problem> {
+async fn metrics_page(app: App) -> Result<Response, Problem> {
     let mut page = String::new();
+    let view = app.view.clone();
+    // Asks the disk, so not on this thread.
+    tokio::task::spawn_blocking(move || view.refresh_metrics()).await.map_err(|_| broken())?;
     encode(&mut page, &app.metrics).map_err(|_| broken())?;
     let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     Ok(([(header::CONTENT_TYPE, content_type)], page).into_response())

@@ -128,6 +128,13 @@ impl Lanes {
         self.config.shards * self.config.buffers_per_shard + CONTROL_BUFFERS
     }
 
+    /// Buffers of the shards that are being filled, written or read, and all of them.
+    pub fn buffers_in_use(&self) -> (usize, usize) {
+        let all = self.config.shards * self.config.buffers_per_shard;
+        let free: usize = (0..self.config.shards).map(|shard| self.slot(shard).free.len()).sum();
+        (all.saturating_sub(free), all)
+    }
+
     /// How the writer wakes a shard; set once, before the shard's first message.
     pub fn set_waker(&self, shard: usize, waker: impl Fn() + Send + Sync + 'static) {
         // A second waker for the same shard would be a bug of the start-up code; the first stays.

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use super::frame::JournalFrame;
 use super::lane::{Batch, Lanes};
-use crate::log::{AlignedBuf, FRAME_PARTS_MAX, FrameMeta, LogError, LogWriter, Position};
+use crate::log::{AlignedBuf, FRAME_PARTS_MAX, FrameMeta, LogError, LogStatus, LogWriter, Position};
 use crate::metrics::Metrics;
 
 /// Where durable frames go. Implementations must not block: the buffers bound how many frames there can be.
@@ -32,6 +32,8 @@ pub struct JournalWriter {
     parts: Vec<AlignedBuf>,
     origins: Vec<Origin>,
     next_lane: usize,
+    /// As it was told last.
+    status: LogStatus,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -56,7 +58,18 @@ impl JournalWriter {
         consumers: Vec<Box<dyn FrameConsumer>>,
         metrics: Arc<Metrics>,
     ) -> Self {
-        Self { log, lanes, consumers, metrics, parts: Vec::new(), origins: Vec::new(), next_lane: 0 }
+        let mut writer = Self {
+            log,
+            lanes,
+            consumers,
+            metrics,
+            parts: Vec::new(),
+            origins: Vec::new(),
+            next_lane: 0,
+            status: LogStatus::default(),
+        };
+        writer.release_processed();
+        writer
     }
 
     /// Writes one frame of what waits. When it returns, the frame is durable, its acks are free to leave and its
@@ -98,6 +111,11 @@ impl JournalWriter {
     pub fn release_processed(&mut self) {
         let next = self.lanes.positions.next_unprocessed_record.load(Ordering::Acquire);
         self.log.release_before(Position::Record(next));
+        if let Some(status) = self.log.changed_status(&self.status) {
+            self.metrics.logs.tell("journal", &status);
+            self.metrics.logs.holds("journal", "pipeline", next);
+            self.status = status;
+        }
     }
 
     fn collect(&mut self) {
@@ -129,6 +147,7 @@ impl JournalWriter {
         self.metrics.journal_frames.inc();
         let bytes: usize = self.parts.iter().map(AlignedBuf::len).sum();
         self.metrics.journal_bytes.inc_by(bytes as u64);
+        self.metrics.journal_log_bytes.set(self.log.bytes_in_use() as i64);
         let durable = meta.first_message_no + u64::from(meta.message_count) - 1;
         self.metrics.durable_messages.set(durable as i64);
         // First the position, then the consumers, then the acks: whoever hears of an ack finds the message counted.

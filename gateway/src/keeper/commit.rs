@@ -2,6 +2,7 @@
 //! reflect.
 
 use super::{Keeper, KeeperCursor, KeeperError, RETAINED_PENDING_BYTES_MAX, lock};
+use crate::books::hour_of;
 use crate::catalogue::{Checkpoint, Commit};
 use crate::store::Flush;
 use std::sync::PoisonError;
@@ -9,6 +10,7 @@ use std::sync::PoisonError;
 impl Keeper {
     /// Flushes and commits what is due; with `force` whatever there is.
     pub fn commit_due(&mut self, now_us: i64, force: bool) -> Result<(), KeeperError> {
+        self.store.tell_time(now_us);
         match self.try_commit_due(now_us, force) {
             // A compaction gives way: its files go, or its part of the transaction.
             Err(error) if error.is_backpressure() && self.drop_compaction() => {
@@ -29,10 +31,17 @@ impl Keeper {
         if flush.is_none() && !is_old && !is_much && self.compaction.is_none() {
             return Ok(());
         }
-        self.commit(flush)
+        self.commit(flush, now_us)
     }
 
-    fn commit(&mut self, flush: Option<Flush>) -> Result<(), KeeperError> {
+    /// The hour before which the books are to forget, once in an hour.
+    fn forget_books_before(&self, now_us: i64) -> Option<i64> {
+        let kept_from = hour_of(now_us) - i64::from(self.books_days) * 24;
+        (self.books_days > 0 && kept_from > self.books_kept_from).then_some(kept_from)
+    }
+
+    fn commit(&mut self, flush: Option<Flush>, now_us: i64) -> Result<(), KeeperError> {
+        let forget_books_before = self.forget_books_before(now_us);
         let cursor = flush.as_ref().map_or_else(|| self.store.cursor(), |flush| flush.cursor);
         let needed_from_frame = cursor.refold_from_frame.min(self.checkpoint.observation_frame_no + 1);
         let refold_from_record_no = self
@@ -44,8 +53,9 @@ impl Keeper {
         let keeper_cursor = KeeperCursor { store: cursor, refold_from_record_no };
         let (books, quarantine) = {
             let registry = self.registry.read().unwrap_or_else(PoisonError::into_inner);
+            let expired_rows = self.compaction.as_ref().map_or(0, |compaction| compaction.rows_expired);
             let flushed_rows = flush.as_ref().map_or(0, |flush| flush.rows);
-            (lock(&self.books).delta(&registry, flushed_rows), lock(&self.quarantine).delta())
+            (lock(&self.books).delta(&registry, flushed_rows, expired_rows), lock(&self.quarantine).delta())
         };
         let commit = Commit {
             checkpoint: Checkpoint {
@@ -69,9 +79,14 @@ impl Keeper {
             retained: self.retained.clone(),
             resend_marks: self.resend_changed.then(|| self.resend.marks().collect()),
             quarantine,
+            forget_books_before,
         };
         if let Err(error) = self.catalogue.commit(&commit) {
-            if let Some(flush) = flush {
+            // After any other error nobody knows whether the transaction got there: the next start does, and sweeps the files
+            // if it did not.
+            if error.is_backpressure()
+                && let Some(flush) = flush
+            {
                 self.store.abandoned(flush);
             }
             return Err(error.into());
@@ -83,6 +98,8 @@ impl Keeper {
         lock(&self.books).committed(&commit.books);
         lock(&self.quarantine).committed(&commit.quarantine);
         self.checkpoint = commit.checkpoint;
+        self.metrics.store_messages.set(self.checkpoint.next_message_no as i64 - 1);
+        self.books_kept_from = forget_books_before.unwrap_or(self.books_kept_from);
         self.definitions.clear();
         self.retained.clear();
         self.retained_bytes = 0;
@@ -94,6 +111,12 @@ impl Keeper {
         }
         self.progress.set_needed_from(refold_from_record_no);
         self.progress.set_next_uncommitted_record(self.checkpoint.next_record_no);
+        // What only late rows keep lies before what the next flush needs.
+        let record_of = |frame: u64| self.frames.iter().find(|(frame_no, _)| *frame_no >= frame);
+        let flush_from = record_of(cursor.next_frame.min(self.checkpoint.observation_frame_no + 1));
+        let flush_from = flush_from.map_or(self.end_record_no, |(_, record_no)| *record_no);
+        self.metrics.logs.holds("observations", "flush", flush_from);
+        self.metrics.logs.holds("observations", "late_rows", refold_from_record_no);
         Ok(())
     }
 }

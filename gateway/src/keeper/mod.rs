@@ -32,6 +32,7 @@ pub use thread::{KeeperTurns, run_keeper};
 
 use crate::books::Books;
 use crate::catalogue::{Catalogue, CatalogueError, Checkpoint, DatastreamState, History};
+use crate::disk::ReadersGate;
 use crate::metrics::Metrics;
 use crate::observation::{Definition, ObservationFrame, Outcome, RetainedChange};
 use crate::pipeline::KeeperProgress;
@@ -107,6 +108,8 @@ pub struct KeeperParts {
     /// Where the observation log is read from, see [`KeeperCursor`].
     pub refold_from_record_no: u64,
     pub commit_interval_ms: u64,
+    /// Closed hours of the books are kept for so many days; 0 = for ever.
+    pub books_days: u32,
 }
 
 pub struct Keeper {
@@ -129,14 +132,20 @@ pub struct Keeper {
     frames: VecDeque<(u64, u64)>,
     /// The record behind the last frame folded.
     end_record_no: u64,
+    /// Time of the newest frame folded; `i64::MIN` = none yet.
+    newest_frame_us: i64,
     /// Receive time of the oldest frame that is not committed.
     uncommitted_since_us: Option<i64>,
     commit_interval_us: i64,
+    books_days: u32,
+    /// Hours of the books before this one are gone, as far as they could go.
+    books_kept_from: i64,
     /// Classified, and not yet taken by the pipeline.
     outcomes: Option<Vec<Outcome>>,
     /// Made, and not yet committed.
     compaction: Option<Compaction>,
     compactions: Option<CompactionPort>,
+    readers: Option<ReadersGate>,
     to_pipeline: Sender<Vec<Outcome>>,
     progress: Arc<KeeperProgress>,
 }
@@ -156,6 +165,7 @@ impl Keeper {
     ) -> Self {
         let end_record_no = parts.refold_from_record_no;
         progress.set_next_uncommitted_record(parts.checkpoint.next_record_no);
+        parts.metrics.store_messages.set(parts.checkpoint.next_message_no as i64 - 1);
         let keeper = Self {
             store: parts.store,
             books: parts.books,
@@ -173,11 +183,15 @@ impl Keeper {
             checkpoint: parts.checkpoint,
             frames: VecDeque::new(),
             end_record_no,
+            newest_frame_us: i64::MIN,
             uncommitted_since_us: None,
             commit_interval_us: parts.commit_interval_ms as i64 * 1_000,
+            books_days: parts.books_days,
+            books_kept_from: i64::MIN,
             outcomes: None,
             compaction: None,
             compactions: None,
+            readers: None,
             to_pipeline,
             progress,
         };
@@ -194,6 +208,7 @@ impl Keeper {
     pub fn apply(&mut self, frame: &Arc<ObservationFrame>) -> Result<(), KeeperError> {
         self.frames.push_back((frame.frame_no, frame.first_record_no));
         self.end_record_no = frame.end_record_no;
+        self.newest_frame_us = self.newest_frame_us.max(frame.info.time_us);
         let is_reflected = frame.frame_no <= self.checkpoint.observation_frame_no;
         {
             let Self { store, states, changed_states, .. } = self;
@@ -244,6 +259,7 @@ impl Keeper {
     /// Classifies and commits what is due, and tells the pipeline to hold while the bounds of memory are reached. While the
     /// observation log is full, everything is due.
     pub fn step(&mut self, now_us: i64) -> Result<(), KeeperError> {
+        self.store.tell_time(now_us);
         let pressure = self.store.pressure();
         let wants_room = self.progress.wants_room();
         self.classify(now_us, pressure.must_classify || wants_room)?;
@@ -259,6 +275,11 @@ impl Keeper {
         pressure.must_flush || pressure.must_classify
     }
 
+    /// Time of the newest frame that was folded, also of those that a start reads again.
+    pub fn newest_frame_us(&self) -> i64 {
+        self.newest_frame_us
+    }
+
     /// A restart needs nothing of the observation log below this record.
     pub fn needed_from(&self) -> u64 {
         self.progress.needed_from()
@@ -271,7 +292,20 @@ impl Keeper {
 
     /// Removes store files that were replaced and are not read any more.
     pub fn sweep(&mut self, monotonic_us: u64, space_is_missing: bool) {
-        self.store.sweep(monotonic_us, space_is_missing);
+        let Self { store, readers, .. } = self;
+        match readers {
+            _ if !store.has_replaced() => {}
+            Some(readers) => {
+                // Commands that read without this gateway: their files go when they have ended.
+                readers.while_alone(|| store.sweep(monotonic_us, space_is_missing));
+            }
+            None => store.sweep(monotonic_us, space_is_missing),
+        }
+    }
+
+    /// Who may read the store without this gateway.
+    pub fn set_readers(&mut self, readers: ReadersGate) {
+        self.readers = Some(readers);
     }
 
     /// Classifies whatever waits; false when nothing does. The outcomes come back as a frame.

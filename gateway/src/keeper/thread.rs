@@ -28,9 +28,11 @@ pub struct KeeperTurns {
 }
 
 impl KeeperTurns {
-    pub fn new(clock: &dyn Clock) -> Self {
+    /// Goes on from the frames that the keeper was opened with: a clock that was set back before a restart must not make
+    /// them young either.
+    pub fn new(keeper: &Keeper, clock: &dyn Clock) -> Self {
         Self {
-            time: FrameTime { frame_us: i64::MIN, applied_us: clock.monotonic_us() },
+            time: FrameTime { frame_us: keeper.newest_frame_us(), applied_us: clock.monotonic_us() },
             retry_at_us: 0,
             failing: false,
             full_since_us: None,
@@ -53,6 +55,7 @@ impl KeeperTurns {
         let now_us = clock.monotonic_us();
         let full_for_us = full_for_us(&mut self.full_since_us, keeper.is_full(), now_us);
         health.set(Trouble::StoreFull, full_for_us > FULL_US_MAX);
+        health.watch(now_us);
         // Also while nothing can be flushed: what it gives back may be what is missing.
         keeper.sweep(now_us, self.failing);
         if now_us < self.retry_at_us {
@@ -67,7 +70,7 @@ impl KeeperTurns {
             Err(error) if error.is_backpressure() => {
                 keeper.hold();
                 if !std::mem::replace(&mut self.failing, true) {
-                    tracing::warn!("no flush is possible: {error}");
+                    tracing::debug!("no flush is possible: {error}");
                 }
                 // With the ballast's space it may succeed at once.
                 let pause_us = if ballast.give_away(now_us) { 0 } else { RETRY_PAUSE_US };
@@ -89,7 +92,7 @@ pub fn run_keeper(
     health: &Health,
     stop: &AtomicBool,
 ) -> Result<(), KeeperError> {
-    let mut turns = KeeperTurns::new(clock);
+    let mut turns = KeeperTurns::new(keeper, clock);
     loop {
         let frame = match frames.recv_timeout(IDLE) {
             Ok(frame) => Some(frame),

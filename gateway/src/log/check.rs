@@ -11,7 +11,7 @@ use super::segment::{
     FIRST_FRAME_OFFSET, FrameSource, Resemblance, SegmentFile, SegmentFiles, follows, io_error, segment_path,
 };
 use super::{Frame, LogError};
-use crate::disk::{BLOCK_BYTES, Disk};
+use crate::disk::{BLOCK_BYTES, Disk, OpenMode};
 
 const READ_AHEAD_BYTES: usize = 1 << 20;
 const BLOCK: u64 = BLOCK_BYTES as u64;
@@ -471,11 +471,7 @@ impl Walk<'_> {
             return Ok(());
         }
         let Some(here) = source.bytes_at(end, first.len as usize)? else { return Ok(()) };
-        // The checksum and the epoch differ in any copy.
-        let of_any_copy = |at: usize| (4..8).contains(&at) || (16..24).contains(&at);
-        let bytes = here.iter().zip(other.frame_bytes()).enumerate();
-        let different = bytes.filter(|(at, (a, b))| a != b && !of_any_copy(*at)).count();
-        if different <= COPY_BYTES_DIFFERENT_MAX {
+        if is_damaged_copy(here, other.frame_bytes()) {
             self.resembling = None;
             self.flaw(&segment.path, Some(end), FlawKind::FrameDamaged { frame_no: first.frame_no });
         }
@@ -488,10 +484,38 @@ impl Walk<'_> {
 
     fn finish(mut self) -> LogReport {
         if let Some(found) = self.resembling.take() {
-            self.report.torn_tail = Some((found.path, found.offset));
+            // An unreadable one is told already.
+            if self.is_copy_of_last(&found).unwrap_or(false) {
+                self.flaw_of(&found);
+            } else {
+                self.report.torn_tail = Some((found.path, found.offset));
+            }
         }
         self.report
     }
+
+    /// Whether what stands behind the last frame is that frame once more, as recovery writes it, and damaged since. A crash
+    /// in the middle of that recovery leaves less of it.
+    fn is_copy_of_last(&self, found: &Resembling) -> Result<bool, LogError> {
+        let Some((last, path, end)) = &self.expected else { return Ok(false) };
+        let bytes = |path: &str, offset| -> Result<Option<Vec<u8>>, LogError> {
+            let reading = |source| io_error(path, "reading", source);
+            let file = self.disk.open(path, OpenMode::Read).map_err(reading)?;
+            let mut bytes = vec![0; last.len as usize];
+            let got = file.read_at(offset, &mut bytes).map_err(reading)?;
+            Ok((got == bytes.len()).then_some(bytes))
+        };
+        let original = bytes(path, end - u64::from(last.len))?;
+        let copy = bytes(&found.path, found.offset)?;
+        Ok(original.zip(copy).is_some_and(|(original, copy)| is_damaged_copy(&copy, &original)))
+    }
+}
+
+/// Two copies of one frame differ in checksum and epoch, and in what was damaged.
+fn is_damaged_copy(copy: &[u8], original: &[u8]) -> bool {
+    let of_any_copy = |at: usize| (4..8).contains(&at) || (16..24).contains(&at);
+    let bytes = copy.iter().zip(original).enumerate();
+    bytes.filter(|(at, (a, b))| a != b && !of_any_copy(*at)).count() <= COPY_BYTES_DIFFERENT_MAX
 }
 
 fn gap_between((frame, record, message): (u64, u64, u64), next: &FrameMeta) -> Gap {

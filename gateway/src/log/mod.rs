@@ -38,7 +38,15 @@ pub use prepare::Prepared;
 pub use reader::{Frame, LogReader};
 pub use record::{KIND_MESSAGE, KIND_PAD, RECORD_HEADER_LEN, Record, RecordError, Records, records};
 pub use recovery::{Recovered, recover};
-pub use writer::{FRAME_PARTS_MAX, LogWriter};
+pub use writer::{FRAME_PARTS_MAX, LogStatus, LogWriter};
+
+/// Directory of the journal, in the data directory.
+pub const JOURNAL_DIR: &str = "journal";
+/// Directory of the observation log.
+pub const OBSERVATIONS_DIR: &str = "observations";
+
+/// Default of [`LogConfig::unneeded_bytes_read`]: half a second of a slow disk.
+const UNNEEDED_BYTES_READ: u64 = 256 << 20;
 
 /// How many segments stand ready before the gateway accepts connections, and are kept so afterwards.
 pub const READY_SEGMENTS: usize = 2;
@@ -65,6 +73,11 @@ pub struct LogConfig {
     pub accept_gap: bool,
     /// Nothing replaces records from here on: a gap that reaches them is not accepted, whatever `accept_gap` says.
     pub indispensable_from_record_no: u64,
+    /// Nothing below is needed any more: of segments that lie below as a whole, and further back than `unneeded_bytes_read`,
+    /// only the beginning is read, so that a start takes as long as what is needed, however much is kept.
+    pub needed_from: Option<Position>,
+    /// So much of what is not needed is read and checked all the same, the newest segments first.
+    pub unneeded_bytes_read: u64,
     /// The id of a log that has none yet.
     pub new_log_id: LogId,
     #[cfg(test)]
@@ -83,6 +96,8 @@ impl LogConfig {
             free_bytes_min: 0,
             accept_gap: false,
             indispensable_from_record_no: u64::MAX,
+            needed_from: None,
+            unneeded_bytes_read: UNNEEDED_BYTES_READ,
             new_log_id,
             #[cfg(test)]
             planted_bug: None,

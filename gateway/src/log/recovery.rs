@@ -1,6 +1,7 @@
 //! Opening a log after whatever happened.
 //!
-//! All frames of all segments are read and checked (sequentially; about the speed of the disk). Segments are ordered by
+//! All frames from what is needed on ([`LogConfig::needed_from`]) are read and checked (sequentially; about the speed of the
+//! disk); of segments below only the beginning is, `journal verify` reads them all. Segments are ordered by
 //! epoch; where two hold the same `frame_no`, the higher epoch wins. A hole with valid frames behind it is corruption;
 //! damage with nothing valid behind it is the torn tail of a write that nobody was told of.
 //!
@@ -16,7 +17,7 @@ use super::segment::{
     FIRST_FRAME_OFFSET, FrameSource, Run, SegmentFile, SegmentFiles, common_log_id, io_error, scan, temp_path,
 };
 use super::writer::{Live, LogWriter, Spare};
-use super::{AlignedBuf, LogConfig, LogError};
+use super::{AlignedBuf, LogConfig, LogError, Position};
 use crate::disk::{BLOCK_BYTES, Disk, create_dir_durably, is_no_space, remove_durably};
 
 const READ_AHEAD_BYTES: usize = 1 << 20;
@@ -52,7 +53,14 @@ pub fn recover(
     let mut damage = AcceptedDamage::load(&*disk, dir)?;
     damage.everything = config.accept_gap;
     let stale_frames_pass = planted_stale_frames(&config);
-    let mut contents = Contents::read(&*disk, dir, config.kind, damage, stale_frames_pass)?;
+    let mut contents = Contents::read(
+        &*disk,
+        dir,
+        config.kind,
+        damage,
+        (config.needed_from, config.unneeded_bytes_read),
+        stale_frames_pass,
+    )?;
     let new_gaps = contents.accept_new_damage(&*disk, dir, &config)?;
     for epoch in &contents.files.temps {
         let path = temp_path(dir, *epoch);
@@ -146,6 +154,7 @@ impl Contents {
         dir: &str,
         kind: LogKind,
         damage: AcceptedDamage,
+        needed: (Option<Position>, u64),
         stale_frames_pass: bool,
     ) -> Result<Self, LogError> {
         let files = SegmentFiles::list(disk, dir)?;
@@ -172,12 +181,24 @@ impl Contents {
             chain: Vec::new(),
             new_gaps: Vec::new(),
         };
-        for (number, segment) in segments.into_iter().enumerate() {
+        let mut sources = Vec::with_capacity(segments.len());
+        for segment in segments {
             // With a segment there is an id: that was checked above.
             let Some(log_id) = log_id else { break };
             let mut source = segment.into_frames(log_id, READ_AHEAD_BYTES);
             allow_stale_frames(&mut source, stale_frames_pass);
+            sources.push(source);
+        }
+        let beginnings = unneeded_beginnings(&mut sources, needed)?;
+        for (number, mut source) in sources.into_iter().enumerate() {
+            if let Some(first) = beginnings.get(number).copied().flatten() {
+                contents.sources.push((source, true));
+                contents.add_beginning(number, first);
+                continue;
+            }
             let runs = scan(&mut source)?;
+            // What was read ahead of a segment is not needed again, and there may be hundreds.
+            source.give_back_buffer();
             contents.sources.push((source, !runs.is_empty()));
             for run in runs {
                 contents.add(number, run);
@@ -207,6 +228,17 @@ impl Contents {
             end_record_no: run.last.next_record_no(),
             end_message_no: run.last.next_message_no(),
         });
+    }
+
+    /// A segment that nobody needs: it reaches up to where the next one begins.
+    fn add_beginning(&mut self, segment: usize, first: FrameMeta) {
+        let start = FIRST_FRAME_OFFSET;
+        self.add(segment, Run { first, start, last: first, last_offset: start, end: start });
+        if let Some(link) = self.chain.last_mut() {
+            link.end_frame_no = u64::MAX;
+            link.end_record_no = u64::MAX;
+            link.end_message_no = u64::MAX;
+        }
     }
 
     fn find_gaps(&mut self) {
@@ -306,9 +338,43 @@ impl Contents {
                 bytes: source.segment_bytes,
                 first_record_no: link.run.first.first_record_no,
                 first_message_no: link.run.first.first_message_no,
+                first_time_us: link.run.first.time_us,
             })
         })
     }
+}
+
+/// The first frames of the segments that lie below what is needed as a whole; `None` where a segment is to be read. A segment
+/// lies below if a later one begins at or below it; one that does not begin with a frame is read.
+fn unneeded_beginnings(
+    sources: &mut [FrameSource],
+    (needed_from, unneeded_bytes_read): (Option<Position>, u64),
+) -> Result<Vec<Option<FrameMeta>>, LogError> {
+    let Some(needed_from) = needed_from else { return Ok(Vec::new()) };
+    let mut beginnings = Vec::with_capacity(sources.len());
+    for source in sources.iter_mut() {
+        beginnings.push(source.with_read_ahead(BLOCK_BYTES, |source| source.frame_at(FIRST_FRAME_OFFSET))?);
+    }
+    let is_below = |first: &FrameMeta| match needed_from {
+        Position::Record(record_no) => first.first_record_no <= record_no,
+        Position::Message(message_no) => first.first_message_no <= message_no,
+    };
+    let read_from = beginnings.iter().rposition(|first| first.as_ref().is_some_and(is_below)).unwrap_or(0);
+    let mut unneeded_bytes = 0;
+    let mut next_frame_no = beginnings.get(read_from).copied().flatten().map_or(0, |first| first.frame_no);
+    for (at, beginning) in beginnings.iter_mut().enumerate().rev() {
+        if at < read_from {
+            unneeded_bytes += sources[at].segment_bytes;
+        }
+        let in_order = beginning.is_some_and(|first| first.frame_no < next_frame_no);
+        if let Some(first) = beginning.filter(|_| at < read_from && in_order) {
+            next_frame_no = first.frame_no;
+        }
+        if at >= read_from || !in_order || unneeded_bytes <= unneeded_bytes_read {
+            *beginning = None;
+        }
+    }
+    Ok(beginnings)
 }
 
 #[cfg(test)]

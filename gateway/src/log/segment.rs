@@ -237,6 +237,19 @@ impl FrameSource {
         &self.buffer[self.frame.0..self.frame.1]
     }
 
+    /// Reads little: for one look at the beginning.
+    pub(crate) fn with_read_ahead<T>(&mut self, bytes: usize, read: impl FnOnce(&mut Self) -> T) -> T {
+        let usual = std::mem::replace(&mut self.read_ahead_bytes, bytes);
+        let result = read(self);
+        self.read_ahead_bytes = usual;
+        self.give_back_buffer();
+        result
+    }
+
+    pub(crate) fn give_back_buffer(&mut self) {
+        self.buffer = Vec::new();
+    }
+
     /// What was read ahead may be older than what stands in the file by now.
     pub(crate) fn forget_read_ahead(&mut self) {
         self.buffer.clear();

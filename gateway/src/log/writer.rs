@@ -63,6 +63,20 @@ pub(super) struct Live {
     pub(super) bytes: u64,
     pub(super) first_record_no: u64,
     pub(super) first_message_no: u64,
+    pub(super) first_time_us: i64,
+}
+
+/// What a log has, for those who watch it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LogStatus {
+    /// Segments with frames that somebody needs, that stand ready, and that may be used again.
+    pub live: usize,
+    pub ready: usize,
+    pub spare: usize,
+    pub bytes: u64,
+    /// First record of the oldest live segment, and the time of its first frame; 0 where there is none.
+    pub oldest_record_no: u64,
+    pub oldest_time_us: i64,
 }
 
 #[derive(Debug)]
@@ -210,6 +224,7 @@ impl LogWriter {
                     bytes: current.segment_bytes,
                     first_record_no: meta.first_record_no,
                     first_message_no: meta.first_message_no,
+                    first_time_us: meta.time_us,
                 });
             }
             current.offset += u64::from(meta.len);
@@ -252,6 +267,32 @@ impl LogWriter {
 
     pub fn ready_segments(&self) -> usize {
         self.ready.len()
+    }
+
+    /// Bytes of the segments that cannot be used again yet, those that stand ready included: what counts against
+    /// `log_bytes_max` and does not come back by itself.
+    pub fn bytes_in_use(&self) -> u64 {
+        let unneeded: u64 = self.spare.iter().chain(&self.to_archive).map(|spare| spare.bytes).sum();
+        self.log_bytes() - unneeded
+    }
+
+    /// The status, if it is not what `last` says. Cheap: the sizes are compared first.
+    pub fn changed_status(&self, last: &LogStatus) -> Option<LogStatus> {
+        let spare = self.spare.len() + self.to_archive.len();
+        let oldest = self.live.front();
+        let oldest_record_no = oldest.map_or(0, |live| live.first_record_no);
+        let known = (last.live, last.ready, last.spare, last.oldest_record_no);
+        if (self.live.len(), self.ready.len(), spare, oldest_record_no) == known {
+            return None;
+        }
+        Some(LogStatus {
+            live: self.live.len(),
+            ready: self.ready.len(),
+            spare,
+            bytes: self.log_bytes(),
+            oldest_record_no,
+            oldest_time_us: oldest.map_or(0, |live| live.first_time_us),
+        })
     }
 
     /// Bytes of all segment files of the log.

@@ -67,8 +67,9 @@ pub struct ShardShared {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Reported {
     bytes: usize,
-    messages: u64,
+    messages: usize,
     connections: usize,
+    partial_bytes: usize,
 }
 
 /// Connections for other shards, and requests for the router, that a step made.
@@ -97,7 +98,7 @@ pub struct Shard {
     /// Not all of them have had the turn that is due.
     turns_left: bool,
     hold_bytes: usize,
-    hold_messages: u64,
+    hold_messages: usize,
     /// Of connected clients and of those that wait for the journal.
     will_bytes: usize,
     /// As the metrics have them.
@@ -804,17 +805,20 @@ impl Shard {
         for (reason, count) in counts.undelivered.each() {
             add_by_reason(&metrics.mqtt_messages_dropped, reason, count);
         }
-        let held = Reported {
+        let now = Reported {
             bytes: self.hold_bytes,
             messages: self.hold_messages,
             connections: self.waiting.len(),
+            partial_bytes: self.partial_bytes,
         };
-        if held != self.reported {
-            let change = |now: u64, before: u64| now as i64 - before as i64;
-            let before = std::mem::replace(&mut self.reported, held);
-            metrics.mqtt_hold_bytes.inc_by(change(held.bytes as u64, before.bytes as u64));
-            metrics.mqtt_hold_messages.inc_by(change(held.messages, before.messages));
-            metrics.mqtt_hold_connections.inc_by(change(held.connections as u64, before.connections as u64));
+        if now != self.reported {
+            // The gauges are sums over all shards.
+            let before = std::mem::replace(&mut self.reported, now);
+            let change = |now: usize, before: usize| now as i64 - before as i64;
+            metrics.mqtt_hold_bytes.inc_by(change(now.bytes, before.bytes));
+            metrics.mqtt_hold_messages.inc_by(change(now.messages, before.messages));
+            metrics.mqtt_hold_connections.inc_by(change(now.connections, before.connections));
+            metrics.mqtt_partial_bytes.inc_by(change(now.partial_bytes, before.partial_bytes));
         }
         metrics.mqtt_connections.set(self.shared.connections.load(Ordering::Relaxed));
     }

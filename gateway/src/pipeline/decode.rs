@@ -18,12 +18,14 @@ use crate::observation::{
     ResultKind, Row, TextSpan,
 };
 use crate::record::Message;
+use crate::retention::RetentionSpans;
 
 /// The bounds of an event time around its receive time (design §4.2).
 #[derive(Clone, Copy, Debug)]
 pub struct TimeBounds {
     pub backfill_max_us: i64,
     pub clock_skew_max_us: i64,
+    pub retention: RetentionSpans,
 }
 
 /// Decodes messages in journal order into a frame. Holds all state that classification needs.
@@ -403,6 +405,13 @@ impl ReadingSink for Sink<'_> {
             self.faults.refused.insert(number);
             return self.faults.add(1, "time_out_of_range", 0, format!("{}: {sentence}", reading.property));
         }
+        if let Some(time_us) = reading.time_us
+            && time_us < self.receive_time_us.saturating_sub(self.decoder.bounds.retention.shortest_us())
+            && let Some(sentence) = self.retention_fault(&reading, time_us)
+        {
+            self.faults.refused.insert(number);
+            return self.faults.add(1, "retention", 0, format!("{}: {sentence}", reading.property));
+        }
         let rows = self.frame.rows.len();
         if let Err(limit) = self.push(&reading) {
             self.faults.add(1, "registry_limit", 0, format!("{}: {}", reading.property, limit.sentence()));
@@ -451,6 +460,20 @@ impl Sink<'_> {
             codecs::time::format_rfc3339(time_us),
             codecs::time::format_rfc3339(bound_us)
         ))
+    }
+
+    /// A reading that would not be kept: a row of it may have been here and be gone, so nothing could recognise it.
+    fn retention_fault(&self, reading: &Reading<'_>, time_us: i64) -> Option<String> {
+        let period_s = reading.period_s.unwrap_or(0);
+        let domain = self.decoder.dictionary.domain(self.station, reading.property.as_str(), period_s);
+        let bound_us = self.receive_time_us.saturating_sub(self.decoder.bounds.retention.of(&domain));
+        (time_us < bound_us).then(|| {
+            format!(
+                "its time {} is before {}: observations of the domain {domain} are not kept so long (retention.{domain}_days)",
+                codecs::time::format_rfc3339(time_us),
+                codecs::time::format_rfc3339(bound_us)
+            )
+        })
     }
 
     fn push(&mut self, reading: &Reading<'_>) -> Result<(), RegistryLimit> {

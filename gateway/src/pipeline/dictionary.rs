@@ -235,6 +235,16 @@ impl Dictionary {
         Ok(id)
     }
 
+    /// The domain that a reading's datastream has, or would get.
+    pub fn domain(&self, station: u32, property: &str, period_s: u32) -> Arc<str> {
+        if let Some(id) = self.find_datastream(station, property, period_s) {
+            let registry = self.registry.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+            return registry.datastream(id).domain.clone();
+        }
+        let entry = property_catalogue::property(codecs::name::base(property));
+        entry.map_or(Domain::Other, |entry| entry.domain).as_str().into()
+    }
+
     /// What the unit table says of a unit as sent.
     pub fn unit(&mut self, sent: &str) -> SentUnit {
         if let Some(unit) = self.units.get(sent) {

@@ -7,7 +7,7 @@ use super::decode::MessageDecoder;
 use super::progress::KeeperProgress;
 use crate::health::{Health, Trouble};
 use crate::journal::{Entry, JournalFrame, Lanes};
-use crate::log::{AlignedBuf, FrameMeta, LogError, LogWriter, Position, Prepared};
+use crate::log::{AlignedBuf, FrameMeta, LogError, LogStatus, LogWriter, Position, Prepared};
 use crate::metrics::Metrics;
 use crate::observation::{
     FrameInfo, MessageEntry, MessageOutcome, ObservationFrame, Outcome, ResendMark, RetainedChange, Row,
@@ -78,6 +78,8 @@ pub struct Pipeline {
     next_message_no: u64,
     next_record_no: u64,
     last_prepared_us: u64,
+    /// Of the log, as it was told last.
+    status: LogStatus,
 }
 
 impl std::fmt::Debug for Pipeline {
@@ -146,6 +148,7 @@ impl Pipeline {
             next_message_no: start.next_message_no,
             next_record_no: start.next_record_no,
             last_prepared_us: 0,
+            status: LogStatus::default(),
         }
     }
 
@@ -258,6 +261,10 @@ impl Pipeline {
     /// One small step towards the next ready segment.
     pub fn prepare_step(&mut self) -> Result<Prepared, LogError> {
         self.log.release_before(Position::Record(self.progress.needed_from()));
+        if let Some(status) = self.log.changed_status(&self.status) {
+            self.metrics.logs.tell("observations", &status);
+            self.status = status;
+        }
         if self.log.needs_preparation() { self.log.prepare_step() } else { Ok(Prepared::Ready) }
     }
 
@@ -343,6 +350,7 @@ impl Pipeline {
                     self.progress.set_wants_room(false);
                     self.metrics.observation_frames.inc();
                     self.metrics.observation_bytes.inc_by(bytes);
+                    self.metrics.observation_log_bytes.set(self.log.bytes_in_use() as i64);
                     return Ok(meta);
                 }
                 Err(error) if error.is_backpressure() => match self.prepare_step()? {

@@ -3,6 +3,7 @@
 use std::sync::{Arc, RwLock};
 
 use codecs::mqtt::{ProtocolVersion, QoS};
+use codecs::property_catalogue::Domain;
 use proptest::prelude::*;
 
 use super::decode::{MessageDecoder, TimeBounds};
@@ -13,6 +14,7 @@ use super::rules::{Ranks, SameTime};
 use crate::observation::{Classification, MessageOutcome, ObservationFrame, Quality, ResultKind, Row};
 use crate::record::{Door, Message};
 use crate::registry::Registry;
+use crate::retention::RetentionSpans;
 
 const NOW_US: i64 = 1_790_000_000_000_000;
 const SECOND_US: i64 = 1_000_000;
@@ -34,8 +36,13 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
+        Self::keeping(RetentionSpans::default())
+    }
+
+    fn keeping(retention: RetentionSpans) -> Self {
         let registry = Arc::new(RwLock::new(Registry::default()));
-        let bounds = TimeBounds { backfill_max_us: 3_600 * SECOND_US, clock_skew_max_us: 300 * SECOND_US };
+        let (backfill_max_us, clock_skew_max_us) = (10 * 86_400 * SECOND_US, 300 * SECOND_US);
+        let bounds = TimeBounds { backfill_max_us, clock_skew_max_us, retention };
         Self {
             decoder: MessageDecoder::new(
                 Dictionary::new(registry, LIMITS),
@@ -195,6 +202,23 @@ fn all_kinds_of_results() {
     assert_eq!(&bench.frame.texts[span.offset as usize..][..span.len as usize], "mở".as_bytes());
 }
 
+/// B1-7: what would not be kept is not taken in, so that nothing comes again that retention took away.
+#[test]
+fn b1_7_a_reading_older_than_its_domain_is_kept_is_quarantined() {
+    let mut bench =
+        Bench::keeping(RetentionSpans::of_days(|domain| u32::from(domain == Domain::Environment)));
+    let day_s = 86_400;
+    assert_eq!(bench.send("obs/a/s", &at(-day_s - 1, "1")).len(), 1, "of another domain");
+    let pm2_5 = |seconds: i64| {
+        let time_us = NOW_US + seconds * SECOND_US;
+        format!(r#"{{"time":{time_us},"readings":[{{"property":"pm2_5","value":1}}]}}"#)
+    };
+    assert_eq!(bench.send("obs/a/s", &pm2_5(1 - day_s)).len(), 1);
+    assert!(bench.send("obs/a/s", &pm2_5(-day_s - 1)).is_empty());
+    assert_eq!((bench.outcome(), bench.reason()), (MessageOutcome::Quarantined, "retention"));
+    assert!(bench.frame.quarantined.last().unwrap().sentence.contains("retention.environment_days"));
+}
+
 #[test]
 fn bad_messages_and_bad_readings_are_quarantined_with_a_reason() {
     let mut bench = Bench::new();
@@ -204,7 +228,7 @@ fn bad_messages_and_bad_readings_are_quarantined_with_a_reason() {
     assert_eq!((bench.outcome(), bench.reason()), (MessageOutcome::Quarantined, "topic_invalid"));
     assert!(bench.send("obs/a/s", &at(301, "1")).is_empty());
     assert_eq!((bench.outcome(), bench.reason()), (MessageOutcome::Quarantined, "time_out_of_range"));
-    assert!(bench.send("obs/a/s", &at(-3_601, "1")).is_empty());
+    assert!(bench.send("obs/a/s", &at(-10 * 86_400 - 1, "1")).is_empty());
     assert_eq!(bench.reason(), "time_out_of_range");
     let rows =
         bench.send("obs/a/s", r#"{"readings":[{"property":"a","value":1},{"property":"","value":1}]}"#);

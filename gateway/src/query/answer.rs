@@ -73,6 +73,15 @@ fn write_ledger(ledger: &Ledger, format: Format, out: &mut dyn Write) -> io::Res
     let messages = &ledger.messages;
     let observations = &ledger.observations;
     writeln!(out, "durable {}, processed {}", ledger.durable, ledger.processed)?;
+    if let Some(lost) = ledger.lost.filter(|lost| *lost > 0) {
+        writeln!(
+            out,
+            "{lost} messages are lost: they were missing in the journal, which run --accept-gap accepted"
+        )?;
+    }
+    if let Some(expired) = ledger.expired.filter(|expired| *expired > 0) {
+        writeln!(out, "{expired} of the stored observations have expired and are removed")?;
+    }
     for (title, lines) in [
         (
             "messages",

@@ -81,6 +81,8 @@ pub(crate) fn rows() -> Vec<ObservationRow<'static>> {
 
 pub(crate) fn ledger() -> Ledger {
     Ledger {
+        lost: Some(0),
+        expired: Some(0),
         durable: 12,
         processed: 11,
         messages: MessageLedger {
@@ -294,7 +296,15 @@ impl GatewayView for FakeView {
     fn readiness(&self) -> Readiness {
         let ready = !self.not_ready.load(Ordering::Relaxed);
         let reasons = if ready { Vec::new() } else { vec!["the journal has no segment ready".to_owned()] };
-        Readiness { ready, reasons, clock: ClockState::Synchronised, disk_hours_left: Some(1234.5) }
+        Readiness {
+            ready,
+            reasons,
+            clock: ClockState::Synchronised,
+            disk_hours_left: Some(1234.5),
+            states: Vec::new(),
+            budgets: Vec::new(),
+            destinations: Vec::new(),
+        }
     }
 
     fn things(&self) -> &Things {

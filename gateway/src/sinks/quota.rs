@@ -152,6 +152,11 @@ impl QuarantineQuota {
         self.held().bytes
     }
 
+    /// Of all clients, at most.
+    pub fn bytes_max(&self) -> u64 {
+        self.bytes_max
+    }
+
     /// Goes through all clients: for those who look once in a while.
     pub fn usage(&self) -> QuotaUse {
         let held = self.held();

@@ -9,6 +9,7 @@ use super::row::{KeyBounds, RowSink, Version};
 use super::shared::Symbols;
 use super::{FileEntry, StoreError};
 use crate::disk::{Disk, DiskFile, OpenMode};
+use crate::observation::ResultKind;
 use crate::registry::SharedRegistry;
 
 const READ_BYTES: usize = 1 << 20;
@@ -50,10 +51,18 @@ pub struct CheckedRow {
     pub revision: u32,
     pub position: u64,
     pub result_time_us: i64,
+    pub kind: u8,
+    /// As in [`crate::observation::Row::value`]; of a text its CRC-32C.
+    pub value: u64,
+    pub unit: u32,
+    pub status: u32,
+    pub quality: u8,
+    pub flags: u8,
+    pub seq_plus_1: u64,
 }
 
 impl CheckedRow {
-    fn of(row: &Version) -> Self {
+    fn of(row: &Version, text: &[u8]) -> Self {
         Self {
             datastream: row.datastream,
             time_us: row.time_us,
@@ -61,6 +70,16 @@ impl CheckedRow {
             revision: row.revision,
             position: row.position,
             result_time_us: row.result_time_us,
+            kind: row.kind,
+            value: match row.kind() {
+                ResultKind::Text => u64::from(crc32c::crc32c(text)),
+                _ => row.value,
+            },
+            unit: row.unit,
+            status: row.status,
+            quality: row.quality,
+            flags: row.flags,
+            seq_plus_1: row.seq_plus_1,
         }
     }
 }
@@ -98,8 +117,8 @@ pub fn check_file(
     };
     let mut symbols = Symbols::new(registry.clone());
     let names = registry.read().unwrap_or_else(PoisonError::into_inner);
-    let content = check_content(file, size, path, (&names, &mut symbols), &mut flaws, &mut |row| {
-        each(&CheckedRow::of(row));
+    let content = check_content(file, size, path, (&names, &mut symbols), &mut flaws, &mut |row, text| {
+        each(&CheckedRow::of(row, text));
     });
     let Some(content) = content else { return flaws };
     if content.rows != entry.row_count {
@@ -179,8 +198,8 @@ impl RowSink for Within<'_> {
         true
     }
 
-    fn take(&mut self, row: &Version, _text: &[u8]) {
-        (self.each)(&CheckedRow::of(row));
+    fn take(&mut self, row: &Version, text: &[u8]) {
+        (self.each)(&CheckedRow::of(row, text));
     }
 }
 

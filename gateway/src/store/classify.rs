@@ -12,8 +12,7 @@
 //! under any ordinal is a duplicate, unless both have a `seq` and these differ; any other gets the next free ordinal. Ranks
 //! decide nothing there: of two values nothing says that they mean the same reading.
 //!
-//! *Undated rows* ([`crate::observation::Row::FLAG_UNDATED`]) have no key: each is another reading than whatever has its time already, and gets the
-//! next free ordinal there.
+//! *Undated rows* have no key: each is another reading than whatever has its time already, and gets the next free ordinal there.
 
 use std::sync::Arc;
 
@@ -182,15 +181,15 @@ impl LookUp {
         Ok(())
     }
 
-    /// To be called in `obs_no` order: each row sees those before it, also one that takes a free ordinal and one that has its own.
+    /// To be called in `obs_no` order: each row sees those before it.
     fn settle(&mut self, late: &LateRow) -> Outcome {
-        let (kind, revision, free_ordinal) = if late.row.takes_free_ordinal() {
+        let (kind, revision, ordinal) = if late.row.takes_free_ordinal() {
             self.settle_free_ordinal(late)
         } else {
             self.settle_revision(late)
         };
         if matches!(kind, OutcomeKind::Inserted | OutcomeKind::Corrected) {
-            let ordinal = if late.row.takes_free_ordinal() { free_ordinal } else { late.row.ordinal };
+            let ordinal = if late.row.takes_free_ordinal() { ordinal } else { late.row.ordinal };
             self.take(&Version { revision, ordinal, ..late.row }, &late.text);
         }
         Outcome {
@@ -198,7 +197,7 @@ impl LookUp {
             revision,
             kind: kind as u8,
             zero: 0,
-            ordinal: free_ordinal,
+            ordinal,
             message_no: late.row.position,
         }
     }
@@ -217,10 +216,12 @@ impl LookUp {
     }
 
     fn settle_free_ordinal(&mut self, late: &LateRow) -> (OutcomeKind, u32, u16) {
-        let content = without_ordinal(Content::of(&late.row, &late.text));
         let time = self.shared_times.entry((late.row.datastream, late.row.time_us)).or_default();
-        if !late.row.is_undated() && time.knows(&content, late.row.seq_plus_1) {
-            return (OutcomeKind::Duplicate, 0, 0);
+        if !late.row.is_undated() {
+            let content = without_ordinal(Content::of(&late.row, &late.text));
+            if time.knows(&content, late.row.seq_plus_1) {
+                return (OutcomeKind::Duplicate, 0, 0);
+            }
         }
         if time.next_ordinal < ORDINALS_MAX {
             (OutcomeKind::Inserted, 0, time.next_ordinal)

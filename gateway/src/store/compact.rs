@@ -10,6 +10,10 @@
 //! flush) times at most, a day is not rewritten for a few late rows, and what stays small are a handful of files per folder.
 //! Rows of many days (`mixed`) get into files of their days as soon as a merge has enough of them.
 //!
+//! *Retention.* Rows that have expired ([`crate::retention`]) are left out of what is written, and files are looked through for
+//! them: one whose rows have all expired goes without being written again, another one is written again once a quarter of it
+//! has expired, or any row of it a month ago.
+//!
 //! Only one compaction is on its way at a time: the caller asks for the next when it has committed the last.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,6 +26,7 @@ use super::run::RunWriter;
 use super::shared::{Shared, Symbols};
 use super::{FileEntry, StoreError};
 use crate::disk;
+use crate::retention::{Horizon, REMOVAL_MARGIN_US};
 
 /// Rows that one compaction takes: 64 bytes of memory each while it works, and 16 for the order.
 pub const COMPACTION_ROWS_MAX: u64 = 1 << 20;
@@ -33,6 +38,8 @@ pub const COMPACTION_TEXT_BYTES_MAX: usize = 64 << 20;
 pub struct Compaction {
     pub files_added: Vec<FileEntry>,
     pub files_removed: Vec<u64>,
+    /// Rows of the removed files that have expired, and are not in the added ones.
+    pub rows_expired: u64,
 }
 
 /// Picks and merges; works beside the store's own thread.
@@ -46,23 +53,48 @@ pub struct Compactor {
     /// Files that cannot be written again as they are: a unit or status of theirs is not in the registry, or they can't be
     /// read.
     excluded: BTreeSet<u64>,
+    /// When a file was looked through for expired rows, by the time that [`Retention`](crate::retention::Retention) knows.
+    looked_us: BTreeMap<u64, i64>,
 }
+
+/// A file with expired rows is looked through once in so long.
+const LOOK_AGAIN_US: i64 = 6 * 3_600_000_000;
+/// A file is written again when one row in so many has expired …
+const EXPIRED_SHARE: u64 = 4;
+/// … or when one has so much longer ago than its time was over.
+const EXPIRED_SINCE_US: i64 = 30 * 86_400_000_000;
 
 impl Compactor {
     pub(super) fn new(shared: Arc<Shared>, writer: RunWriter, files_min: usize, free_bytes_min: u64) -> Self {
-        Self { shared, writer, files_min, free_bytes_min, excluded: BTreeSet::new() }
+        Self {
+            shared,
+            writer,
+            files_min,
+            free_bytes_min,
+            excluded: BTreeSet::new(),
+            looked_us: BTreeMap::new(),
+        }
     }
 
     /// Merges what is worth it, if anything is. After an error nothing has changed; it may be tried again.
     pub fn step(&mut self) -> Result<Option<Compaction>, StoreError> {
         let files = self.shared.view().files;
+        if let Some(expiry) = self.expire(&files)? {
+            return Ok(Some(expiry));
+        }
         let picked = pick(&files, &self.excluded, self.files_min);
+        self.merge(&picked)
+    }
+
+    /// Writes the rows of these files once more, without those that have expired.
+    fn merge(&mut self, picked: &[Arc<FileEntry>]) -> Result<Option<Compaction>, StoreError> {
         // The files stay beside what replaces them for a while.
         let bytes = self.free_bytes_min.saturating_add(picked.iter().map(|file| file.bytes).sum());
         if picked.is_empty() || self.shared.disk.free_space().is_ok_and(|free| free < bytes) {
             return Ok(None);
         }
-        let mut merged = Merged(Chunk::with_capacity(0));
+        let horizon = self.shared.retention.horizon(REMOVAL_MARGIN_US);
+        let mut merged = Merged { chunk: Chunk::with_capacity(0), horizon, seen: 0 };
         let mut files_removed = Vec::new();
         let mut rows = 0;
         for file in picked {
@@ -70,7 +102,7 @@ impl Compactor {
             let named = (file.file_no, file.path.as_str());
             let read = read_file(&*self.shared.disk, &self.shared.footers, &mut symbols, named, &mut merged);
             let read = read.and_then(|()| {
-                let is_whole = merged.0.rows.len() as u64 == rows + file.row_count;
+                let is_whole = merged.seen == rows + file.row_count;
                 if is_whole { Ok(()) } else { Err(StoreError::WrongRowCount { path: file.path.clone() }) }
             });
             if let Err(error) = read {
@@ -87,12 +119,66 @@ impl Compactor {
             }
             rows += file.row_count;
             files_removed.push(file.file_no);
-            if merged.0.texts.len() > COMPACTION_TEXT_BYTES_MAX {
+            if merged.chunk.texts.len() > COMPACTION_TEXT_BYTES_MAX {
                 break;
             }
         }
-        let files_added = self.writer.write(&[Arc::new(merged.0)])?;
-        Ok(Some(Compaction { files_added, files_removed }))
+        let rows_expired = rows - merged.chunk.rows.len() as u64;
+        let files_added = self.writer.write(&[Arc::new(merged.chunk)])?;
+        Ok(Some(Compaction { files_added, files_removed, rows_expired }))
+    }
+
+    /// The oldest file from which retention is worth taking something.
+    fn expire(&mut self, files: &[Arc<FileEntry>]) -> Result<Option<Compaction>, StoreError> {
+        let Some(horizon) = self.shared.retention.horizon(REMOVAL_MARGIN_US) else { return Ok(None) };
+        let now_us = self.shared.retention.now_us();
+        self.looked_us.retain(|file_no, _| files.iter().any(|file| file.file_no == *file_no));
+        for file in files {
+            if file.time_min_us >= horizon.newest_us() || self.excluded.contains(&file.file_no) {
+                continue;
+            }
+            let looked_us = self.looked_us.get(&file.file_no).copied().unwrap_or(i64::MIN);
+            if now_us.saturating_sub(looked_us) < LOOK_AGAIN_US {
+                continue;
+            }
+            self.looked_us.insert(file.file_no, now_us);
+            let (expired, longest_us) = if file.time_max_us < horizon.all_before_us() {
+                (file.row_count, i64::MAX)
+            } else {
+                self.expired_rows(file, &horizon)?
+            };
+            if expired == file.row_count {
+                let files_removed = vec![file.file_no];
+                return Ok(Some(Compaction {
+                    files_added: Vec::new(),
+                    files_removed,
+                    rows_expired: expired,
+                }));
+            }
+            let is_worth_it =
+                expired > 0 && (expired >= file.row_count / EXPIRED_SHARE || longest_us >= EXPIRED_SINCE_US);
+            if is_worth_it
+                && file.row_count <= COMPACTION_ROWS_MAX
+                && let Some(compaction) = self.merge(std::slice::from_ref(file))?
+            {
+                return Ok(Some(compaction));
+            }
+        }
+        Ok(None)
+    }
+
+    /// How many rows have expired, and for how long the first of them has.
+    fn expired_rows(&mut self, file: &FileEntry, horizon: &Horizon) -> Result<(u64, i64), StoreError> {
+        let mut count = Expired { horizon, rows: 0, longest_us: 0 };
+        let mut symbols = Symbols::new(self.shared.registry.clone());
+        let named = (file.file_no, file.path.as_str());
+        if let Err(error) =
+            read_file(&*self.shared.disk, &self.shared.footers, &mut symbols, named, &mut count)
+        {
+            self.excluded.insert(file.file_no);
+            return Err(error);
+        }
+        Ok((count.rows, count.longest_us))
     }
 }
 
@@ -127,20 +213,49 @@ fn pick_of_folder(mut files: Vec<&Arc<FileEntry>>, files_min: usize) -> Vec<&Arc
     files
 }
 
-/// Takes every row.
-struct Merged(Chunk);
+/// Takes every row that has not expired.
+struct Merged {
+    chunk: Chunk,
+    horizon: Option<Horizon>,
+    seen: u64,
+}
+
+/// Counts the rows that have expired, and takes none.
+struct Expired<'a> {
+    horizon: &'a Horizon,
+    rows: u64,
+    longest_us: i64,
+}
+
+impl RowSink for Expired<'_> {
+    fn may_match(&self, bounds: &KeyBounds) -> bool {
+        bounds.time_min_us < self.horizon.newest_us()
+    }
+
+    fn matches(&mut self, datastream: u32, time_us: i64) -> bool {
+        let expired_for_us = self.horizon.expired_for_us(datastream, time_us);
+        if expired_for_us > 0 {
+            self.rows += 1;
+            self.longest_us = self.longest_us.max(expired_for_us);
+        }
+        false
+    }
+
+    fn take(&mut self, _row: &Version, _text: &[u8]) {}
+}
 
 impl RowSink for Merged {
     fn may_match(&self, _bounds: &KeyBounds) -> bool {
         true
     }
 
-    fn matches(&mut self, _datastream: u32, _time_us: i64) -> bool {
-        true
+    fn matches(&mut self, datastream: u32, time_us: i64) -> bool {
+        self.seen += 1;
+        self.horizon.as_ref().is_none_or(|horizon| !horizon.is_expired(datastream, time_us))
     }
 
     fn take(&mut self, row: &Version, text: &[u8]) {
-        self.0.push(*row, text);
+        self.chunk.push(*row, text);
     }
 }
 

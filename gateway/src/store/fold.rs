@@ -17,6 +17,7 @@ use crate::disk::Disk;
 use crate::metrics::Metrics;
 use crate::observation::{Classification, ObservationFrame, Outcome, OutcomeKind, ResultKind, Row};
 use crate::registry::SharedRegistry;
+use crate::retention::Retention;
 
 /// See the module page of [`crate::store`].
 #[derive(Debug)]
@@ -65,15 +66,16 @@ impl Store {
         registry: SharedRegistry,
         metrics: Arc<Metrics>,
     ) -> Result<Self, StoreError> {
-        check_and_sweep(&*disk, &files)?;
+        check_and_sweep(&*disk, &files, config.keep_unnamed)?;
         let writer = RunWriter::new(disk.clone(), registry.clone(), config.partition_rows_min, &files)?;
         let mut view = View::default();
         add_files(&mut view, files);
         let shared = Shared {
             disk,
-            registry,
+            registry: registry.clone(),
             footers: FooterCache::default(),
             scan_rows_max: config.scan_rows_max,
+            retention: Retention::new(config.retention, registry.clone()),
             view: RwLock::new(view),
         };
         let store = Self {
@@ -105,6 +107,12 @@ impl Store {
             self.config.compaction_files_min,
             self.config.free_bytes_min,
         ))
+    }
+
+    /// By which time rows expire. Late rows that wait hold it back: what they repeat must still be there.
+    pub fn tell_time(&self, now_us: i64) {
+        let waiting_us = self.late.oldest().map_or(i64::MAX, |late| late.row.result_time_us);
+        self.shared.retention.tell_time(now_us.min(waiting_us));
     }
 
     /// Folds the next frame of the observation log. After an error the store must not be used further: what it holds is
@@ -250,6 +258,7 @@ impl Store {
     pub fn compacted(&mut self, compaction: Compaction) {
         let removed: BTreeSet<u64> = compaction.files_removed.into_iter().collect();
         self.metrics.store_compactions.inc();
+        self.metrics.store_rows_expired.inc_by(compaction.rows_expired);
         self.metrics
             .store_rows_compacted
             .inc_by(compaction.files_added.iter().map(|file| file.row_count).sum());
@@ -267,6 +276,11 @@ impl Store {
     /// A compaction that is not committed: its files are removed, and what it was to replace stays.
     pub fn dropped(&mut self, compaction: &Compaction) {
         self.writer.remove(&compaction.files_added);
+    }
+
+    /// Whether files wait to be removed.
+    pub fn has_replaced(&self) -> bool {
+        !self.replaced.is_empty()
     }
 
     /// Removes replaced files that nobody reads any more; readers from outside have no grace where space is missing.
@@ -307,7 +321,15 @@ impl Store {
         view.counts.rows_unresolved = self.late.len();
         self.metrics.store_rows_in_memory.set(self.memory.rows as i64);
         self.metrics.store_rows_unresolved.set(self.late.len() as i64);
-        self.metrics.store_files.set(view.counts.files as i64);
+        let counts = &view.counts;
+        if self.metrics.store_file_rows.get() != counts.rows_in_files as i64
+            || self.metrics.store_files.get() != counts.files as i64
+        {
+            self.metrics.store_files.set(counts.files as i64);
+            self.metrics.store_file_rows.set(counts.rows_in_files as i64);
+            self.metrics.store_file_bytes.set(counts.bytes_in_files as i64);
+            self.metrics.store_levels.tell(view.files.iter().map(|file| file.row_count));
+        }
     }
 }
 

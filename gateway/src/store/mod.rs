@@ -59,6 +59,8 @@ mod tests;
 
 use serde::{Deserialize, Serialize};
 
+use crate::retention::RetentionSpans;
+
 pub use check::{CheckedRow, FileFlaw, FileFlawKind, check_file, is_store_file, rows_within};
 pub use classify::{CLASSIFY_ROWS_MAX, ORDINALS_MAX};
 pub use compact::{COMPACTION_ROWS_MAX, COMPACTION_TEXT_BYTES_MAX, Compaction, Compactor};
@@ -97,6 +99,10 @@ pub struct StoreConfig {
     pub free_bytes_min: u64,
     /// How long a file stays after compaction replaced it.
     pub reader_grace_ms: u64,
+    /// Somebody reads without this store: files that the catalogue does not name stay until the next start.
+    pub keep_unnamed: bool,
+    /// How long observations are kept.
+    pub retention: RetentionSpans,
 }
 
 impl Default for StoreConfig {
@@ -113,6 +119,8 @@ impl Default for StoreConfig {
             compaction_files_min: 8,
             free_bytes_min: 0,
             reader_grace_ms: 60_000,
+            keep_unnamed: false,
+            retention: RetentionSpans::default(),
         }
     }
 }

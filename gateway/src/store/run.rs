@@ -213,13 +213,20 @@ fn day_name(day: i64) -> String {
 
 /// Checks that the files of the catalogue are there, and removes those that it does not name: a crash came between
 /// their making and their commit.
-pub(super) fn check_and_sweep(disk: &dyn Disk, files: &[FileEntry]) -> Result<(), StoreError> {
+pub(super) fn check_and_sweep(
+    disk: &dyn Disk,
+    files: &[FileEntry],
+    keep_unnamed: bool,
+) -> Result<(), StoreError> {
     make_durable_directory(disk, STORE_DIR)?;
     for file in files {
         let found = disk.size_of(&file.path).map_err(StoreError::disk("find the store file", &file.path))?;
         if found != file.bytes {
             return Err(StoreError::WrongSize { path: file.path.clone(), expected: file.bytes, found });
         }
+    }
+    if keep_unnamed {
+        return Ok(());
     }
     let named: BTreeSet<&str> = files.iter().map(|file| file.path.as_str()).collect();
     for name in disk.list(STORE_DIR).map_err(StoreError::disk("list", STORE_DIR))? {

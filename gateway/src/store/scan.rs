@@ -14,6 +14,7 @@ use super::shared::{Shared, Symbols};
 use super::{FileEntry, StoreError};
 use crate::cancel::Cancel;
 use crate::observation::ResultKind;
+use crate::retention::Horizon;
 
 /// Rows that are turned into [`StoredRow`]s at once.
 const READY_ROWS: usize = 1_024;
@@ -122,6 +123,7 @@ impl Scan {
             rows: Vec::new(),
             texts: Vec::new(),
             numbers_only,
+            horizon: shared.retention.horizon(0),
             cancel: cancel.clone(),
         };
         let mut files: Vec<_> =
@@ -308,6 +310,8 @@ struct Window {
     texts: Vec<u8>,
     numbers_only: bool,
     /// Nothing matches any more.
+    /// What has expired is not shown, whether or not it lies in a file still.
+    horizon: Option<Horizon>,
     cancel: Cancel,
 }
 
@@ -361,7 +365,9 @@ impl RowSink for Window {
 
     fn matches(&mut self, datastream: u32, time_us: i64) -> bool {
         let rank = self.rank.of(time_us);
-        (self.start_rank..self.end_rank).contains(&rank) && self.wants(datastream)
+        (self.start_rank..self.end_rank).contains(&rank)
+            && self.wants(datastream)
+            && self.horizon.as_ref().is_none_or(|horizon| !horizon.is_expired(datastream, time_us))
     }
 
     fn numbers_only(&self) -> bool {

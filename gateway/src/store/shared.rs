@@ -14,6 +14,7 @@ use crate::cancel::Cancel;
 use crate::disk::Disk;
 use crate::observation::{ResultKind, Row};
 use crate::registry::SharedRegistry;
+use crate::retention::Retention;
 
 /// What can be read at one moment: chunks in memory and files, each row in exactly one of them.
 #[derive(Clone, Debug, Default)]
@@ -29,6 +30,7 @@ pub(super) struct Shared {
     pub(super) registry: SharedRegistry,
     pub(super) footers: FooterCache,
     pub(super) scan_rows_max: usize,
+    pub(super) retention: Retention,
     pub(super) view: RwLock<View>,
 }
 

@@ -9,6 +9,7 @@ use super::progress::Progress;
 use super::report::Report;
 use crate::catalogue::DatastreamState;
 use crate::disk::{Disk, join};
+use crate::observation::ResultKind;
 use crate::registry::SharedRegistry;
 use crate::store::{
     CheckedRow, FileEntry, FileFlaw, FileFlawKind, STORE_DIR, check_file, is_store_file, rows_within,
@@ -24,6 +25,10 @@ pub(super) struct Stored {
     pub(super) by_hour: BTreeMap<i64, u64>,
     /// Rows and newest time, by datastream.
     datastreams: Vec<(u64, i64)>,
+    /// Datastreams whose value in the catalogue was found among the rows.
+    values_found: BTreeSet<u32>,
+    /// Datastreams whose value in the catalogue is not that of its row.
+    values_different: Vec<(u32, String)>,
     /// Files that could not be read to their end: sums of rows say nothing then.
     pub(super) incomplete: bool,
 }
@@ -33,6 +38,8 @@ pub(super) struct Files<'a> {
     pub(super) registry: &'a SharedRegistry,
     pub(super) progress: &'a Progress,
     pub(super) next_message_no: u64,
+    /// By datastream.
+    pub(super) states: &'a BTreeMap<u32, &'a DatastreamState>,
     /// Is this file no longer named by the catalogue? Then whatever is wrong with it is no inconsistency.
     pub(super) is_replaced: &'a dyn Fn(u64) -> bool,
 }
@@ -46,6 +53,9 @@ impl Files<'_> {
             let mut foreign = None;
             let mut each = |row: &CheckedRow| {
                 of_file.add(row);
+                if let Some(state) = self.states.get(&row.datastream) {
+                    of_file.compare_value(row, state);
+                }
                 if row.position >= self.next_message_no {
                     foreign.get_or_insert(row.position);
                 }
@@ -80,6 +90,7 @@ impl Files<'_> {
         }
         let time_min_us = files.iter().map(|file| file.time_min_us).min().unwrap_or(0);
         let time_max_us = files.iter().map(|file| file.time_max_us).max().unwrap_or(0);
+        let mut in_force = 0;
         for window in windows(&stored.datastreams, time_min_us, time_max_us) {
             let mut rows = Vec::new();
             for file in files {
@@ -98,15 +109,26 @@ impl Files<'_> {
                 }
             }
             rows.sort_unstable();
-            self.compare(&rows, files, report);
+            in_force += self.compare(&rows, files, report);
+        }
+        report.checked("observations in force", in_force, None);
+        let bytes: u64 = files.iter().map(|file| file.bytes).sum();
+        if in_force > 0 {
+            report.note(format!(
+                "store/: {:.1} bytes per observation in force",
+                bytes as f64 / in_force as f64
+            ));
         }
     }
 
-    fn compare(&self, rows: &[(CheckedRow, u64)], files: &[FileEntry], report: &mut Report) {
+    /// Gives how many observations the rows are.
+    fn compare(&self, rows: &[(CheckedRow, u64)], files: &[FileEntry], report: &mut Report) -> u64 {
+        let mut observations = 0;
         let same_key = |a: &(CheckedRow, u64), b: &(CheckedRow, u64)| {
             (a.0.datastream, a.0.time_us, a.0.ordinal) == (b.0.datastream, b.0.time_us, b.0.ordinal)
         };
         for versions in rows.chunk_by(same_key) {
+            observations += 1;
             let wrong = (0..).zip(versions).find(|(expected, (row, _))| row.revision != *expected);
             let Some((expected, (row, file_no))) = wrong else { continue };
             let path = files.iter().find(|file| file.file_no == *file_no).map_or("store/", |file| &file.path);
@@ -123,6 +145,7 @@ impl Files<'_> {
             let number = format!("{name} at {} µs, ordinal {}", row.time_us, row.ordinal);
             report.find(Finding::new(Fault::RowTwice, path, what).number(number));
         }
+        observations
     }
 
     /// Files that no commit names: told, since the next start removes them.
@@ -167,8 +190,38 @@ impl Stored {
         }
     }
 
+    /// The catalogue keeps the value that the datastream's newest row had when it came.
+    fn compare_value(&mut self, row: &CheckedRow, state: &DatastreamState) {
+        if (row.time_us, row.ordinal, row.revision) != (state.watermark_us, state.ordinal, 0) {
+            return;
+        }
+        self.values_found.insert(row.datastream);
+        let value = if state.kind == ResultKind::Text {
+            u64::from(crc32c::crc32c(state.text.as_bytes()))
+        } else {
+            state.value
+        };
+        let pairs = [
+            ("kind", u64::from(row.kind), state.kind as u64),
+            ("value", row.value, value),
+            ("unit", u64::from(row.unit), u64::from(state.unit)),
+            ("status", u64::from(row.status), u64::from(state.status)),
+            ("quality", u64::from(row.quality), u64::from(state.quality)),
+            ("flags", u64::from(row.flags), u64::from(state.flags)),
+            ("seq", row.seq_plus_1, state.seq_plus_1),
+            ("position", row.position, state.position),
+            ("result time", row.result_time_us as u64, state.result_time_us as u64),
+        ];
+        if let Some((name, ..)) = pairs.iter().find(|(_, row, state)| row != state) {
+            let what = format!("its newest value has another {name} in the catalogue than in its file");
+            self.values_different.push((row.datastream, what));
+        }
+    }
+
     fn merge(&mut self, other: Self) {
         self.rows += other.rows;
+        self.values_found.extend(other.values_found);
+        self.values_different.extend(other.values_different);
         for (hour, rows) in other.by_hour {
             *self.by_hour.entry(hour).or_default() += rows;
         }
@@ -179,17 +232,34 @@ impl Stored {
         }
     }
 
-    /// The catalogue's newest time of a datastream is at or above that of its files.
-    pub(super) fn check_states(&self, states: &[(u32, DatastreamState)], report: &mut Report) {
-        let watermarks: BTreeMap<u32, i64> =
-            states.iter().map(|(id, state)| (*id, state.watermark_us)).collect();
+    /// The catalogue's newest time of a datastream is at or above that of its files, and its value is the one there.
+    /// `is_all_here`: no row waits for a file, and none expired.
+    pub(super) fn check_states(
+        &self,
+        states: &BTreeMap<u32, &DatastreamState>,
+        is_all_here: bool,
+        report: &mut Report,
+    ) {
+        let mut wrong = |datastream: u32, what: String| {
+            let finding = Finding::new(Fault::StateWatermark, "catalogue.db", what);
+            report.find(finding.number(format!("datastream {datastream}")));
+        };
+        for (datastream, what) in &self.values_different {
+            wrong(*datastream, what.clone());
+        }
+        for (datastream, state) in states {
+            let has_value = state.watermark_us != i64::MIN;
+            if is_all_here && !self.incomplete && has_value && !self.values_found.contains(datastream) {
+                wrong(*datastream, "its newest row, as the catalogue has it, is in no file".to_owned());
+            }
+        }
         for (datastream, (rows, newest)) in (0..).zip(&self.datastreams) {
-            let watermark = watermarks.get(&datastream).copied().unwrap_or(i64::MIN);
+            let watermark = states.get(&datastream).map_or(i64::MIN, |state| state.watermark_us);
             if *rows > 0 && watermark < *newest {
-                let what =
-                    format!("its files hold a row of {newest} µs, the catalogue's newest is {watermark} µs");
-                let finding = Finding::new(Fault::StateWatermark, "catalogue.db", what);
-                report.find(finding.number(format!("datastream {datastream}")));
+                wrong(
+                    datastream,
+                    format!("its files hold a row of {newest} µs, the catalogue's newest is {watermark} µs"),
+                );
             }
         }
     }

@@ -22,9 +22,6 @@ mod observations;
 mod progress;
 mod report;
 
-#[cfg(test)]
-mod tests;
-
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -37,11 +34,10 @@ pub use progress::Progress;
 pub use report::{Checked, FINDINGS_MAX, Report};
 
 use crate::catalogue::{CATALOGUE_FILE, CatalogueCut, CatalogueError, Snapshot};
-use crate::disk::{Disk, OsDisk};
-use crate::engine::{JOURNAL_DIR, LOCK_FILE, OBSERVATIONS_DIR};
+use crate::disk::{Disk, LOCK_FILE, OsDisk};
 use crate::keeper::KeeperCursor;
-use crate::log::{LogError, LogKind, LogReport, check};
-use crate::registry::Registry;
+use crate::log::{JOURNAL_DIR, LogError, LogKind, LogReport, OBSERVATIONS_DIR, check};
+use crate::registry::{Registry, SharedRegistry};
 use crate::store::STORE_DIR;
 use files::{Files, Stored};
 use logs::JournalVisitor;
@@ -154,7 +150,8 @@ impl Verification<'_> {
         self.progress.part(STORE_DIR);
         let recount = observations.into_recount();
         let registry = Arc::new(RwLock::new(registry));
-        let stored = self.files(&snapshot, &registry, &mut report);
+        let is_all_here = log_is_whole && recount.unflushed.is_empty();
+        let stored = self.files(&snapshot, &registry, is_all_here, &mut report);
         if let Some((cut, snapshot)) = &catalogue {
             self.progress.part("books");
             let registry = registry.read().unwrap_or_else(PoisonError::into_inner);
@@ -305,14 +302,19 @@ impl Verification<'_> {
         }
     }
 
+    /// `is_all_here`: no row waits for a file.
     fn files(
         &self,
         snapshot: &Snapshot,
-        registry: &crate::registry::SharedRegistry,
+        registry: &SharedRegistry,
+        is_all_here: bool,
         report: &mut Report,
     ) -> Stored {
+        let is_all_here = is_all_here && snapshot.books.totals.expired == 0;
         let is_replaced = |file_no: u64| self.beside_gateway && self.is_replaced(file_no);
+        let states = snapshot.datastream_states.iter().map(|(id, state)| (*id, state)).collect();
         let files = Files {
+            states: &states,
             disk: self.disk,
             registry,
             progress: self.progress,
@@ -321,7 +323,7 @@ impl Verification<'_> {
         };
         let stored = files.check(&snapshot.files, report);
         files.check_keys(&snapshot.files, &stored, report);
-        stored.check_states(&snapshot.datastream_states, report);
+        stored.check_states(&states, is_all_here, report);
         if !self.beside_gateway {
             files.orphans(&snapshot.files, report);
         }

@@ -1,40 +1,55 @@
-//! Runs seeds of the simulation: `cargo run --profile e2e -p e2e-tests --bin simulate -- --seeds 10000`.
+//! Runs seeds of the simulation (`docs/simulation.md`).
 
 use std::process::ExitCode;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use e2e_tests::simulation::{BUGS, Bug, Options, Violation, run};
+use e2e_tests::simulation::{BUGS, Options, Violation, run, steps_of};
+use gateway::disk::Crash;
 
-const USAGE: &str =
-    "usage: simulate [--seeds N] [--from N] [--threads N] | --seed N [-v] ; both take [--bug NAME]";
+const USAGE: &str = "\
+usage: simulate [--seeds N] [--from N]          many seeds
+       simulate --seed N [-v]                   one, told with -v
+       simulate --seed N --kill-at STEP         one without other faults, and a crash in that step of the disk
+       simulate --seed N --power-loss-at STEP
+       simulate --sweep N                       a crash in every step of that seed, one run for each
+with [--bug NAME] and [--threads N]";
+
+/// Stops looking for more behind so many.
+const VIOLATIONS_MAX: usize = 20;
+const PROGRESS_PAUSE: Duration = Duration::from_secs(5);
 
 struct Arguments {
     seeds: u64,
     from: u64,
     threads: usize,
-    seed: Option<u64>,
-    tell: bool,
-    bug: Option<Bug>,
+    sweep: Option<u64>,
+    one: bool,
+    options: Options,
 }
 
 fn arguments() -> Option<Arguments> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let mut parsed = Arguments { seeds: 1_000, from: 1, threads, seed: None, tell: false, bug: None };
+    let options = Options::default();
+    let mut parsed = Arguments { seeds: 1_000, from: 1, threads, sweep: None, one: false, options };
     let mut given = std::env::args().skip(1);
     while let Some(option) = given.next() {
         if option == "-v" {
-            parsed.tell = true;
+            parsed.options.tell = true;
             continue;
         }
         let value = given.next()?;
+        let number = || value.parse().ok();
         match &*option {
-            "--seeds" => parsed.seeds = value.parse().ok()?,
-            "--from" => parsed.from = value.parse().ok()?,
+            "--seeds" => parsed.seeds = number()?,
+            "--from" => parsed.from = number()?,
             "--threads" => parsed.threads = value.parse().ok()?,
-            "--seed" => parsed.seed = Some(value.parse().ok()?),
-            "--bug" => parsed.bug = Some(*BUGS.iter().find(|bug| format!("{bug:?}") == value)?),
+            "--sweep" => parsed.sweep = Some(number()?),
+            "--seed" => (parsed.one, parsed.options.seed) = (true, number()?),
+            "--kill-at" => parsed.options.crash_at = Some((number()?, Crash::Kill)),
+            "--power-loss-at" => parsed.options.crash_at = Some((number()?, Crash::PowerLoss)),
+            "--bug" => parsed.options.bug = Some(*BUGS.iter().find(|bug| format!("{bug:?}") == value)?),
             _ => return None,
         }
     }
@@ -46,101 +61,108 @@ fn main() -> ExitCode {
         eprintln!("{USAGE}\nbugs that can be planted: {BUGS:?}");
         return ExitCode::from(2);
     };
-    if let Some(seed) = arguments.seed {
-        let options = Options { seed, tell: arguments.tell, bug: arguments.bug, ..Options::default() };
-        return match run(options) {
+    if arguments.one {
+        return match run(arguments.options) {
             Ok(report) => {
-                println!("seed {seed}: fine, {report:?}");
+                println!("seed {}: fine, {report:?}", arguments.options.seed);
                 ExitCode::SUCCESS
             }
             Err(violation) => {
-                println!("seed {seed}: {}", violation.sentence);
+                println!("{violation}");
                 ExitCode::FAILURE
             }
         };
     }
-    let violations = many(&arguments);
+    let runs = match arguments.sweep {
+        Some(seed) => match steps_of(seed) {
+            Ok(steps) => sweep(seed, steps, arguments.options),
+            Err(violation) => {
+                println!("{violation}");
+                return ExitCode::FAILURE;
+            }
+        },
+        None => (arguments.from..arguments.from + arguments.seeds)
+            .map(|seed| Options { seed, ..arguments.options })
+            .collect(),
+    };
+    let violations = many(&runs, arguments.threads);
     for violation in &violations {
-        println!(
-            "seed {}: {}\n  again: {}",
-            violation.seed,
-            violation.sentence,
-            command(violation.seed, arguments.bug)
-        );
+        println!("{violation}");
     }
     if violations.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn command(seed: u64, bug: Option<Bug>) -> String {
-    let bug = bug.map_or(String::new(), |bug| format!(" --bug {bug:?}"));
-    format!("cargo run --profile e2e -p e2e-tests --bin simulate -- --seed {seed}{bug} -v")
+fn sweep(seed: u64, steps: u64, options: Options) -> Vec<Options> {
+    let crashes = (1..=steps).flat_map(|step| [Crash::Kill, Crash::PowerLoss].map(|crash| (step, crash)));
+    crashes.map(|crash_at| Options { seed, crash_at: Some(crash_at), ..options }).collect()
 }
 
-/// Stops looking for more behind so many.
-const VIOLATIONS_MAX: usize = 20;
-const PROGRESS_PAUSE: Duration = Duration::from_secs(5);
+/// What all runs have done together.
+#[derive(Default)]
+struct Sums {
+    runs: AtomicU64,
+    messages: AtomicU64,
+    rows: AtomicU64,
+    ends: AtomicU64,
+    damages: AtomicU64,
+    questions: AtomicU64,
+}
 
-fn many(arguments: &Arguments) -> Vec<Violation> {
-    let next = AtomicU64::new(arguments.from);
-    let end = arguments.from + arguments.seeds;
-    let violations = Mutex::new(Vec::new());
-    let sums = [const { AtomicU64::new(0) }; 5];
+fn many(runs: &[Options], threads: usize) -> Vec<Violation> {
     let begin = Instant::now();
+    let next = AtomicU64::new(0);
+    let sums = Sums::default();
+    let violations = Mutex::new(Vec::new());
     let told = Mutex::new(begin);
-    std::thread::scope(|scope| {
-        for _ in 0..arguments.threads {
-            scope.spawn(|| {
-                loop {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    let is_enough = violations
-                        .lock()
-                        .is_ok_and(|all: std::sync::MutexGuard<'_, Vec<_>>| all.len() >= VIOLATIONS_MAX);
-                    if seed >= end || is_enough {
-                        return;
-                    }
-                    match run(Options { seed, bug: arguments.bug, ..Options::default() }) {
-                        Ok(report) => {
-                            for (sum, count) in sums.iter().zip([
-                                1,
-                                report.messages,
-                                report.rows,
-                                report.crashes,
-                                report.questions,
-                            ]) {
-                                sum.fetch_add(count, Ordering::Relaxed);
-                            }
-                        }
-                        Err(violation) => {
-                            eprintln!(
-                                "seed {seed}: {}",
-                                violation.sentence.lines().next().unwrap_or_default()
-                            );
-                            if let Ok(mut all) = violations.lock() {
-                                all.push(violation);
-                            }
-                        }
-                    }
-                    if let Ok(mut told) = told.lock()
-                        && told.elapsed() >= PROGRESS_PAUSE
-                    {
-                        *told = Instant::now();
-                        eprintln!(
-                            "{} of {} seeds, {:.0} s",
-                            seed - arguments.from,
-                            arguments.seeds,
-                            begin.elapsed().as_secs_f64()
-                        );
-                    }
+    let work = || {
+        while lock(&violations).len() < VIOLATIONS_MAX
+            && let Some(options) = runs.get(next.fetch_add(1, Ordering::Relaxed) as usize)
+        {
+            match run(*options) {
+                Ok(report) => {
+                    let add = |sum: &AtomicU64, count| sum.fetch_add(count, Ordering::Relaxed);
+                    add(&sums.runs, 1);
+                    add(&sums.messages, report.messages);
+                    add(&sums.rows, report.rows);
+                    add(&sums.ends, report.crashes);
+                    add(&sums.damages, report.damages);
+                    add(&sums.questions, report.questions);
                 }
-            });
+                Err(violation) => {
+                    let sentence = violation.sentence.lines().next().unwrap_or_default();
+                    eprintln!("seed {}: {sentence}", violation.options.seed);
+                    lock(&violations).push(violation);
+                }
+            }
+            let mut told = lock(&told);
+            if told.elapsed() >= PROGRESS_PAUSE {
+                *told = Instant::now();
+                let done = next.load(Ordering::Relaxed).min(runs.len() as u64);
+                eprintln!("{done} of {} runs, {:.0} s", runs.len(), begin.elapsed().as_secs_f64());
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(work);
         }
     });
-    let [seeds, messages, rows, crashes, questions] = sums.map(AtomicU64::into_inner);
     println!(
-        "{seeds} seeds fine in {:.0} s: {messages} messages, {rows} rows at the end, {crashes} ends of a gateway, {questions} questions",
-        begin.elapsed().as_secs_f64()
+        "{} runs fine in {:.0} s: {} messages, {} rows at the end, {} ends of a gateway, {} damaged files, {} questions",
+        sums.runs.into_inner(),
+        begin.elapsed().as_secs_f64(),
+        sums.messages.into_inner(),
+        sums.rows.into_inner(),
+        sums.ends.into_inner(),
+        sums.damages.into_inner(),
+        sums.questions.into_inner(),
     );
-    let mut violations = violations.into_inner().unwrap_or_default();
-    violations.sort_by_key(|violation| violation.seed);
+    let mut violations = violations.into_inner().unwrap_or_else(PoisonError::into_inner);
+    violations.sort_by_key(|violation| violation.options.seed);
     violations
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // A panic is a bug of this program; what it counted is whole.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

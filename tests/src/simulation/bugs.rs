@@ -63,16 +63,13 @@ pub(super) struct Delayed(Vec<FileEntry>);
 impl Bug {
     /// Whether the disk says that a call was done which was not.
     pub(super) fn lies_about(self, call: &str, path: &str, is_opening: bool) -> bool {
-        let segment = path.ends_with(".seg");
         match self {
-            Self::AckBeforeSync => {
-                call == "write_durable" && segment && path.starts_with("journal") && !is_opening
-            }
+            Self::AckBeforeSync => call == "frame" && path.starts_with("journal") && !is_opening,
             Self::ObservationsBeforeSync => {
-                call == "write_durable" && segment && path.starts_with("observations") && !is_opening
+                call == "frame" && path.starts_with("observations") && !is_opening
             }
-            Self::RecoveredTailTrusted => call == "write_durable" && segment && is_opening,
-            Self::FailedSyncBelieved => call == "failed sync" && segment,
+            Self::RecoveredTailTrusted => call == "frame" && is_opening,
+            Self::FailedSyncBelieved => call == "failed frame",
             Self::FileNotSynced => call == "sync" && path.starts_with("store"),
             Self::RenameNotSynced => call == "sync_dir" && path.starts_with("store/"),
             Self::OrphansKept => call == "remove" && path.starts_with("store") && is_opening,

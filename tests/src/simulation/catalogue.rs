@@ -78,9 +78,6 @@ impl Catalogue for SimCatalogue {
                 self.shared.between("committed");
                 Ok(())
             }
-            Err(error) if is_no_space(&error) => {
-                Err(CatalogueError::NoSpace { path: PathBuf::from(FILE), reason: error.to_string() })
-            }
             Err(_) => {
                 // Nobody was told whether it got there.
                 let fault = if self.shared.chance(50) { CommitFault::DoneAndLost } else { CommitFault::Lost };

@@ -133,7 +133,7 @@ impl Client {
                 "{} sends message {id} as packet {packet_id}, qos {qos}, dup {dup}, retain {retain}: {} {}",
                 self.name,
                 message.topic,
-                String::from_utf8_lossy(&message.payload)
+                message.payload.escape_ascii()
             )
         });
         let flags = u8::from(dup) << 3 | qos << 1 | u8::from(retain);
@@ -156,7 +156,10 @@ impl Client {
     pub(super) fn subscribe(&mut self, feeds: &Feeds, qos: u8, story: &Story) {
         let (Some(link), Some(subscriber)) = (&self.link, &mut self.subscriber) else { return };
         story.tell(|| format!("{} subscribes", self.name));
-        subscriber.subscribes(feeds);
+        // Answers to an earlier subscription of this connection may still come.
+        if !self.subscribed {
+            subscriber.subscribes(feeds);
+        }
         self.next_packet_id += 1;
         let filters = [(FEED_FILTER, qos), (PLAIN_FILTER, qos)];
         link.send(&wire::subscribe(self.version, self.next_packet_id, &filters));

@@ -9,6 +9,9 @@ use gateway::disk::{Disk, DiskFile, OpenMode, Random, SimDisk};
 use super::bugs::Bug;
 use super::story::Story;
 
+/// A frame of a log begins so (`docs/format/log.md`).
+const FRAME_MAGIC: &[u8] = b"SGfr";
+
 /// Called between two steps of the disk.
 pub(super) type Probe = Box<dyn FnMut(&str) + Send>;
 
@@ -125,6 +128,7 @@ impl Shared {
         result
     }
 
+    /// `call` is the call, or what it is for.
     fn lies(&self, call: &str, path: &str) -> bool {
         let is_opening = self.state().is_opening;
         self.bug.is_some_and(|bug| bug.lies_about(call, path, is_opening))
@@ -231,11 +235,13 @@ impl DiskFile for SeenFile {
     }
 
     fn write_durable(&mut self, offset: u64, parts: &mut [IoSlice<'_>]) -> io::Result<()> {
-        if self.shared.lies("write_durable", &self.path) {
+        let is_frame = parts.first().is_some_and(|part| part.starts_with(FRAME_MAGIC));
+        if is_frame && self.shared.lies("frame", &self.path) {
             return self.step("write (lie)", |file| file.write_at(offset, parts));
         }
         let result = self.step("write durably", |file| file.write_durable(offset, parts));
-        if result.is_err() && self.shared.lies("failed sync", &self.path) && !self.disk.is_down() {
+        if is_frame && result.is_err() && self.shared.lies("failed frame", &self.path) && !self.disk.is_down()
+        {
             return Ok(());
         }
         result

@@ -123,8 +123,8 @@ impl Run {
 
     pub(super) fn live(&mut self) {
         if self.options.has_random_faults() {
-            if self.random.chance(60) {
-                let step = self.disk.steps() + 1 + self.random.below(400);
+            if self.random.chance(50) {
+                let step = self.disk.steps() + 20 + self.random.below(600);
                 let crash = self.some_crash();
                 self.disk.crash_at(step, crash);
             }
@@ -202,7 +202,7 @@ impl Run {
             92..95 => self.connect_one(),
             action @ 95..99 if action < 95 + drop => self.drop_one(),
             99 => match self.random.below(6) {
-                0 => self.question(),
+                0 => self.check_between(),
                 1 => self.fill_disk(),
                 2 => self.ping_or_forget(),
                 3 if self.random.chance(30) => return self.quiet(),
@@ -361,13 +361,10 @@ impl Run {
             }
             self.clock.advance(1_000 + self.random.below(30_000));
             if round % 4 == 3 && self.is_quiet() {
-                if self.options.has_random_faults() && self.shared.errors() > 0 {
-                    // An answer may have failed with the disk; the next life checks.
-                    return true;
+                if let Some(asked) = self.ask() {
+                    self.model().check_quiet(&asked);
+                    self.report.rows = asked.rows.len() as u64;
                 }
-                let asked = self.ask();
-                self.model().check_quiet(&asked);
-                self.report.rows = asked.rows.len() as u64;
                 return true;
             }
         }
@@ -390,25 +387,21 @@ impl Run {
             .is_ok_and(|ledger| ledger.messages.pending == 0 && ledger.observations.unresolved == 0)
     }
 
-    fn ask(&self) -> Asked {
-        let Some(gateway) = &self.gateway else { panic!("nobody to ask") };
+    /// Everything there is to ask; `None` where a planned fault hit the question.
+    fn ask(&self) -> Option<Asked> {
         let clients = self.model().clients();
-        Asked::all(&gateway.view(), &self.catalogue, &clients)
-            .unwrap_or_else(|error| panic!("no answer: {error}"))
-    }
-
-    fn question(&mut self) {
-        if self.shared.errors() == 0 {
-            self.check_between();
+        match Asked::all(&self.gateway.as_ref()?.view(), &self.catalogue, &clients) {
+            Ok(asked) => Some(asked),
+            Err(error) => {
+                assert!(self.shared.errors() > 0, "no answer: {error}");
+                None
+            }
         }
     }
 
     fn check_between(&mut self) {
-        let Some(gateway) = &self.gateway else { return };
-        match Asked::all(&gateway.view(), &self.catalogue, &[]) {
-            Ok(asked) => self.model().check_between(&asked),
-            // A planned fault hit the question.
-            Err(error) => assert!(self.shared.errors() > 0, "no answer: {error}"),
+        if let Some(asked) = self.ask() {
+            self.model().check_between(&asked);
         }
     }
 
@@ -427,7 +420,7 @@ impl Run {
         self.audit();
         self.stop();
         self.open();
-        let asked = self.ask();
+        let Some(asked) = self.ask() else { panic!("a healthy disk gives answers") };
         self.model().check_quiet(&asked);
         let observations = &asked.ledger.observations;
         assert_eq!(
@@ -455,7 +448,7 @@ impl Run {
         for _ in 0..5 {
             assert!(self.quiet(), "the last life ended early");
         }
-        let asked = self.ask();
+        let Some(asked) = self.ask() else { panic!("a healthy disk gives answers") };
         let Some(subscriber) = &self.clients[index].subscriber else { return };
         subscriber.check_retained(&asked);
         let model = self.model();

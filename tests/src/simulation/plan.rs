@@ -27,6 +27,17 @@ impl Options {
         Self { seed, ..Self::default() }
     }
 
+    /// What repeats the run and tells it.
+    pub fn command(&self) -> String {
+        let bug = self.bug.map_or(String::new(), |bug| format!(" --bug {bug:?}"));
+        let crash_at = self.crash_at.map_or(String::new(), |(step, crash)| {
+            let option = if crash == Crash::Kill { "--kill-at" } else { "--power-loss-at" };
+            format!(" {option} {step}")
+        });
+        let seed = self.seed;
+        format!("cargo run --profile e2e -p e2e-tests --bin simulate -- --seed {seed}{bug}{crash_at} -v")
+    }
+
     pub(super) fn has_random_faults(&self) -> bool {
         self.crash_at.is_none() && !self.calm
     }
@@ -49,8 +60,8 @@ impl Plan {
     pub(super) fn new(random: &mut Random, options: &Options) -> Self {
         Self {
             lives: if options.has_random_faults() { 1 + random.below(5) } else { 1 },
-            actions_of_a_life: 60 + random.below(500),
-            publish_percent: 6 + random.below(14),
+            actions_of_a_life: 150 + random.below(600),
+            publish_percent: 8 + random.below(14),
             drop_percent: random.below(4),
             probe_percent: random.below(12),
             faults_percent: if random.chance(60) { 35 } else { 0 },

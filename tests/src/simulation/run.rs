@@ -44,8 +44,14 @@ pub struct Report {
 /// What went wrong.
 #[derive(Clone, Debug)]
 pub struct Violation {
-    pub seed: u64,
+    pub options: Options,
     pub sentence: String,
+}
+
+impl std::fmt::Display for Violation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "seed {}: {}\n  again: {}", self.options.seed, self.sentence, self.options.command())
+    }
 }
 
 thread_local! {
@@ -73,7 +79,7 @@ pub fn run(options: Options) -> Result<Report, Violation> {
     IS_SIMULATING.with_borrow_mut(|is| *is = false);
     result.map_err(|_| {
         let sentence = PANIC.with_borrow_mut(Option::take).unwrap_or_default();
-        Violation { seed: options.seed, sentence }
+        Violation { options, sentence }
     })
 }
 

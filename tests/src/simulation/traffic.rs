@@ -8,6 +8,8 @@ use super::model::{Expected, Meaning, MessageId, Model};
 use super::view::content;
 
 const HOUR_US: i64 = 3_600_000_000;
+/// Two values at once are of that time or near it.
+const TWOS_US: i64 = 1_790_000_000_000_000;
 const FAR_FUTURE_S: i64 = 4_086_000_000;
 
 /// Property and unit.
@@ -80,7 +82,7 @@ impl Traffic {
             42..58 if !self.keyed.is_empty() => said(self.old_content_anew(random, model)),
             58..70 => said(self.undated(&station, random, model)),
             70..75 => said(self.numbered(&station, random, model)),
-            75..79 => said(self.two_at_once(&station, now_us, random, model)),
+            75..79 => said(self.two_at_once(&station, random, model)),
             79..88 => said(self.garbage(&station, now_us, random, model)),
             88..92 => said(self.partial(&station, now_us, random, model)),
             _ => self.plain(client, random, model),
@@ -232,23 +234,17 @@ impl Traffic {
     }
 
     /// Two values for one time in one message, on a property of their own.
-    fn two_at_once(
-        &mut self,
-        station: &str,
-        now_us: i64,
-        random: &mut Random,
-        model: &mut Model,
-    ) -> MessageId {
+    fn two_at_once(&mut self, station: &str, random: &mut Random, model: &mut Model) -> MessageId {
         // Nobody else has this time.
-        let time_us = now_us / 1_000 * 1_000 - HOUR_US - self.number() as i64 * 1_000;
-        let back_us = if random.chance(50) { 0 } else { 24 * HOUR_US };
+        let away_us = self.number() as i64 * 1_000;
+        let time_us = TWOS_US + if random.chance(50) { away_us } else { -away_us };
         let reading = |value| Reading {
             property: "two",
             unit: None,
             value,
             as_text: false,
             status: None,
-            time_us: Some(time_us - back_us),
+            time_us: Some(time_us),
         };
         let readings = [reading(self.number()), reading(self.number())];
         let id = self.message(station, None, &readings, model);

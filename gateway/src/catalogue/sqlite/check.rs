@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use codecs::property_catalogue::Domain;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
@@ -226,6 +227,15 @@ fn checks() -> Vec<(&'static str, String)> {
         );
         checks.push((table, sql));
     }
+    let domains: Vec<String> = Domain::ALL.iter().map(|domain| format!("'{}'", domain.as_str())).collect();
+    checks.push((
+        "datastreams",
+        format!(
+            "SELECT 'datastream ' || id || ': there is no domain ' || domain FROM datastreams WHERE domain NOT IN ({}) \
+             LIMIT 20",
+            domains.join(", ")
+        ),
+    ));
     let fixed = [
         (
             "book_rows",

@@ -38,6 +38,8 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 const CACHE_KIB: i64 = 8 * 1024;
 /// The write-ahead log is cut back to this after a checkpoint of SQLite's own.
 const WAL_BYTES_KEPT: i64 = 64 << 20;
+/// Pages that one commit gives back at most.
+const VACUUM_PAGES: u32 = 4_096;
 /// More than there are different statements.
 const STATEMENTS_CACHED: usize = 64;
 
@@ -59,6 +61,19 @@ impl SqliteCatalogue {
         let mut connection = connect(&path, flags)?;
         prepare(&mut connection, &path)?;
         Ok(Self { connection, path, failed: false })
+    }
+
+    /// Free pages go back to the file system, some at a time. A catalogue that an older build made keeps them for itself.
+    fn give_back_pages(&self) {
+        let sql = format!("PRAGMA incremental_vacuum({VACUUM_PAGES})");
+        let freed = self.connection.prepare(&sql).and_then(|mut statement| {
+            let mut rows = statement.query([])?;
+            while rows.next()?.is_some() {}
+            Ok(())
+        });
+        if let Err(error) = freed {
+            tracing::warn!(%error, "free pages of the catalogue stay where they are until the next removal");
+        }
     }
 
     #[cfg(test)]
@@ -90,7 +105,11 @@ impl Catalogue for SqliteCatalogue {
             let error = CatalogueError::of_sqlite(&self.path, error);
             self.failed = !error.is_backpressure();
             error
-        })
+        })?;
+        if commit.forget_books_before.is_some() {
+            self.give_back_pages();
+        }
+        Ok(())
     }
 
     fn history(&self) -> Result<Box<dyn History>, CatalogueError> {
@@ -129,6 +148,10 @@ fn prepare(connection: &mut Connection, path: &Path) -> Result<(), CatalogueErro
         }
     }
     let mut configure = || {
+        if application == 0 {
+            // Only a file without tables takes it: so what retention frees can be given back.
+            connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
+        }
         connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
         connection.pragma_update(None, "synchronous", "FULL")?;
         connection.pragma_update_and_check(None, "journal_size_limit", WAL_BYTES_KEPT, |_| Ok(()))?;

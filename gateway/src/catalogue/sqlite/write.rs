@@ -13,6 +13,9 @@ pub(super) fn commit(connection: &Connection, commit: &Commit) -> rusqlite::Resu
     files(connection, &commit.files_removed, &commit.files_added)?;
     books(connection, &commit.books)?;
     settlements(connection, &commit.books)?;
+    if let Some(hour) = commit.forget_books_before {
+        forget_books(connection, hour)?;
+    }
     datastream_states(connection, &commit.datastream_states)?;
     retained(connection, &commit.retained)?;
     if let Some(marks) = &commit.resend_marks {
@@ -174,6 +177,37 @@ fn settlements(connection: &Connection, delta: &BooksDelta) -> rusqlite::Result<
         let bytes: &[u8] = bytemuck::cast_slice(&totals);
         connection.prepare_cached("INSERT OR REPLACE INTO settled_totals VALUES (1, ?)")?.execute([bytes])?;
     }
+    Ok(())
+}
+
+/// The last closed hour stays whatever its age: the chain goes on from it.
+fn forget_books(connection: &Connection, before: i64) -> rusqlite::Result<()> {
+    let sql = "SELECT max(hour) FROM book_hours WHERE closed AND hour < ?1 \
+               AND hour < (SELECT max(hour) FROM book_hours WHERE closed)";
+    let last: Option<i64> = connection.prepare_cached(sql)?.query_row([before], |row| row.get(0))?;
+    let Some(last) = last else { return Ok(()) };
+    let sums = [
+        "decoded",
+        "partial",
+        "quarantined_messages",
+        "ignored",
+        "inserted",
+        "corrected",
+        "outranked",
+        "duplicate",
+        "unresolved",
+        "quarantined_readings",
+    ];
+    let sums = sums.map(|name| {
+        format!("{name} = {name} + (SELECT coalesce(sum({name}), 0) FROM book_rows WHERE hour <= ?1)")
+    });
+    let sql = format!(
+        "UPDATE removals SET anchor_hour = ?1, anchor_digest = (SELECT digest FROM book_hours WHERE hour = ?1), {}",
+        sums.join(", ")
+    );
+    connection.prepare_cached(&sql)?.execute([last])?;
+    connection.prepare_cached("DELETE FROM book_rows WHERE hour <= ?")?.execute([last])?;
+    connection.prepare_cached("DELETE FROM book_hours WHERE hour <= ?")?.execute([last])?;
     Ok(())
 }
 

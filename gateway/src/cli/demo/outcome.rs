@@ -229,6 +229,8 @@ mod tests {
 
     fn balanced() -> (Ledger, Report) {
         let ledger = Ledger {
+            lost: Some(0),
+            expired: Some(0),
             durable: 10,
             processed: 10,
             messages: MessageLedger {

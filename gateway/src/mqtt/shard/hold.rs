@@ -253,7 +253,7 @@ impl Shard {
         connection.giving_up = Some(refusal);
         if let Some(mut held) = connection.held.take() {
             self.hold_bytes -= held.room();
-            self.hold_messages -= u64::from(held.messages());
+            self.hold_messages -= held.messages() as usize;
             while let Some(packet) = held.front() {
                 if matches!(self.give_up_packet(slot, packet.frame, refusal, now_us), FrameOutcome::Over) {
                     self.count_given_up(held, refusal);
@@ -312,7 +312,7 @@ impl Shard {
         let Some(connection) = self.connection(slot) else { return };
         let Some(held) = connection.held.take() else { return };
         self.hold_bytes -= held.room();
-        self.hold_messages -= u64::from(held.messages());
+        self.hold_messages -= held.messages() as usize;
         let of_qos0 = u64::from(held.messages()) - held.identified() as u64;
         self.counts.qos0_dropped.add(Refusal::ConnectionEnded, of_qos0);
     }

@@ -29,7 +29,7 @@ pub(in super::super) fn check_content(
     path: &str,
     (registry, symbols): (&Registry, &mut Symbols),
     flaws: &mut Vec<FileFlaw>,
-    each: &mut dyn FnMut(&Version),
+    each: &mut dyn FnMut(&Version, &[u8]),
 ) -> Option<Content> {
     let file = Arc::new(StoreFile { file: Arc::new(Mutex::new(file)), size });
     let footer = match read_footer(&file, path) {
@@ -69,7 +69,7 @@ struct GroupRows<'a> {
     before: Option<KeyOfRow>,
     bounds: KeyBounds,
     flaws: &'a mut Vec<FileFlaw>,
-    each: &'a mut dyn FnMut(&Version),
+    each: &'a mut dyn FnMut(&Version, &[u8]),
 }
 
 impl GroupRows<'_> {
@@ -87,7 +87,7 @@ impl RowSink for GroupRows<'_> {
         true
     }
 
-    fn take(&mut self, row: &Version, _text: &[u8]) {
+    fn take(&mut self, row: &Version, text: &[u8]) {
         let key = (row.datastream, row.time_us, row.ordinal, row.revision);
         let at = self.first_row;
         self.first_row += 1;
@@ -102,7 +102,7 @@ impl RowSink for GroupRows<'_> {
         }
         self.before = Some(key);
         self.bounds.add(row.datastream, row.time_us);
-        (self.each)(row);
+        (self.each)(row, text);
     }
 }
 

@@ -26,7 +26,7 @@ fn world_of_small_files(disk: &SimDisk) -> (World, Store) {
     (world, store)
 }
 
-fn files_on(disk: &dyn Disk) -> Vec<String> {
+pub(super) fn files_on(disk: &dyn Disk) -> Vec<String> {
     let folders = disk.list("store").unwrap().into_iter().map(|folder| format!("store/{folder}"));
     let files = folders.flat_map(|folder| {
         disk.list(&folder)
@@ -40,7 +40,7 @@ fn files_on(disk: &dyn Disk) -> Vec<String> {
     files
 }
 
-fn names(world: &World) -> Vec<String> {
+pub(super) fn names(world: &World) -> Vec<String> {
     let mut names: Vec<String> = world.files.iter().map(|file| file.path.clone()).collect();
     names.sort();
     names

@@ -6,6 +6,7 @@ mod late;
 mod model;
 mod query;
 mod rank;
+mod retention;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, RwLock};

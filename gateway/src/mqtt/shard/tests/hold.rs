@@ -177,7 +177,7 @@ fn b1_3_a_full_share_stops_reading_and_is_given_up_without_progress() {
     assert_eq!(bench.refused("hold_full"), (0, 0));
     bench.pass(2 * SECOND);
     let (refused, _) = bench.refused("hold_full");
-    assert!(refused >= before / 2 && refused > 100, "{refused}");
+    assert!(refused as usize >= before / 2 && refused > 100, "{refused}");
     assert!(acks(&peer.take()).iter().all(|ack| ack.0 == 0x40 && ack.2 == 0x97));
 }
 

@@ -1,0 +1,84 @@
+//! B1-1: the whole gateway in one thread, against the reference model (`docs/simulation.md`). More seeds:
+//! `cargo run --profile e2e -p e2e-tests --bin simulate -- --seeds 10000`.
+
+use e2e_tests::simulation::{BUGS, Bug, Options, run, steps_of};
+use gateway::disk::Crash;
+
+/// Seeds of every build.
+const SEEDS: u64 = 300;
+/// A planted bug is found within so many.
+const SEEDS_FOR_A_BUG: u64 = 300;
+/// A sweep takes a seed whose calm run has many steps of every kind, and few enough for all of them.
+const SWEEP_STEPS: std::ops::RangeInclusive<u64> = 120..=260;
+
+#[test]
+fn b1_1_a_few_hundred_seeds() {
+    let mut failed = Vec::new();
+    for seed in 1..=SEEDS {
+        if let Err(violation) = run(Options::of_seed(seed)) {
+            failed.push(format!("{violation}"));
+        }
+    }
+    assert!(failed.is_empty(), "{}", failed.join("\n"));
+}
+
+#[test]
+fn b1_1_a_seed_repeats_step_by_step() {
+    for seed in 1..=20 {
+        let options = Options::of_seed(seed);
+        let [first, second] = [run(options), run(options)].map(|report| report.map(|it| it.hash).ok());
+        assert!(first.is_some(), "seed {seed} fails");
+        assert_eq!(first, second, "seed {seed} went another way the second time");
+    }
+}
+
+/// A crash in the middle of every step of the disk: of flush, compaction, commit, of making and reusing segments.
+#[test]
+fn b1_1_a_crash_at_every_step() {
+    let seed = (1..1_000).find(|seed| steps_of(*seed).is_ok_and(|steps| SWEEP_STEPS.contains(&steps)));
+    let seed = seed.unwrap_or_else(|| panic!("no seed is small enough for a sweep"));
+    let steps = steps_of(seed).unwrap_or_else(|violation| panic!("{violation}"));
+    for crash in [Crash::Kill, Crash::PowerLoss] {
+        for step in 1..=steps {
+            let options = Options { crash_at: Some((step, crash)), ..Options::of_seed(seed) };
+            run(options).unwrap_or_else(|violation| panic!("{crash:?} at step {step}: {violation}"));
+        }
+    }
+}
+
+fn is_caught(bug: Bug) {
+    let found = (1..=SEEDS_FOR_A_BUG)
+        .find(|seed| run(Options { bug: Some(bug), ..Options::of_seed(*seed) }).is_err());
+    assert!(found.is_some(), "{bug:?} was planted, and {SEEDS_FOR_A_BUG} seeds found nothing");
+}
+
+macro_rules! planted {
+    ($($name:ident: $bug:ident,)*) => {
+        $(#[test]
+        fn $name() {
+            is_caught(Bug::$bug);
+        })*
+
+        #[test]
+        fn b1_1_every_planted_bug_has_a_test() {
+            assert_eq!([$(Bug::$bug),*], BUGS);
+        }
+    };
+}
+
+planted! {
+    b1_1_planted_ack_before_sync_is_caught: AckBeforeSync,
+    b1_1_planted_checkpoint_ahead_is_caught: CheckpointAhead,
+    b1_1_planted_cursor_before_file_is_caught: CursorBeforeFile,
+    b1_1_planted_duplicates_inserted_is_caught: DuplicatesInserted,
+    b1_1_planted_failed_sync_believed_is_caught: FailedSyncBelieved,
+    b1_1_planted_feed_moves_back_is_caught: FeedMovesBack,
+    b1_1_planted_file_not_synced_is_caught: FileNotSynced,
+    b1_1_planted_late_row_counted_twice_is_caught: LateRowCountedTwice,
+    b1_1_planted_observations_before_sync_is_caught: ObservationsBeforeSync,
+    b1_1_planted_orphans_kept_is_caught: OrphansKept,
+    b1_1_planted_outcome_frame_twice_is_caught: OutcomeFrameTwice,
+    b1_1_planted_quarantine_dropped_is_caught: QuarantineDropped,
+    b1_1_planted_recovered_tail_trusted_is_caught: RecoveredTailTrusted,
+    b1_1_planted_rename_not_synced_is_caught: RenameNotSynced,
+}

@@ -1,0 +1,393 @@
+//! B1-6: `journal verify` beside a gateway, without one, and where the gateway refuses to start; planted damage wherever it may
+//! be; `journal dump`; what an accepted gap costs. Sums are compared with what was sent, not with the gateway's own counts.
+
+use std::collections::BTreeMap;
+use std::fs::{self, OpenOptions};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use codecs::mqtt::ProtocolVersion;
+use e2e_tests::{Gateway, RawMqtt, RunOutput, frame_places, new_data_dir, sensor_gateway, wait_until};
+use serde_json::Value;
+
+const SETTINGS: [&str; 4] =
+    ["--set", "journal.segment_bytes_max=4194304", "--set", "store.flush_interval_ms=200"];
+
+fn journal(data_dir: &Path, arguments: &[&str]) -> RunOutput {
+    let data_dir = data_dir.to_string_lossy();
+    sensor_gateway(&[&["journal"], arguments, &["--data-dir", &data_dir]].concat())
+}
+
+/// Exit code and report.
+fn verify(data_dir: &Path) -> (i32, Value) {
+    let output = journal(data_dir, &["verify", "--format", "json"]);
+    let report = serde_json::from_str(&output.stdout)
+        .unwrap_or_else(|error| panic!("{error}: {:?} {} {}", output.code, output.stdout, output.stderr));
+    (output.code.expect("it ends by itself"), report)
+}
+
+fn is_fine(data_dir: &Path) -> Value {
+    let (code, report) = verify(data_dir);
+    assert_eq!(code, 0, "{report:#}");
+    report
+}
+
+fn count(report: &Value, what: &str) -> u64 {
+    let lines = report["checked"].as_array().expect("a list");
+    let line =
+        lines.iter().find(|line| line["what"] == what).unwrap_or_else(|| panic!("no {what}: {report:#}"));
+    line["count"].as_u64().expect("a number")
+}
+
+fn payload(number: u16) -> String {
+    match number % 10 {
+        // Twice, corrected, late, and not to be decoded.
+        7 => r#"{"time":1700000000,"readings":[{"property":"pm2_5","value":1}]}"#.to_owned(),
+        8 => format!(r#"{{"time":1700000000,"readings":[{{"property":"pm2_5","value":{number}}}]}}"#),
+        9 => format!("no JSON {number}"),
+        _ => {
+            let time = 1_700_000_001 + u32::from(number);
+            format!(
+                r#"{{"time":{time},"readings":[{{"property":"pm2_5","value":{number}}},{{"property":"no2","value":"hỏng"}}]}}"#
+            )
+        }
+    }
+}
+
+/// One by one, so that each message has a journal frame of its own.
+fn publish(gateway: &Gateway, numbers: std::ops::Range<u16>) {
+    let mut client = RawMqtt::connect(gateway.mqtt, ProtocolVersion::V3_1_1, "verify");
+    for number in numbers {
+        client.send_publish(&format!("obs/A/S{}", number % 3), number + 1, payload(number).as_bytes());
+        client.expect_puback(number + 1);
+    }
+}
+
+/// Every file below a directory with its bytes; SQLite's index of its own log is no data.
+fn contents(data_dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut contents = BTreeMap::new();
+    let mut waiting = vec![data_dir.to_owned()];
+    while let Some(directory) = waiting.pop() {
+        for entry in fs::read_dir(directory).expect("a directory").flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                waiting.push(path);
+            } else if !path.ends_with("control.sock") {
+                contents.insert(path.clone(), fs::read(&path).expect("a readable file"));
+            }
+        }
+    }
+    contents
+}
+
+#[test]
+fn b1_6_all_is_fine_beside_a_gateway_after_kill_9_and_after_a_stop_and_nothing_is_written() {
+    let directory = new_data_dir();
+    let data_dir = directory.path().join("data");
+    let gateway = Gateway::start(&data_dir, &SETTINGS);
+    for round in 0..5 {
+        publish(&gateway, round * 60..round * 60 + 60);
+        // In whatever state it is: frames under way, rows unresolved, files being written.
+        let report = is_fine(&data_dir);
+        assert_eq!(report["beside_gateway"], true);
+    }
+    gateway.wait_until_flushed(300);
+    let report = is_fine(&data_dir);
+    // 210 messages with two readings; one time of each of the three stations came with 1 and ten other values, 20 times; 30
+    // in quarantine.
+    assert_eq!(count(&report, "journal messages"), 300);
+    assert_eq!(count(&report, "quarantine entries"), 30);
+    let rows = count(&report, "store rows");
+    let sent = 210 * 2 + 3 * 11;
+    assert_eq!(rows, sent, "{report:#}");
+    assert_eq!(count(&report, "observations in force"), 210 * 2 + 3);
+    gateway.kill9();
+
+    for _ in 0..2 {
+        let before = contents(&data_dir);
+        let report = is_fine(&data_dir);
+        assert_eq!((report["beside_gateway"].clone(), count(&report, "store rows")), (false.into(), sent));
+        assert_eq!(contents(&data_dir), before, "verify changed something");
+        Gateway::start(&data_dir, &SETTINGS).terminate();
+    }
+    let text = journal(&data_dir, &["verify"]).success();
+    assert!(text.contains("fine: nothing is inconsistent"), "{text}");
+}
+
+/// Flips one bit; gives it back when dropped.
+struct Flipped {
+    path: PathBuf,
+    offset: u64,
+    byte: u8,
+}
+
+impl Flipped {
+    fn new(path: &Path, offset: u64, bit: u8) -> Self {
+        let file = OpenOptions::new().read(true).write(true).open(path).expect("the file is there");
+        let mut byte = [0];
+        file.read_exact_at(&mut byte, offset).expect("the byte is there");
+        file.write_all_at(&[byte[0] ^ (1 << bit)], offset).expect("the file can be written");
+        Self { path: path.to_owned(), offset, byte: byte[0] }
+    }
+}
+
+impl Drop for Flipped {
+    fn drop(&mut self) {
+        let file = OpenOptions::new().write(true).open(&self.path).expect("the file is there");
+        file.write_all_at(&[self.byte], self.offset).expect("the file can be written");
+    }
+}
+
+/// The segments of a log that have frames: path, and offset and length of each.
+fn segments(log: &Path) -> Vec<(PathBuf, Vec<(u64, u64)>)> {
+    let mut paths: Vec<PathBuf> =
+        fs::read_dir(log).expect("a directory").flatten().map(|entry| entry.path()).collect();
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "seg"));
+    paths.sort();
+    let segments = paths.into_iter().map(|path| {
+        let frames =
+            frame_places(&path).into_iter().map(|(offset, len)| (offset as u64, len as u64)).collect();
+        (path, frames)
+    });
+    segments.filter(|(_, frames): &(_, Vec<_>)| !frames.is_empty()).collect()
+}
+
+/// Places with data in them: path in the data directory, first and last byte of a part.
+fn places(data_dir: &Path) -> Vec<(String, u64, u64)> {
+    let mut places = Vec::new();
+    for log in ["journal", "observations"] {
+        for (path, frames) in segments(&data_dir.join(log)) {
+            let name = path.file_name().expect("a name").to_string_lossy().into_owned();
+            places.push((format!("{log}/{name}"), 0, 4_095));
+            places.extend(
+                frames.into_iter().map(|(offset, len)| (format!("{log}/{name}"), offset, offset + len - 1)),
+            );
+        }
+    }
+    for (path, bytes) in contents(&data_dir.join("store")) {
+        let name = path.strip_prefix(data_dir).expect("below it").to_string_lossy().into_owned();
+        let end = bytes.len() as u64 - 1;
+        places.extend((0..8).map(|part| (name.clone(), end * part / 8, end * (part + 1) / 8)));
+    }
+    places
+}
+
+#[test]
+fn b1_6_a_flipped_bit_is_found_wherever_it_is() {
+    let directory = new_data_dir();
+    let data_dir = directory.path().join("data");
+    for round in 0..2 {
+        let gateway = Gateway::start(&data_dir, &SETTINGS);
+        publish(&gateway, round * 30..round * 30 + 30);
+        gateway.wait_until_flushed(u64::from(round) * 30 + 30);
+        gateway.terminate();
+    }
+    is_fine(&data_dir);
+    let places = places(&data_dir);
+    // Some eighty of them, spread over all files; which byte and bit of a part is up to its number.
+    for (number, (name, first, last)) in places.iter().enumerate().step_by(1 + places.len() / 80) {
+        let number = number as u64;
+        let offset = first + number.wrapping_mul(0x9E37_79B9_7F4A_7C15) % (last - first + 1);
+        let flipped = Flipped::new(&data_dir.join(name), offset, (number % 8) as u8);
+        let (code, report) = verify(&data_dir);
+        drop(flipped);
+        let found = &report["findings"][0];
+        assert_eq!(
+            (code, found["file"].as_str()),
+            (1, Some(name.as_str())),
+            "byte {offset} ({first}–{last}): {report:#}"
+        );
+        if name.ends_with(".seg") {
+            assert_eq!(found["offset"].as_u64(), Some(*first), "byte {offset} of {name}: {found:#}");
+        }
+        assert!(
+            found["code"].is_string() && !found["what"].as_str().unwrap_or_default().is_empty(),
+            "{found:#}"
+        );
+    }
+    is_fine(&data_dir);
+}
+
+#[test]
+fn b1_6_files_that_are_cut_short_grown_gone_or_edited_are_named() {
+    let directory = new_data_dir();
+    let data_dir = directory.path().join("data");
+    let gateway = Gateway::start(&data_dir, &SETTINGS);
+    publish(&gateway, 0..60);
+    gateway.wait_until_flushed(60);
+    gateway.terminate();
+    is_fine(&data_dir);
+    let store_file = contents(&data_dir.join("store")).into_keys().next().expect("a store file");
+    let segment = segments(&data_dir.join("journal")).remove(0).0;
+    let copy = directory.path().join("copy");
+    let with = |what: &str, change: &dyn Fn(&Path)| {
+        let _ = fs::remove_dir_all(&copy);
+        let status = std::process::Command::new("cp").arg("-a").arg(&data_dir).arg(&copy).status();
+        assert!(status.is_ok_and(|status| status.success()));
+        change(&copy);
+        let (code, report) = verify(&copy);
+        assert_eq!((code, report["findings"][0]["code"].as_str()), (1, Some(what)), "{report:#}");
+        // A person reads the same with meaning and remedy.
+        let text = journal(&copy, &["verify"]).stdout;
+        assert!(
+            text.contains("this means: ") && text.contains("  do: ") && text.contains("damage.md"),
+            "{text}"
+        );
+    };
+    let in_copy = |path: &Path, copy: &Path| copy.join(path.strip_prefix(&data_dir).expect("below it"));
+    let resize = |path: &Path, by: i64| {
+        let file = OpenOptions::new().write(true).open(path).expect("the file is there");
+        let length = file.metadata().expect("it has a length").len();
+        file.set_len(length.checked_add_signed(by).expect("still a length")).expect("it can be resized");
+    };
+    with("file_missing", &|copy| fs::remove_file(in_copy(&store_file, copy)).expect("removed"));
+    with("file_length", &|copy| resize(&in_copy(&store_file, copy), -1));
+    with("file_length", &|copy| resize(&in_copy(&store_file, copy), 1));
+    with("segment_length", &|copy| resize(&in_copy(&segment, copy), 4_096));
+    with("segment_header", &|copy| resize(&in_copy(&segment, copy), -4_096));
+    with("journal_behind", &|copy| {
+        for (path, _) in segments(&copy.join("journal")) {
+            fs::remove_file(path).expect("removed");
+        }
+    });
+    with("observations_behind", &|copy| {
+        for (path, _) in segments(&copy.join("observations")) {
+            fs::remove_file(path).expect("removed");
+        }
+    });
+    with("catalogue_missing", &|copy| fs::remove_file(copy.join("catalogue.db")).expect("removed"));
+    for (code, sql) in [
+        (
+            "books_recount",
+            "UPDATE book_rows SET inserted = inserted + 1, duplicate = duplicate - 1 WHERE duplicate > 0",
+        ),
+        ("books_sum", "UPDATE book_totals SET duplicate = duplicate + 1"),
+        ("books_sum", "UPDATE removals SET lost = 5"),
+        ("catalogue_reference", "DELETE FROM stations WHERE id = 1"),
+        ("books_store", "UPDATE book_totals SET flushed = flushed - 1"),
+        ("state_watermark", "UPDATE datastream_states SET watermark_us = watermark_us - 1"),
+        ("quarantine_sum", "DELETE FROM quarantine WHERE position = (SELECT max(position) FROM quarantine)"),
+    ] {
+        with(code, &|copy| {
+            let catalogue = rusqlite::Connection::open(copy.join("catalogue.db")).expect("a catalogue");
+            assert_ne!(catalogue.execute(sql, []).expect("it can be edited"), 0, "{sql}");
+        });
+    }
+}
+
+#[test]
+fn b1_6_a_refused_start_can_be_verified_and_an_accepted_gap_is_counted_and_told() {
+    let directory = new_data_dir();
+    let data_dir = directory.path().join("data");
+    let gateway = Gateway::start(&data_dir, &SETTINGS);
+    publish(&gateway, 0..20);
+    gateway.wait_until_flushed(20);
+    gateway.terminate();
+    // The tail of a journal that was not processed yet: the observation log and the catalogue of before.
+    let saved = directory.path().join("saved");
+    fs::create_dir(&saved).expect("made");
+    for name in ["observations", "store", "catalogue.db", "catalogue.db-wal"] {
+        if data_dir.join(name).exists() {
+            let copied =
+                std::process::Command::new("cp").arg("-a").arg(data_dir.join(name)).arg(&saved).status();
+            assert!(copied.is_ok_and(|status| status.success()));
+        }
+    }
+    let gateway = Gateway::start(&data_dir, &SETTINGS);
+    publish(&gateway, 20..40);
+    gateway.wait_until_flushed(40);
+    gateway.kill9();
+    for name in ["observations", "store", "catalogue.db", "catalogue.db-wal", "catalogue.db-shm"] {
+        let path = data_dir.join(name);
+        let _ = fs::remove_dir_all(&path);
+        let _ = fs::remove_file(&path);
+        if saved.join(name).exists() {
+            fs::rename(saved.join(name), &path).expect("put back");
+        }
+    }
+    is_fine(&data_dir);
+    // A frame in the middle of the unprocessed messages.
+    let newest = segments(&data_dir.join("journal")).pop().expect("a segment");
+    let (path, frames) = newest;
+    let (offset, _) = frames[frames.len() - 5];
+    std::mem::forget(Flipped::new(&path, offset + 100, 3));
+
+    let Err(refused) = Gateway::try_start(&[], &data_dir, &SETTINGS) else {
+        panic!("it started on a damaged journal")
+    };
+    assert_eq!(refused.code, Some(3), "{}", refused.stderr);
+    assert!(refused.stderr.contains("damage.md, \"frames_missing\""), "{}", refused.stderr);
+    let (code, report) = verify(&data_dir);
+    let found = &report["findings"][0];
+    assert_eq!(
+        (code, found["code"].as_str(), found["offset"].as_u64()),
+        (1, Some("frames_missing"), Some(offset)),
+        "{report:#}"
+    );
+
+    let gateway = Gateway::start(&data_dir, &[&SETTINGS[..], &["--accept-gap"]].concat());
+    let ledger = wait_until("everything that is left to be processed", || {
+        let ledger = gateway.ledger();
+        (ledger["processed"].as_u64() == Some(40) && ledger["observations"]["unresolved"] == 0)
+            .then_some(ledger)
+    });
+    assert_eq!(
+        (ledger["lost"].as_u64(), ledger["messages"]["received"].as_u64()),
+        (Some(1), Some(39)),
+        "{ledger}"
+    );
+    gateway.terminate();
+    let report = is_fine(&data_dir);
+    assert!(report["notes"].to_string().contains("which an operator accepted"), "{report:#}");
+    let table = sensor_gateway(&["ledger", "--data-dir", &data_dir.to_string_lossy()]).success();
+    assert!(table.contains("1 messages are lost"), "{table}");
+}
+
+#[test]
+fn b1_6_dump_gives_back_what_was_sent_byte_by_byte() {
+    let directory = new_data_dir();
+    let data_dir = directory.path().join("data");
+    let gateway = Gateway::start(&data_dir, &SETTINGS);
+    publish(&gateway, 0..30);
+    let lines = |arguments: &[&str]| -> Vec<Value> {
+        let text = journal(&data_dir, &[&["dump"], arguments].concat()).success();
+        text.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect()
+    };
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let all = lines(&[]);
+    assert_eq!(all.len(), 30);
+    for (number, line) in (0..).zip(&all) {
+        assert_eq!(line["position"], u64::from(number) + 1);
+        assert_eq!(line["topic"], format!("obs/A/S{}", number % 3));
+        assert_eq!(line["payload_hex"], hex(payload(number).as_bytes()), "{line}");
+        assert_eq!(line["payload_text"], payload(number));
+    }
+    assert_eq!(lines(&["--station", "A/S1"]).len(), 10);
+    assert_eq!(lines(&["--position", "5..7", "--station", "A/S1"]).len(), 1);
+    let time = all[10]["receiveTime"].as_str().expect("a time");
+    let from_then = lines(&["--from", time]).len();
+    assert_eq!(lines(&["--to", time]).len() + from_then, 30);
+    assert!((1..=20).contains(&from_then));
+    gateway.terminate();
+
+    let raw = directory.path().join("raw");
+    journal(&data_dir, &["dump", "--format", "raw", "--output", &raw.to_string_lossy()]).success();
+    for number in 0..30 {
+        let file = raw.join(format!("{:020}.bin", u64::from(number) + 1));
+        assert_eq!(fs::read(file).expect("a file for each"), payload(number).as_bytes());
+    }
+    let output = journal(&data_dir, &["dump", "--position", "4", "--format", "hex"]);
+    assert_eq!(output.stdout.trim(), hex(payload(3).as_bytes()));
+    let wrong = journal(&data_dir, &["dump", "--station", "A"]);
+    assert_eq!(wrong.code, Some(2));
+    assert!(wrong.stderr.contains("expected AGENCY/STATION"), "{}", wrong.stderr);
+}
+
+#[test]
+fn b1_6_what_cannot_be_checked_says_so() {
+    let directory = new_data_dir();
+    let nothing = journal(directory.path(), &["verify"]);
+    assert_eq!(nothing.code, Some(2));
+    assert!(nothing.stderr.contains("there is no gateway's data in this directory"), "{}", nothing.stderr);
+    assert_eq!(fs::read_dir(directory.path()).expect("a directory").count(), 0, "nothing is made");
+}
