@@ -1,5 +1,5 @@
-//! The books against a dull recount: random frames, outcomes, commits, failing commits and restarts, on both catalogues
-//! (A1-6, P6).
+//! The books against a dull recount: random frames, outcomes, settlements, commits, failing commits and restarts, on both
+//! catalogues (A1-6, B1-5, P6).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,12 +8,14 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::catalogue::{
-    BookCounts, BookKey, Catalogue, Checkpoint, Commit, CommitFault, MemoryCatalogue, SqliteCatalogue,
+    BookCounts, BookKey, Catalogue, Checkpoint, Commit, CommitFault, MemoryCatalogue, SettledCounts,
+    SqliteCatalogue,
 };
 use crate::observation::{
     Classification, Definition, FrameInfo, MessageEntry, MessageOutcome, ObservationFrame, Outcome,
-    OutcomeKind, Row,
+    OutcomeKind, Remaining, Row, Settled, Settlement,
 };
+use crate::record::BookedEntry;
 use crate::registry::Registry;
 
 const NAMES: u32 = 3;
@@ -26,6 +28,8 @@ enum Action {
         messages: Vec<(u32, u32, u32, u8, u8, Vec<u8>)>,
         outcomes: usize,
         kind: u8,
+        /// So many of the entries in quarantine are settled: erased, or replayed with these rows.
+        settled: Vec<Option<Vec<u8>>>,
     },
     /// A commit at this frame, with so many rows in new files.
     Commit {
@@ -43,8 +47,17 @@ enum Action {
 fn actions() -> impl Strategy<Value = Vec<Action>> {
     let name = 0..=NAMES;
     let message = (name.clone(), name.clone(), name, 0..4_u8, 0..3_u8, prop::collection::vec(0..3_u8, 0..4));
-    let frame = (0..40_i64, prop::collection::vec(message, 0..8), 0..10_usize, 0..4_u8)
-        .prop_map(|(minutes, messages, outcomes, kind)| Action::Frame { minutes, messages, outcomes, kind });
+    let settled =
+        prop::collection::vec(prop::option::weighted(0.8, prop::collection::vec(0..3_u8, 0..3)), 0..3);
+    let frame = (0..40_i64, prop::collection::vec(message, 0..8), 0..10_usize, 0..4_u8, settled).prop_map(
+        |(minutes, messages, outcomes, kind, settled)| Action::Frame {
+            minutes,
+            messages,
+            outcomes,
+            kind,
+            settled,
+        },
+    );
     let action = prop_oneof![
         8 => frame,
         2 => (0..9_u64).prop_map(|flushed| Action::Commit { flushed }),
@@ -75,11 +88,13 @@ struct Model {
     obs_no: u64,
     waiting: BTreeSet<u64>,
     flushed: u64,
+    /// Entries in quarantine, as the books have them.
+    open: Vec<BookedEntry>,
 }
 
 impl Model {
     fn frame(&mut self, action: &Action) -> ObservationFrame {
-        let Action::Frame { minutes, messages, outcomes, kind } = action else { unreachable!() };
+        let Action::Frame { minutes, messages, outcomes, kind, settled } = action else { unreachable!() };
         self.time_us += minutes * 60_000_000;
         let mut frame = ObservationFrame {
             frame_no: self.frames.len() as u64 + 1,
@@ -115,6 +130,26 @@ impl Model {
                 }
             }
         }
+        for rows in settled {
+            if !self.open.is_empty() {
+                let entry = self.open.remove(self.open.len() / 2);
+                self.settle(entry, rows.as_deref(), &mut frame);
+            }
+        }
+        for message in
+            frame.messages.iter().filter(|message| !message.is_replayed() && is_open(message.outcome))
+        {
+            self.open.push(BookedEntry {
+                position: message.message_no,
+                receive_time_us: message.receive_time_us,
+                agency: message.agency,
+                client: message.client,
+                station: message.station,
+                readings: message.quarantined_readings,
+                outcome: message.outcome,
+                ..BookedEntry::default()
+            });
+        }
         frame.info = FrameInfo {
             first_message_no,
             next_message_no: self.message_no + 1,
@@ -125,7 +160,108 @@ impl Model {
         frame
     }
 
-    /// Counts everything again from the first frame on.
+    /// Erases an entry, or replays it with these rows under a client that became known meanwhile. Of an entry with several
+    /// readings one stays.
+    fn settle(&mut self, entry: BookedEntry, rows: Option<&[u8]>, frame: &mut ObservationFrame) {
+        let remaining = (entry.readings > 1).then(|| Remaining {
+            outcome: MessageOutcome::Partial as u8,
+            readings: 1,
+            offset: 0,
+            reason: "not_json".to_owned(),
+            sentence: String::new(),
+            refused: vec![1],
+        });
+        let settled = match rows {
+            None => Settled::Erased,
+            Some(rows) => {
+                let (agency, client, station) = (entry.agency, 1, entry.station);
+                if let Some(remaining) = &remaining {
+                    let (outcome, readings) = (remaining.outcome, remaining.readings);
+                    self.open.push(BookedEntry { client, outcome, readings, ..entry });
+                }
+                let message = frame.messages.len() as u32;
+                if !rows.is_empty() {
+                    frame.messages.push(MessageEntry {
+                        message_no: entry.position,
+                        receive_time_us: entry.receive_time_us,
+                        client,
+                        agency,
+                        station,
+                        row_count: rows.len() as u16,
+                        replayed: 1,
+                        ..MessageEntry::zeroed()
+                    });
+                }
+                for classification in rows {
+                    self.obs_no += 1;
+                    frame.rows.push(Row { message, classification: *classification, ..Row::zeroed() });
+                    if *classification == Classification::Unresolved as u8 {
+                        self.waiting.insert(self.obs_no);
+                    }
+                }
+                Settled::Replayed { agency, client, station, rows: rows.len() as u32, remaining }
+            }
+        };
+        let record_no = self.obs_no + 1_000;
+        let client = "client".to_owned();
+        frame.settlements.push(Settlement { record_no, settled_us: self.time_us, entry, client, settled });
+    }
+
+    /// What the settlements changed, counted again: the differences, in the order of the counts.
+    fn resettle(&self) -> BTreeMap<(i64, BookKey), SettledCounts> {
+        let outcomes: BTreeMap<u64, OutcomeKind> = self
+            .frames
+            .iter()
+            .flat_map(|frame| &frame.outcomes)
+            .map(|outcome| (outcome.obs_no, outcome.outcome_kind()))
+            .collect();
+        let mut books: BTreeMap<(i64, BookKey), SettledCounts> = BTreeMap::new();
+        let at = |outcome: u8| usize::from(outcome);
+        for frame in &self.frames {
+            for settlement in &frame.settlements {
+                let entry = &settlement.entry;
+                let hour = entry.receive_time_us / 3_600_000_000;
+                let from = BookKey { agency: entry.agency, client: entry.client, station: entry.station };
+                let of = books.entry((hour, from)).or_default();
+                let Settled::Replayed { agency, client, station, rows, remaining } = &settlement.settled
+                else {
+                    of.erased_messages += u64::from(entry.outcome == MessageOutcome::Quarantined as u8);
+                    of.erased_readings += u64::from(entry.readings);
+                    continue;
+                };
+                if !settlement.changes_books() {
+                    continue;
+                }
+                of.changes[at(entry.outcome)] -= 1;
+                of.changes[9] -= i64::from(entry.readings);
+                let key = BookKey { agency: *agency, client: *client, station: *station };
+                let to = books.entry((hour, key)).or_default();
+                to.messages += 1;
+                to.readings += u64::from(*rows);
+                to.changes[at(remaining.as_ref().map_or(0, |remaining| remaining.outcome))] += 1;
+                to.changes[9] += remaining.as_ref().map_or(0, |remaining| i64::from(remaining.readings));
+            }
+            for (obs_no, row) in (frame.first_obs_no..).zip(&frame.rows) {
+                let message = &frame.messages[row.message as usize];
+                if !message.is_replayed() {
+                    continue;
+                }
+                let MessageEntry { agency, client, station, .. } = *message;
+                let place = (message.receive_time_us / 3_600_000_000, BookKey { agency, client, station });
+                let column = match (row.classified(), outcomes.get(&obs_no)) {
+                    (Classification::Inserted, _) | (_, Some(OutcomeKind::Inserted)) => 4,
+                    (_, Some(OutcomeKind::Corrected)) => 5,
+                    (_, Some(OutcomeKind::Outranked)) => 6,
+                    (Classification::Duplicate, _) | (_, Some(OutcomeKind::Duplicate)) => 7,
+                    (Classification::Unresolved, None) => 8,
+                };
+                books.entry(place).or_default().changes[column] += 1;
+            }
+        }
+        books
+    }
+
+    /// Counts everything again from the first frame on, settlements aside.
     fn recount(&self) -> BTreeMap<(i64, BookKey), BookCounts> {
         let outcomes: BTreeMap<u64, OutcomeKind> = self
             .frames
@@ -139,7 +275,7 @@ impl Model {
                 let MessageEntry { agency, client, station, .. } = *message;
                 (message.receive_time_us / 3_600_000_000, BookKey { agency, client, station })
             };
-            for message in &frame.messages {
+            for message in frame.messages.iter().filter(|message| !message.is_replayed()) {
                 let counts = books.entry(place(message)).or_default();
                 *match message.message_outcome() {
                     MessageOutcome::Decoded => &mut counts.decoded,
@@ -150,6 +286,9 @@ impl Model {
                 counts.quarantined_readings += u64::from(message.quarantined_readings);
             }
             for (obs_no, row) in (frame.first_obs_no..).zip(&frame.rows) {
+                if frame.messages[row.message as usize].is_replayed() {
+                    continue;
+                }
                 let counts = books.entry(place(&frame.messages[row.message as usize])).or_default();
                 *match (row.classified(), outcomes.get(&obs_no)) {
                     (Classification::Inserted, _) | (_, Some(OutcomeKind::Inserted)) => &mut counts.inserted,
@@ -164,6 +303,10 @@ impl Model {
         }
         books
     }
+}
+
+fn is_open(outcome: u8) -> bool {
+    [MessageOutcome::Partial as u8, MessageOutcome::Quarantined as u8].contains(&outcome)
 }
 
 /// Whether a filter means a row of the recount.
@@ -194,7 +337,7 @@ fn filters(newest_hour: i64) -> Vec<(LedgerFilter, Includes)> {
 }
 
 fn check(books: &Books, catalogue: &dyn Catalogue, model: &Model, registry: &Registry) {
-    let recount = model.recount();
+    let (recount, resettled) = (model.recount(), model.resettle());
     let mut history = catalogue.history().unwrap();
     let mut all = filters(model.time_us / HOUR_US);
     all.push((LedgerFilter::default(), Box::new(|_, _| true)));
@@ -205,6 +348,19 @@ fn check(books: &Books, catalogue: &dyn Catalogue, model: &Model, registry: &Reg
         for ((_, _), counts) in recount.iter().filter(|((hour, key), _)| includes(*hour, key)) {
             sum.add(counts);
         }
+        let mut settled = SettledCounts::default();
+        for (_, counts) in resettled.iter().filter(|((hour, key), _)| includes(*hour, key)) {
+            settled.add(counts);
+        }
+        let sum = settled.applied_to(&sum);
+        let told = SettledCounts {
+            messages: ledger.settled.messages,
+            readings: ledger.settled.readings,
+            erased_messages: ledger.settled.erased_messages,
+            erased_readings: ledger.settled.erased_readings,
+            ..settled
+        };
+        assert_eq!(told, settled, "{filter:?}");
         let (messages, observations) = (ledger.messages, ledger.observations);
         let found = BookCounts {
             decoded: messages.decoded,
@@ -245,6 +401,12 @@ fn check_chain(catalogue: &dyn Catalogue, model: &Model, registry: &Registry) {
         }
         previous = hour_digest(&previous, &hour, &rows, registry);
         assert_eq!(digest, previous);
+    }
+    let mut previous = [0; 32];
+    for (number, row) in (1..).zip(history.settlements(0, usize::MAX).unwrap()) {
+        assert_eq!(row.settlement_no, number);
+        previous = settlement_digest(&previous, &row, registry);
+        assert_eq!(row.digest, previous);
     }
 }
 
@@ -289,7 +451,8 @@ impl Run<'_> {
                 self.catalogue.commit(&commit).unwrap();
                 if let Action::SlowCommit { .. } = action {
                     let messages = vec![(1, 1, 1, 0, 0, vec![0, 2])];
-                    let next = Action::Frame { minutes: 50, messages, outcomes: 3, kind: 0 };
+                    let settled = vec![Some(vec![2, 0]), None];
+                    let next = Action::Frame { minutes: 50, messages, outcomes: 3, kind: 0, settled };
                     let frame = self.model.frame(&next);
                     self.books.apply(&frame);
                     check(&self.books, self.catalogue.as_ref(), &self.model, &self.registry);

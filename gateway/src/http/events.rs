@@ -23,7 +23,7 @@ use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use crate::books::LedgerFilter;
 use crate::feeds::{LastValue, write_named_observation};
-use crate::observation::{Classification, ObservationFrame};
+use crate::observation::{Classification, MessageEntry, ObservationFrame};
 use crate::parameters::{self, BadParameter, Given};
 use crate::query::GatewayView;
 
@@ -237,7 +237,9 @@ impl EventHub {
                     }
                     let event = made.get_or_insert_with(|| {
                         json.clear();
-                        let late = row.classified() == Classification::Unresolved;
+                        let message = frame.messages.get(row.message as usize);
+                        let late = row.classified() == Classification::Unresolved
+                            || message.is_some_and(MessageEntry::is_replayed);
                         let value = LastValue::of_row(frame, row);
                         write_named_observation(&mut json, &registry, datastream, &value, late);
                         event("observation", &json)

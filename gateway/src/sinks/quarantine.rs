@@ -13,7 +13,7 @@ use crate::catalogue::{
     QuarantineEntry, QuarantineFilter, QuarantineItem, QuarantineOrder, QuarantinePage, QuarantineWalk,
     RemainingEntry,
 };
-use crate::observation::{MessageEntry, ObservationFrame, Quarantined, Settled, Settlement};
+use crate::observation::{MessageEntry, MessageOutcome, ObservationFrame, Quarantined, Settled, Settlement};
 use crate::record::BookedEntry;
 use crate::registry::Registry;
 use crate::sinks::QuarantineQuota;
@@ -321,7 +321,11 @@ fn item(
         agency: agency.to_owned(),
         payload_bytes: quarantined.payload.len() as u32,
     };
-    let booked = message.map(|message| BookedEntry {
+    // Of a partly decoded message an older build does not say which readings are open.
+    let is_known = |message: &&MessageEntry| {
+        message.message_outcome() != MessageOutcome::Partial || !quarantined.refused.is_empty()
+    };
+    let booked = message.filter(is_known).map(|message| BookedEntry {
         position: quarantined.message_no,
         ordinal,
         receive_time_us: quarantined.receive_time_us,

@@ -98,7 +98,17 @@ function draw(place, stamp, ledger, filter) {
       fact(t("books.processed"), integer(ledger.processed)),
       fact(t("books.flushed"), ledger.observations.flushed === null ? t("books.flushed.none") : integer(ledger.observations.flushed))),
     Object.keys(EQUATIONS).map((group) => equation(group, ledger[group])),
+    settledCard(ledger.settled),
     filter.period !== "all" && h("p", { class: "muted" }, t("books.hours", { date: date(now_ms()) })));
+}
+
+/** What operators settled afterwards; the equations have it in them. */
+function settledCard(counts) {
+  const names = ["messages", "readings", "erased_messages", "erased_readings"];
+  return h("section", { class: "card", "aria-labelledby": "settled-title", "data-group": "settled" },
+    h("div", { class: "card-head" }, h("h2", { id: "settled-title" }, t("books.settled"))),
+    h("p", { class: "muted" }, t("books.settled.lead")),
+    h("dl", { class: "facts wide" }, names.map((name) => fact(t(`books.settled.${name}`), h("span", { "data-count": name }, integer(counts[name]))))));
 }
 
 function equation(group, counts) {

@@ -27,6 +27,8 @@ async function showList(root, { query, signal, setQuery }) {
   const list = h("div", { class: "list-place" });
   const state = { entries: [], next: null, asked: 0, quarantined: null };
   const news = h("div", { class: "news", "aria-live": "polite" });
+  const remedy = h("div", { class: "remedy" });
+  const settled = h("p", { class: "muted" });
 
   const read = async (after) => {
     const mine = (state.asked += 1);
@@ -45,10 +47,12 @@ async function showList(root, { query, signal, setQuery }) {
   const change = (part) => {
     Object.assign(filter, part);
     setQuery(filter);
+    fill(remedy, replayHint(replayCommand(filter)));
     read(null);
   };
+  fill(remedy, replayHint(replayCommand(filter)));
 
-  fill(root, pageHead(t("quarantine.title")), h("p", { class: "lead" }, t("quarantine.lead")), filters(filter, change), news, list);
+  fill(root, pageHead(t("quarantine.title")), h("p", { class: "lead" }, t("quarantine.lead")), filters(filter, change), remedy, settled, news, list);
   await read(null);
   // New entries are offered, not pushed in: a list that moves under the finger is no list.
   const ask = async () => {
@@ -60,6 +64,10 @@ async function showList(root, { query, signal, setQuery }) {
   listen({ only: "books" }, {
     books: (ledger) => {
       const quarantined = ledger.messages.quarantined + ledger.messages.partial;
+      const counts = ledger.settled;
+      settled.textContent = counts.messages + counts.erased_messages + counts.erased_readings === 0 ? "" : t("quarantine.settled", {
+        messages: integer(counts.messages), readings: integer(counts.readings), erased: integer(counts.erased_messages),
+      });
       if (state.quarantined !== null && quarantined !== state.quarantined) ask();
       state.quarantined = quarantined;
     },
@@ -74,6 +82,22 @@ function asParameters(filter) {
     return ms === null ? null : new Date(ms).toISOString();
   };
   return { reason: filter.reason, agency: filter.agency, client: filter.client, from: time(filter.from), to: time(filter.to) };
+}
+
+/** The command that decodes what is shown once more: first asked, then done. */
+function replayCommand(filter) {
+  const wanted = asParameters(filter);
+  const options = Object.keys(wanted).filter((name) => wanted[name]).map((name) => `--${name} ${quoted(wanted[name])}`);
+  return `sensor-gateway quarantine replay ${options.length === 0 ? "--all" : options.join(" ")} --dry-run`;
+}
+
+/** As a shell takes it. */
+function quoted(text) {
+  return /^[A-Za-z0-9._:/+-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
+}
+
+function replayHint(command) {
+  return [h("p", { class: "muted" }, t("quarantine.replay")), h("pre", { class: "command", tabindex: "0" }, h("code", {}, command))];
 }
 
 function filters(filter, change) {
@@ -144,6 +168,7 @@ function item(entry) {
       fact(t("quarantine.bytes"), bytes(entry.payload_bytes)),
       fact(t("quarantine.code"), h("code", {}, entry.reason)),
       station && fact(t("filter.station"), h("a", { href: `#/station/${station.map(encodeURIComponent).join("/")}` }, station.join("/")))),
+    replayHint(`sensor-gateway quarantine replay ${entry.position} --dry-run`),
     h("h3", {}, t("payload.title")),
     payloadView(entry, entry.offset));
 }
