@@ -78,6 +78,7 @@ impl Run {
                 let id = u128::from(ids.next_u64()) << 64 | u128::from(ids.next_u64());
                 Ok(LogId(id.to_le_bytes()))
             }),
+            readers: None,
             lock: Box::new(()),
         };
         let opened = SimulatedGateway::open(&self.config, damage, world);
