@@ -90,6 +90,8 @@ pub(super) fn journal_config(
     LogConfig {
         segment_bytes: config.journal.segment_bytes_max,
         frame_bytes_max: config.journal.frame_bytes_max,
+        // For operators' changes while there is no room for messages: two frames of the largest size.
+        reserve_bytes: (2 * config.journal.frame_bytes_max).min(config.journal.segment_bytes_max / 2),
         needed_from: Some(Position::Record(needed_from)),
         ..log_config(config, sizes, LogKind::Journal, damage, id)
     }

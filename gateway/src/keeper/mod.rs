@@ -226,7 +226,7 @@ impl Keeper {
             let registry = self.registry.read().unwrap_or_else(PoisonError::into_inner);
             let mut quarantine = lock(&self.quarantine);
             quarantine.apply(frame, &registry);
-            if !frame.quarantined.is_empty() {
+            if !frame.quarantined.is_empty() || !frame.settlements.is_empty() {
                 self.metrics.quarantine_bytes.set(quarantine.quota().bytes() as i64);
             }
             drop(quarantine);
