@@ -30,7 +30,7 @@ fn received(gateway: &Gateway) -> u64 {
 /// itself and nothing is missing.
 #[test]
 fn p2_a_full_disk_holds_acks_back_and_work_goes_on_when_there_is_space() {
-    let disk = SmallDisk::new(96);
+    let disk = SmallDisk::new_real(96);
     let data_dir = disk.data_dir();
     let wrapper = disk.wrapper();
     let wrapper: Vec<&str> = wrapper.iter().map(String::as_str).collect();

@@ -1,10 +1,11 @@
-//! The data directory is made read-only under load (`chmod a-w`, everywhere in it): the gateway ends with a sentence that
-//! names cause and place, and when the directory can be written again the next start has everything.
+//! The data directory is made read-only under load, by rights (`chmod a-w`, everywhere in it) or by the kernel, which found an
+//! error in the file system: the gateway ends with a sentence that names cause and place, and when the directory can be written
+//! again the next start has everything.
 
 use std::path::Path;
 use std::process::Command;
 
-use e2e_tests::{Gateway, Simulator, new_data_dir};
+use e2e_tests::{Gateway, Simulator, SmallDisk, new_data_dir};
 
 use super::load::{DATED, assert_balanced, assert_nothing_lost, same_ports, start_load, wait_for_load};
 
@@ -58,4 +59,48 @@ fn b1_2_a_read_only_directory_ends_the_gateway_with_a_sentence_and_loses_nothing
     assert_balanced(&gateway);
     gateway.terminate();
     assert_nothing_lost(&truth, &data_dir, 1_000);
+}
+
+/// ext4 on a loop device; where the tests may not have one, the test above is all there is.
+#[test]
+fn b1_2_a_file_system_that_turns_read_only_ends_the_gateway_and_loses_nothing() {
+    let Some(disk) = SmallDisk::new_loop(256) else {
+        println!("no loop device: not tested");
+        return;
+    };
+    let data_dir = disk.data_dir();
+    let outside = data_dir.parent().expect("beside the mount").to_owned();
+    let wrapper = disk.wrapper();
+    let wrapper: Vec<&str> = wrapper.iter().map(String::as_str).collect();
+    let settings = [
+        ["--set", "store.flush_interval_ms=300"],
+        ["--set", "store.flush_rows_max=50000"],
+        ["--set", "journal.segment_bytes_max=4194304"],
+    ]
+    .concat();
+    let mut gateway = Gateway::start_wrapped(&wrapper, &data_dir, &settings);
+    let ports = same_ports(&gateway);
+    let again: Vec<&str> = settings.into_iter().chain(ports.iter().map(String::as_str)).collect();
+    let load = start_load(&outside, &gateway, "DATED", DATED);
+    wait_for_load(&gateway, 2_000);
+
+    disk.break_down();
+    let status = gateway.wait_for_exit();
+    let stderr = gateway.stderr();
+    assert!(matches!(status.code(), Some(2 | 3)), "{status}\n{stderr}");
+    let last = stderr.lines().last().unwrap_or_default();
+    assert!(
+        last.contains("ead-only file system") || last.contains("I/O error"),
+        "the cause is named: {stderr}"
+    );
+    let refused = Gateway::try_start(&wrapper, &data_dir, &again).expect_err("it is read-only");
+    assert!(matches!(refused.code, Some(2 | 3)), "{:?} {}", refused.code, refused.stderr);
+
+    disk.repair();
+    let gateway = Gateway::start_wrapped(&wrapper, &data_dir, &again);
+    wait_for_load(&gateway, 500);
+    let truth = Simulator::stop(load);
+    assert_balanced(&gateway);
+    gateway.terminate();
+    assert_nothing_lost(&truth, &disk.copy(), 1_000);
 }

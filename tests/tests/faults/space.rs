@@ -20,7 +20,7 @@ const SMALL: [&str; 8] = [
 
 #[test]
 fn b1_2_a_crash_loop_on_a_full_disk_loses_nothing() {
-    let disk = SmallDisk::new(96);
+    let disk = SmallDisk::new_real(96);
     let data_dir = disk.data_dir();
     let wrapper = disk.wrapper();
     let wrapper: Vec<&str> = wrapper.iter().map(String::as_str).collect();
