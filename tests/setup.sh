@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what the tests need beside a Rust toolchain: Debian's mosquitto-clients, strace and chromium, a C compiler with
+# Installs what the tests need beside a Rust toolchain: Debian's mosquitto-clients, strace, libfaketime and chromium, a C compiler with
 # binutils (SQLite is built from source, and a device in C is tested), Node.js with the packages of tests/browser, and a Python
 # environment in .venv with the packages of tests/requirements.txt.
 # Does nothing where all is there already. Needs root (or sudo) only where a Debian package is missing.
@@ -17,6 +17,8 @@ has cc || packages+=(gcc libc6-dev)
 has size && has nm || packages+=(binutils)
 has mosquitto_pub && has mosquitto_sub || packages+=(mosquitto-clients)
 has strace || packages+=(strace)
+ls /usr/lib/*/faketime/libfaketimeMT.so.1 >/dev/null 2>&1 || packages+=(libfaketime)
+has unshare && has setpriv && has prlimit || packages+=(util-linux)
 has chromium || packages+=(chromium)
 has node && has npm || packages+=(nodejs npm)
 if ! has python3 || ! python3 -c 'import ensurepip, venv' 2>/dev/null; then

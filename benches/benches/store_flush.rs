@@ -51,7 +51,8 @@ fn frame(frame_no: u64) -> ObservationFrame {
         quarantined_readings: 0,
         outcome: 0,
         unkeyed: 0,
-        zero: [0; 6],
+        replayed: 0,
+        zero: [0; 5],
     };
     let row = |obs_no: u64| Row {
         time_us: time_us(obs_no),
@@ -67,7 +68,8 @@ fn frame(frame_no: u64) -> ObservationFrame {
         quality: Quality::Pass as u8,
         classification: Classification::Inserted as u8,
         flags: 0,
-        zero: [0; 2],
+        rank: 0,
+        zero: 0,
     };
     let numbers = first_obs_no..first_obs_no + ROWS_PER_FRAME;
     ObservationFrame {

@@ -11,6 +11,7 @@ pub mod catalogue;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod descriptors;
 pub mod disk;
 pub mod engine;
 pub mod feeds;

@@ -12,6 +12,11 @@ pub fn http_get(address: SocketAddr, path: &str) -> (u16, String) {
         .unwrap_or_else(|| panic!("GET http://{address}{path}: not an HTTP answer: {answer:?}"))
 }
 
+/// The same where the gateway may be ending; `None` = no whole answer.
+pub fn try_http_get(address: SocketAddr, path: &str) -> Option<(u16, String)> {
+    parse_answer(&request(address, path).ok()?)
+}
+
 fn request(address: SocketAddr, path: &str) -> std::io::Result<Vec<u8>> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(DEADLINE))?;

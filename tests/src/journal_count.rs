@@ -151,7 +151,8 @@ fn read_segment(segment: &[u8], epoch: u64, messages: &mut BTreeMap<u64, Journal
     }
 }
 
-fn frame_at<'a>(segment: &'a [u8], at: usize, log_id: &[u8], epoch: u64) -> Option<&'a [u8]> {
+/// The frame that starts at `at`, if a valid one does.
+pub(crate) fn frame_at<'a>(segment: &'a [u8], at: usize, log_id: &[u8], epoch: u64) -> Option<&'a [u8]> {
     let rest = segment.get(at..)?;
     if rest.len() < BLOCK || &rest[..4] != b"SGfr" {
         return None;

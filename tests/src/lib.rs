@@ -25,7 +25,7 @@ mod wait;
 pub mod wire;
 
 pub use gateway::{Gateway, Row, RunOutput, parse_csv, sensor_gateway, sensor_gateway_command};
-pub use http::http_get;
+pub use http::{http_get, try_http_get};
 pub use journal_count::{Fate, JournalCount, JournalMessage, Sums, fate, frame_places};
 pub use mqtt::{Frame, RawMqtt};
 pub use outside::{MosquittoSub, mosquitto_pub, python, python_file};

@@ -195,6 +195,13 @@ pub fn ack(first: u8, id: u16) -> Vec<u8> {
     packet(first, &[&id.to_be_bytes()])
 }
 
+/// The reason of a DISCONNECT of 5.0.
+pub fn disconnect_reason(bytes: &[u8]) -> u8 {
+    assert_eq!(bytes[0], 0xE0, "a DISCONNECT: {bytes:02x?}");
+    let mut rest = &bytes[1..];
+    if read_integer(&mut rest) == 0 { 0 } else { rest[0] }
+}
+
 /// Subscribes and gives the codes of the SUBACK.
 pub fn subscribed(client: &mut RawMqtt, version: ProtocolVersion, filters: &[(&str, u8)]) -> Vec<u8> {
     client.send(&subscribe(version, 77, filters));

@@ -1,22 +1,65 @@
-//! A1-10, promises P1, P2, P3, P6: `kill -9` at random points under load. Every acknowledged reading is in the store
-//! exactly once, and the books are what a count of the journal says that shares no code with the gateway.
+//! A1-10, B1-2, promises P1, P2, P3, P6: `kill -9` at random instants under load, in every stage. Every acknowledged reading is
+//! in the store exactly once, and the books are what a count of the journal says that shares no code with the gateway.
+//!
+//! Each kill is one of [`Blow`]: random instants alone rarely hit the moments between two steps of a flush or a compaction,
+//! so some are tied to a system call by strace. `KILL_SEED=…` repeats a run's choices; the long form is
+//!
+//! ```text
+//! KILLS=1000 cargo test --profile e2e -p e2e-tests --test kill -- --nocapture
+//! ```
+//!
+//! with fewer messages a second, so that the count of the journal and the truth ledgers fit into memory.
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
 use std::path::Path;
 use std::process::Stdio;
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use e2e_tests::{
     Gateway, JournalCount, Simulator, Sums, new_data_dir, sensor_gateway_command, verify, wait_until,
 };
 use serde_json::Value;
 
-/// Kills of a gateway that accepts connections.
-const KILLS_UNDER_LOAD: usize = 20;
-/// Besides: after each of these kills, one more while the gateway is still recovering.
-const KILL_IN_RECOVERY_EVERY: usize = 3;
+/// Kills in CI.
+const KILLS: usize = 33;
+/// How many there are to be instead.
+const KILLS_VARIABLE: &str = "KILLS";
+/// From so many on the load is a small one.
+const MANY_KILLS: usize = 100;
+/// A call that does not come in this time is not waited for: the kill then comes at this instant.
+const CALL_WAIT: Duration = Duration::from_secs(2);
+
+/// A way to kill.
+#[derive(Clone, Copy, Debug)]
+enum Blow {
+    /// At a random instant under load: accepting, appending, decoding, classifying, whatever it is.
+    UnderLoad,
+    /// While it starts: most likely before it is ready.
+    Starting,
+    /// While it drains after SIGTERM.
+    Draining,
+    /// Just before it makes one of these system calls.
+    AtCall(&'static str),
+}
+
+/// One after the other. The calls are: a store file gets its name (flush, compaction, segment); what was replaced goes; a sync
+/// (database, store file, segment, directory); a write (journal and observation log, database, store file); a file is made or
+/// opened; an answer or an ack leaves; a client is accepted.
+const BLOWS: [Blow; 11] = [
+    Blow::UnderLoad,
+    Blow::Starting,
+    Blow::AtCall("rename,renameat,renameat2"),
+    Blow::UnderLoad,
+    Blow::Draining,
+    Blow::AtCall("fdatasync,fsync"),
+    Blow::AtCall("pwrite64,pwritev,pwritev2"),
+    Blow::UnderLoad,
+    Blow::AtCall("unlink,unlinkat"),
+    Blow::AtCall("openat"),
+    Blow::AtCall("accept4"),
+];
 /// Large enough that no segment is used again before it was counted, small enough for a quick start.
 const SEGMENT_BYTES: &str = "journal.segment_bytes_max=33554432";
 /// Commits of the store are among what is killed.
@@ -40,9 +83,13 @@ impl Random {
     }
 }
 
+/// A number in the environment.
+fn count(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok().and_then(|text| text.parse().ok())
+}
+
 fn seed() -> u64 {
-    let chosen = std::env::var(SEED_VARIABLE).ok().and_then(|text| text.parse().ok());
-    chosen.unwrap_or_else(|| RandomState::new().build_hasher().finish())
+    count(SEED_VARIABLE).unwrap_or_else(|| RandomState::new().build_hasher().finish())
 }
 
 #[test]
@@ -54,26 +101,39 @@ fn a1_10_what_was_acked_is_stored_once_whenever_the_gateway_is_killed() {
     let data_dir = directory.path().join("data");
     let settings = ["--set", SEGMENT_BYTES, "--set", FLUSH_INTERVAL];
 
-    let mut gateway = Gateway::start(&data_dir, &settings);
+    let gateway = Gateway::start(&data_dir, &settings);
     let (mqtt, http) = (gateway.mqtt.to_string(), gateway.http.to_string());
     let same_ports = [&settings[..], &["--mqtt-listen", &mqtt, "--http-listen", &http]].concat();
-    let loads = start_loads(directory.path(), &mqtt, seed);
+    let kills = count(KILLS_VARIABLE).unwrap_or(KILLS as u64) as usize;
+    let loads = start_loads(directory.path(), &mqtt, seed, kills);
 
     let mut journal = JournalCount::default();
-    let mut kills = 0;
-    for round in 0..KILLS_UNDER_LOAD {
-        wait_for_load(&gateway);
-        sleep(random.milliseconds(0, 700));
-        gateway.kill9();
-        kills += 1;
-        journal.add(&data_dir.join("journal"));
-        if round % KILL_IN_RECOVERY_EVERY == 0 {
-            kill_in_recovery(&data_dir, &same_ports, random.milliseconds(0, 400));
-            kills += 1;
-            journal.add(&data_dir.join("journal"));
+    let mut running = Some(gateway);
+    for kill in 0..kills {
+        let blow = BLOWS[kill % BLOWS.len()];
+        let mut start = || running.take().unwrap_or_else(|| Gateway::start(&data_dir, &same_ports));
+        match blow {
+            Blow::UnderLoad => {
+                let gateway = start();
+                wait_for_load(&gateway);
+                sleep(random.milliseconds(0, 700));
+                gateway.kill9();
+            }
+            Blow::Draining => {
+                let gateway = start();
+                wait_for_load(&gateway);
+                gateway.signal("TERM");
+                sleep(random.milliseconds(0, 120));
+                gateway.kill9();
+            }
+            Blow::Starting => kill_in_recovery(&data_dir, &same_ports, random.milliseconds(0, 400)),
+            Blow::AtCall(calls) => kill_at_call(&data_dir, &same_ports, calls, random.next()),
         }
-        gateway = Gateway::start(&data_dir, &same_ports);
+        journal.add(&data_dir.join("journal"));
+        println!("kill {} of {kills}: {blow:?}", kill + 1);
     }
+    let gateway = Gateway::start(&data_dir, &same_ports);
+    wait_for_load(&gateway);
 
     // The clients end when all that they sent is acknowledged.
     sleep(random.milliseconds(500, 1_000));
@@ -113,8 +173,9 @@ fn a1_10_what_was_acked_is_stored_once_whenever_the_gateway_is_killed() {
 /// bare values, where only DUP, the packet id and the order do. What order cannot tell (`pipeline::resend`, "What is left")
 /// is possible where the first message that is lost has the id, topic and value of one before it; so that the simulator's
 /// count is the only right one, that client has more packet ids than it uses. `exactly_once.rs` has the reuse of ids.
-fn start_loads(directory: &Path, mqtt: &str, seed: u64) -> [Simulator; 4] {
+fn start_loads(directory: &Path, mqtt: &str, seed: u64, kills: usize) -> [Simulator; 4] {
     let seed = (seed % 1_000_000).to_string();
+    let (rate, undated_rate) = if kills >= MANY_KILLS { (200, 50) } else { (1_000, 200) };
     let start = |name: &str, agency: &str, options: &str| {
         let common = ["run", "--broker", mqtt, "--seed", &seed, "--client-prefix", name, "--agency", agency];
         let always = "--resend-after-reconnect --duplicates 0.1 --garbage 0.03";
@@ -122,17 +183,24 @@ fn start_loads(directory: &Path, mqtt: &str, seed: u64) -> [Simulator; 4] {
         let args: Vec<&str> = common.into_iter().chain(options).collect();
         Simulator::start(&directory.join(format!("{name}.ndjson")), &args)
     };
-    let unordered =
-        "--clients 2 --stations 15 --rate 2000 --in-flight 50 --reorder 0.1 --corrections 0.05 --gaps 0.02";
+    let unordered = format!(
+        "--clients 2 --stations 15 --rate {rate} --in-flight 50 --reorder 0.1 --corrections 0.05 --gaps 0.02"
+    );
     [
         start("json", "H24.05", &format!("--format json {unordered}")),
         start("flatbuffers", "H24.06", &format!("--format flatbuffers {unordered}")),
         start(
             "undated",
             "H24.07",
-            "--format json --undated --clients 2 --stations 10 --rate 300 --in-flight 50",
+            &format!(
+                "--format json --undated --clients 2 --stations 10 --rate {undated_rate} --in-flight 50"
+            ),
         ),
-        start("bare", "H24.08", "--format bare --clients 1 --stations 5 --rate 300 --in-flight 20000"),
+        start(
+            "bare",
+            "H24.08",
+            &format!("--format bare --clients 1 --stations 5 --rate {undated_rate} --in-flight 20000"),
+        ),
     ]
 }
 
@@ -159,6 +227,33 @@ fn kill_in_recovery(data_dir: &Path, settings: &[&str], delay: Duration) {
     );
     child.kill().expect("it can be killed");
     child.wait().expect("the child can be waited for");
+}
+
+/// Starts a gateway that is killed just before one of these system calls, some time after it was started.
+fn kill_at_call(data_dir: &Path, settings: &[&str], calls: &str, random: u64) {
+    // Each thread counts its own calls; rare ones (a rename) come a few times in a second, writes hundreds of times.
+    let nth = match calls {
+        "fdatasync,fsync" => 1 + random % 60,
+        "pwrite64,pwritev,pwritev2" => 1 + random % 400,
+        "openat" => 30 + random % 200,
+        "accept4" => 1 + random % 6,
+        _ => 1 + random % 6,
+    };
+    let trace = format!("trace={calls}");
+    let inject = format!("inject={calls}:signal=KILL:when={nth}");
+    let wrapper =
+        ["strace", "-D", "-f", "-qq", "--seccomp-bpf", "-o", "/dev/null", "-e", &trace, "-e", &inject];
+    match Gateway::try_start(&wrapper, data_dir, settings) {
+        Ok(mut gateway) => {
+            let started = Instant::now();
+            while gateway.is_running() && started.elapsed() < CALL_WAIT {
+                sleep(Duration::from_millis(10));
+            }
+            gateway.kill9();
+        }
+        // Killed before it was ready: no exit code.
+        Err(output) => assert_eq!(output.code, None, "it starts, or is killed: {}", output.stderr),
+    }
 }
 
 fn has_resends(truth: &Path) -> bool {

@@ -7,8 +7,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use e2e_tests::wire::{
-    BOTH, Connect, Pair, V3, V5, arguments, connect, packet, publish, start, subscribe, subscribed, take,
-    text, unsubscribe,
+    self, BOTH, Connect, Pair, V3, V5, arguments, connect, packet, publish, start, subscribe, subscribed,
+    take, text, unsubscribe,
 };
 use e2e_tests::{DEADLINE, Gateway, RawMqtt, new_data_dir, wait_until};
 
@@ -107,7 +107,10 @@ fn a_subscriber_that_never_acknowledges_is_cut_off() {
         assert!(id < 20_000, "1,024 messages of window and 256 KiB of queue are long full");
     }
     let frames = reader.join().expect("the subscriber reads to the end");
-    assert_eq!(frames.last().map(|frame| frame.bytes.clone()), Some(vec![0xE0, 1, 0x97]), "Quota exceeded");
+    let last = frames.last().expect("a DISCONNECT");
+    assert_eq!(wire::disconnect_reason(&last.bytes), 0x97, "Quota exceeded");
+    let sentence = String::from_utf8_lossy(&last.bytes);
+    assert!(sentence.contains("mqtt.session_queue_bytes_max"), "it is told why (B1-3): {sentence}");
     assert!(frames.len() > 1_000, "its window was used: {}", frames.len());
 }
 

@@ -2,7 +2,7 @@
 
 import { readiness } from "./api.js";
 import { every, fill, h } from "./dom.js";
-import { decimal, integer } from "./format.js";
+import { decimal, elapsed, integer, now_ms, percent } from "./format.js";
 import { lang, t } from "./i18n.js";
 import { watchLive } from "./live.js";
 import { fact } from "./parts.js";
@@ -57,7 +57,8 @@ export function readinessStatus(signal) {
 }
 
 function draw(button, text, panel, answer) {
-  const state = answer === null ? "away" : answer.ready ? "ready" : "not_ready";
+  const states = answer?.states ?? [];
+  const state = answer === null ? "away" : !answer.ready ? "not_ready" : states.length > 0 ? "warned" : "ready";
   button.dataset.state = state;
   text.textContent = t(`ready.${state}`);
   button.setAttribute("aria-label", `${t("ready.label")}: ${t(`ready.${state}`)}`);
@@ -67,14 +68,29 @@ function draw(button, text, panel, answer) {
   }
   const hours = answer.disk_hours_left;
   fill(panel,
-    answer.reasons.length === 0
-      ? h("p", {}, t("ready.ready.text"))
-      : h("ul", { class: "reasons", lang: "en" }, answer.reasons.map((reason) => h("li", {}, reason))),
+    states.length === 0 ? h("p", {}, t("ready.ready.text")) : h("ul", { class: "reasons" }, states.map(stateItem)),
     h("dl", { class: "facts" },
       fact(t("ready.clock"), t(`clock.${answer.clock}`)),
       fact(t("ready.disk"), hours === null ? t("ready.disk.unknown") : diskText(hours),
-        hours !== null && hours < DISK_HOURS_LOW && h("span", { class: "badge quality is-suspect" }, t("ready.disk.low")))),
+        hours !== null && hours < DISK_HOURS_LOW && h("span", { class: "badge quality is-suspect" }, t("ready.disk.low"))),
+      (answer.budgets ?? []).filter(isNoted).map((budget) =>
+        fact(t(`budget.${budget.budget}`), percent(budget.used, budget.limit),
+          budget.hours_left !== null && ` · ${t("budget.lasts", { time: diskText(budget.hours_left) })}`))),
     h("p", { class: "muted" }, h("a", { href: "#/about" }, t("about.link"))));
+}
+
+/** State, since when, cause, remedy, and for how long the rest of its budget lasts. */
+function stateItem({ state, for_s, hours_left }) {
+  return h("li", {},
+    h("b", {}, t(`trouble.${state}`)), ` · ${elapsed(now_ms() - for_s * 1_000)}`,
+    h("p", {}, t(`trouble.${state}.cause`)),
+    h("p", {}, t(`trouble.${state}.remedy`)),
+    hours_left !== null && hours_left > 0 && h("p", { class: "muted" }, t("budget.lasts", { time: diskText(hours_left) })));
+}
+
+/** Budgets that somebody should look at: half used, or used up within two days. */
+function isNoted({ used, limit, hours_left }) {
+  return limit > 0 && (used * 2 >= limit || (hours_left !== null && hours_left < 48));
 }
 
 function diskText(hours) {

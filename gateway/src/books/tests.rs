@@ -125,7 +125,7 @@ fn a1_6_the_ledger_has_the_shape_of_the_contract() {
             r#""messages":{"received":3,"decoded":1,"partial":1,"quarantined":1,"ignored":0,"pending":0},"#,
             r#""observations":{"total":6,"inserted":2,"corrected":1,"outranked":0,"duplicate":0,"unresolved":1,"#,
             r#""quarantined":2,"flushed":null},"#,
-            r#""settled":{"messages":0,"readings":0,"erased_messages":0,"erased_readings":0}}"#
+            r#""settled":{"messages":0,"readings":0,"erased_messages":0,"erased_readings":0},"lost":null,"expired":null}"#
         )
     );
 }

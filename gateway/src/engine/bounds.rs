@@ -79,7 +79,7 @@ pub(super) fn segments_as_found(mut config: Arc<Config>) -> Arc<Config> {
     config
 }
 
-/// Messages below `needed_from` are processed.
+/// Records below `needed_from` are processed.
 pub(super) fn journal_config(
     config: &Config,
     sizes: &Sizes,
@@ -90,7 +90,7 @@ pub(super) fn journal_config(
     LogConfig {
         segment_bytes: config.journal.segment_bytes_max,
         frame_bytes_max: config.journal.frame_bytes_max,
-        needed_from: Some(Position::Message(needed_from)),
+        needed_from: Some(Position::Record(needed_from)),
         ..log_config(config, sizes, LogKind::Journal, damage, id)
     }
 }

@@ -5,7 +5,7 @@ use crate::feeds::{LastValue, UNRESOLVED_VALUES_MAX};
 use crate::journal::CONTROL_BUFFERS;
 use crate::pipeline::hot::HotRow;
 use crate::pipeline::stage::FRAME_BYTES_TARGET;
-use crate::sinks::PENDING_BYTES_MAX;
+use crate::sinks::{PENDING_BYTES_MAX, QUOTA_CLIENTS_MAX};
 use crate::store::{COMPACTION_ROWS_MAX, COMPACTION_TEXT_BYTES_MAX};
 
 use super::bounds::TEXT_BYTES_IN_MEMORY_MAX;
@@ -37,6 +37,8 @@ const CONNECTION_BYTES: u64 = 1 << 10;
 const STATION_LIST_BYTES: u64 = 48;
 /// A reading with its place in the queue, and a text.
 const UNRESOLVED_VALUE_BYTES: usize = size_of::<LastValue>() + 64;
+/// A client in the quarantine's quota, beside its name.
+const QUOTA_CLIENT_BYTES: u64 = 48;
 /// Footers of 256 files with eight row groups each.
 const STORE_FOOTERS_BYTES: u64 = 32 << 20;
 /// A full queue of events, most of them shared.
@@ -63,6 +65,12 @@ pub(super) fn parts(config: &Config) -> Vec<Part> {
             "mqtt.partial_bytes_max per shard",
             shards * config.mqtt.partial_bytes_max as u64,
         ),
+        part(
+            "messages that wait for the journal",
+            "mqtt.hold_pool_bytes_max per shard",
+            shards * config.mqtt.hold_pool_bytes_max as u64,
+        ),
+        part("wills", "mqtt.will_bytes_max per shard", shards * config.mqtt.will_bytes_max as u64),
         part("retained messages", "mqtt.retained_bytes_max", config.mqtt.retained_bytes_max as u64),
         part(
             "observation frames",
@@ -93,6 +101,11 @@ pub(super) fn parts(config: &Config) -> Vec<Part> {
         part("texts not flushed", "8 MiB, and as much for late rows", 4 * TEXT_BYTES_IN_MEMORY_MAX),
         part("quarantine not committed", "8 MiB", PENDING_BYTES_MAX),
         part(
+            "quarantine quota",
+            "100,000 clients, mqtt.client_id_bytes_max",
+            QUOTA_CLIENTS_MAX as u64 * (QUOTA_CLIENT_BYTES + config.mqtt.client_id_bytes_max as u64),
+        ),
+        part(
             "station list",
             "pipeline.datastreams_max",
             u64::from(config.pipeline.datastreams_max) * STATION_LIST_BYTES,
@@ -114,19 +127,49 @@ fn rows_on_their_way(config: &Config) -> u64 {
     queued + config.journal.frame_bytes_max / 8
 }
 
-/// The sum and its parts in one line. What waits for subscribers comes on top: it exists only while they are slow.
+/// The sum, then a line for each part, the largest first. What waits for subscribers comes on top: it exists only while they
+/// are slow.
 pub(super) fn log(config: &Config) {
+    for line in lines(config) {
+        tracing::info!("{line}");
+    }
+}
+
+fn lines(config: &Config) -> Vec<String> {
     const MIB: u64 = 1 << 20;
-    let parts = parts(config);
+    let mut parts = parts(config);
+    parts.sort_by_key(|part| std::cmp::Reverse(part.bytes));
     let sum: u64 = parts.iter().map(|part| part.bytes).sum();
-    let list: Vec<String> = parts
-        .iter()
-        .map(|part| format!("{} {} ({})", part.name, part.bytes.div_ceil(MIB), part.setting))
-        .collect();
-    tracing::info!(
-        per_slow_subscriber_kib = config.mqtt.session_queue_bytes_max >> 10,
-        "memory budget {} MiB at most: {}",
-        sum.div_ceil(MIB),
-        list.join(", ")
+    let subscriber_kib = config.mqtt.session_queue_bytes_max >> 10;
+    let head = format!(
+        "memory budget: {} MiB at most, and {subscriber_kib} KiB for each subscriber that is slow \
+         (mqtt.session_queue_bytes_max)",
+        sum.div_ceil(MIB)
     );
+    let rows = parts.iter().map(|part| {
+        format!("memory budget: {:>6} MiB  {} ({})", part.bytes.div_ceil(MIB), part.name, part.setting)
+    });
+    std::iter::once(head).chain(rows).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// P8: the sum is that of its parts, each on a line of its own, with what bounds it.
+    #[test]
+    fn p8_the_budget_is_a_readable_sum() {
+        let config = Config::default();
+        let lines = lines(&config);
+        let parts = parts(&config);
+        assert_eq!(lines.len(), parts.len() + 1);
+        let sum: u64 = parts.iter().map(|part| part.bytes).sum();
+        assert!(lines[0].contains(&format!("{} MiB at most", sum.div_ceil(1 << 20))), "{}", lines[0]);
+        for (line, part) in
+            parts.iter().map(|part| (lines.iter().find(|line| line.contains(part.name)), part))
+        {
+            let line = line.expect("each has its line");
+            assert!(line.contains(part.setting) && line.len() < 120, "{line}");
+        }
+    }
 }

@@ -44,6 +44,7 @@ use thiserror::Error;
 use crate::catalogue::CatalogueError;
 use crate::cli::{Access, Backend, Damage, Exit, Failure, Running};
 use crate::config::Config;
+use crate::descriptors::TooFewDescriptors;
 use crate::keeper::KeeperError;
 use crate::log::LogError;
 use crate::observation::ParseError;
@@ -58,6 +59,8 @@ pub use world::{LOCK_FILE, World};
 pub enum EngineError {
     #[error("{0}")]
     Catalogue(#[from] CatalogueError),
+    #[error(transparent)]
+    Descriptors(#[from] TooFewDescriptors),
     #[error("{what}: {source}")]
     Io { what: String, source: std::io::Error },
     #[error("{0}")]
@@ -112,6 +115,7 @@ impl EngineError {
             | Self::ObservationsMissing { .. }
             | Self::Thread(_) => Exit::Journal,
             Self::Catalogue(_)
+            | Self::Descriptors(_)
             | Self::Io { .. }
             | Self::Keeper(_)
             | Self::Locked { .. }

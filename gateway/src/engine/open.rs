@@ -26,7 +26,7 @@ use crate::catalogue::Snapshot;
 use crate::cli::Damage;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::disk::{Ballast, Disk, ReadersGate};
+use crate::disk::{Ballast, Disk};
 use crate::feeds::{LastValues, RetainedStore};
 use crate::health::Health;
 use crate::journal::{JournalFrame, Lanes, LanesConfig};
@@ -85,7 +85,7 @@ impl std::fmt::Debug for Opened {
 impl Opened {
     /// From what `world` has; the real one is [`World::of_machine`].
     pub(super) fn open(config: &Arc<Config>, damage: Damage, world: World) -> Result<Self, EngineError> {
-        let World { disk, mut catalogue, clock, sizes, mut new_log_id, lock } = world;
+        let World { disk, mut catalogue, clock, sizes, mut new_log_id, readers, lock } = world;
         let mut new_log_id = move || {
             new_log_id()
                 .map_err(|source| EngineError::Io { what: "the system's random numbers".to_owned(), source })
@@ -104,9 +104,7 @@ impl Opened {
             open_observations(&disk, log_config, needed, &snapshot, &mut ballast)?;
         let mut rebuilt = Rebuilt::new(config, &snapshot);
         let cursor = KeeperCursor::of_checkpoint(&snapshot.checkpoint)?;
-        let readers = ReadersGate::open(&config.data_dir)
-            .map_err(|source| EngineError::Io { what: config.data_dir.display().to_string(), source })?;
-        let keep_unnamed = !readers.while_alone(|| {});
+        let keep_unnamed = readers.as_ref().is_some_and(|readers| !readers.while_alone(|| {}));
         let store = Store::open(
             disk.clone(),
             StoreConfig { keep_unnamed, ..store_config(config, &sizes) },
@@ -149,7 +147,9 @@ impl Opened {
             progress.clone(),
         );
 
-        keeper.set_readers(readers);
+        if let Some(readers) = readers {
+            keeper.set_readers(readers);
+        }
         let same_time = SameTime::new(config.pipeline.same_time_keep.clone());
         let mut hot = hot_rows(&registry, &snapshot.datastream_states, &same_time);
         let mut resend = resend_of(config, &snapshot);
@@ -198,7 +198,7 @@ impl Opened {
             metrics.clone(),
             health.clone(),
         );
-        let log_config = journal_config(config, &sizes, damage, new_log_id()?, next_message_no);
+        let log_config = journal_config(config, &sizes, damage, new_log_id()?, next_record_no);
         let (recovered, journal) = recover_log(&disk, JOURNAL_DIR, &log_config, &mut ballast)?;
         let durable_messages = journal.next_message_no() - 1;
         if durable_messages + 1 < next_message_no {

@@ -41,7 +41,7 @@ impl EngineError {
     pub(super) fn topic(&self) -> &'static str {
         match self {
             Self::Catalogue(error) | Self::Keeper(KeeperError::Catalogue(error)) => of_catalogue(error),
-            Self::Io { .. } | Self::Things(_) => Refusal::SystemError.code(),
+            Self::Descriptors(_) | Self::Io { .. } | Self::Things(_) => Refusal::SystemError.code(),
             Self::Keeper(KeeperError::Cursor { .. }) | Self::Observation(_) | Self::Thread(_) => {
                 Refusal::BugOrOtherBuild.code()
             }

@@ -22,12 +22,13 @@ use super::world::World;
 use crate::cli::{Damage, Failure, Running};
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::descriptors::Descriptors;
 use crate::feeds::router::ShardLink;
 use crate::feeds::run_router;
 use crate::journal::{Lanes, run_writer};
 use crate::keeper::{Keeper, KeeperBallast, run_compactor, run_keeper};
 use crate::mqtt::ShardMessage;
-use crate::mqtt::listener::{ShardLoop, ShardSender, ShardThread, bind, raise_descriptor_limit};
+use crate::mqtt::listener::{ShardLoop, ShardSender, ShardThread, bind};
 use crate::pipeline::{Pipeline, PipelineLinks, run_pipeline};
 use crate::query::GatewayView;
 use crate::things::Directory;
@@ -69,6 +70,7 @@ impl RunningEngine {
             let what = what.to_owned();
             move |source| EngineError::Io { what, source }
         };
+        let descriptors = Descriptors::of_process()?;
         // Before the directory is touched: a port in use is the likelier mistake.
         let listener = bind(config.mqtt.listen).map_err(io(&format!(
             "mqtt.listen {} (take another address with --mqtt-listen)",
@@ -79,12 +81,12 @@ impl RunningEngine {
         let mut opened = Opened::open(config, damage, World::of_machine(config)?)?;
         opened.prepare_segments()?;
         super::budget::log(config);
-        let descriptors = raise_descriptor_limit();
-        if descriptors < config.mqtt.connections_max as u64 {
+        if descriptors.mqtt < config.mqtt.connections_max {
             tracing::info!(
-                descriptors,
+                descriptors = descriptors.limit,
+                connections = descriptors.mqtt,
                 connections_max = config.mqtt.connections_max,
-                "the system allows fewer open descriptors than connections: further ones wait"
+                "the system allows fewer open descriptors than connections: further clients wait"
             );
         }
         let view = Arc::new(EngineView::new(&mut opened, directory)?);
@@ -167,6 +169,7 @@ impl RunningEngine {
                 clock: clock.clone(),
                 stop: stop_shards.clone(),
                 next_accept_warning_us: 0,
+                accept_max: descriptors.mqtt,
             };
             let run = move || {
                 thread.run().map_err(|source| EngineError::Io { what: "the poll loop".into(), source })

@@ -10,7 +10,7 @@ use super::bounds::Sizes;
 use crate::catalogue::{Catalogue, SqliteCatalogue};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
-use crate::disk::{Disk, OsDisk};
+use crate::disk::{Disk, OsDisk, ReadersGate};
 use crate::log::LogId;
 
 pub const LOCK_FILE: &str = "lock";
@@ -24,6 +24,8 @@ pub struct World {
     pub sizes: Sizes,
     /// Names a log that is made.
     pub new_log_id: Box<dyn FnMut() -> io::Result<LogId> + Send>,
+    /// Commands that may read the store without this gateway; `None`: there are none.
+    pub readers: Option<ReadersGate>,
     /// Keeps others away from the directory until it is dropped.
     pub lock: Box<dyn Any + Send>,
 }
@@ -40,12 +42,15 @@ impl World {
         let lock = lock_data_dir(config)?;
         let disk = OsDisk::open(&config.data_dir)
             .map_err(|source| EngineError::Io { what: config.data_dir.display().to_string(), source })?;
+        let readers = ReadersGate::open(&config.data_dir)
+            .map_err(|source| EngineError::Io { what: config.data_dir.display().to_string(), source })?;
         Ok(Self {
             disk: Arc::new(disk),
             catalogue: Box::new(SqliteCatalogue::open(&config.data_dir)?),
             clock: Arc::new(SystemClock::new()),
             sizes: Sizes::default(),
             new_log_id: Box::new(LogId::random),
+            readers: Some(readers),
             lock: Box::new(lock),
         })
     }

@@ -150,7 +150,7 @@ impl LastValues {
         self.unresolved.push_back(Unresolved {
             obs_no,
             datastream: row.datastream,
-            is_kept: row.flags & Row::FLAG_SAME_TIME_KEPT != 0,
+            is_kept: row.flags & (Row::FLAG_SAME_TIME_KEPT | Row::FLAG_UNDATED) != 0,
             value: Some(LastValue::of_row(frame, row)),
         });
     }

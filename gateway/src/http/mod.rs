@@ -35,6 +35,7 @@ use tokio::sync::oneshot;
 pub use console::ConsoleSettings;
 
 use crate::config::Config;
+use crate::descriptors::Descriptors;
 use crate::query::GatewayView;
 
 /// Connections that are served at once; more wait to be accepted.
@@ -101,10 +102,12 @@ impl HttpListener {
         let events =
             Arc::new(events::EventHub::new(view.clone(), settings.event_listeners_max, stopping.clone()));
         let router = routes::router(view, settings, events.clone(), stopping.clone());
+        let connections_max = Descriptors::of_process()
+            .map_or(CONNECTIONS_MAX, |descriptors| CONNECTIONS_MAX.min(descriptors.http));
         let thread = std::thread::Builder::new().name("http".to_owned()).spawn(move || {
             runtime.block_on(async {
                 let (begin, begun) = oneshot::channel::<()>();
-                let serve = axum::serve(limits::LimitedListener::new(listener, CONNECTIONS_MAX), router)
+                let serve = axum::serve(limits::LimitedListener::new(listener, connections_max), router)
                     .with_graceful_shutdown(async {
                         // A dropped sender means stop as well.
                         let _ = stopped.await;

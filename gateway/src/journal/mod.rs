@@ -15,6 +15,7 @@
 mod frame;
 mod lane;
 mod port;
+mod stamp;
 mod thread;
 mod writer;
 

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::lane::WRITE_AT_ONCE_BYTES;
+use super::stamp::Stamps;
 use super::writer::{JournalWriter, WriterStep};
 use crate::clock::Clock;
 use crate::health::{Health, Trouble};
@@ -17,6 +18,7 @@ const PAUSE_MAX: Duration = Duration::from_millis(20);
 #[derive(Debug)]
 pub struct WriterTurns {
     writer: JournalWriter,
+    stamps: Stamps,
     health: Arc<Health>,
     sync_gap_us: u64,
     last_sync_us: u64,
@@ -39,7 +41,8 @@ pub enum WriterTurn {
 
 impl WriterTurns {
     pub fn new(writer: JournalWriter, health: Arc<Health>, sync_gap_us: u64) -> Self {
-        Self { writer, health, sync_gap_us, last_sync_us: 0 }
+        let stamps = Stamps::new(writer.last_time_us());
+        Self { writer, stamps, health, sync_gap_us, last_sync_us: 0 }
     }
 
     /// Writes what waits if it is time, and makes a small step towards the next segment.
@@ -48,7 +51,7 @@ impl WriterTurns {
             return Ok(WriterTurn::InGap { left_us });
         }
         self.writer.lanes.writer_busy();
-        let step = self.writer.step(clock.receive_time_us())?;
+        let step = self.writer.step(self.stamps.next(clock))?;
         self.health.set(Trouble::JournalSpace, step == WriterStep::Blocked);
         if step == WriterStep::Wrote {
             self.last_sync_us = clock.monotonic_us();

@@ -99,6 +99,11 @@ impl JournalWriter {
         }
     }
 
+    /// The stamp of the last frame; `i64::MIN` before the first.
+    pub(super) fn last_time_us(&self) -> i64 {
+        self.log.last_time_us()
+    }
+
     /// One small step towards the next ready segment, if one is needed; true = there is more to do.
     pub fn prepare_step(&mut self) -> Result<bool, LogError> {
         if !self.log.needs_preparation() {

@@ -129,6 +129,8 @@ fn setup_error(path: &str, operation: &'static str, source: std::io::Error) -> L
 struct Link {
     segment: usize,
     run: Run,
+    /// There is no valid frame in front of it where one must have been.
+    is_behind_damage: bool,
     end_frame_no: u64,
     end_record_no: u64,
     end_message_no: u64,
@@ -211,8 +213,10 @@ impl Contents {
     /// The highest epoch wins: what stands there already from `run.first` on is cut off.
     fn add(&mut self, segment: usize, run: Run) {
         let first = run.first;
-        while self.chain.last().is_some_and(|link| link.run.first.frame_no >= first.frame_no) {
-            self.chain.pop();
+        // A run that does not begin its segment has damage before it, also where a rewritten frame takes its place.
+        let mut is_behind_damage = run.start != FIRST_FRAME_OFFSET;
+        while let Some(link) = self.chain.pop_if(|link| link.run.first.frame_no >= first.frame_no) {
+            is_behind_damage |= link.is_behind_damage;
         }
         if let Some(link) = self.chain.last_mut()
             && link.end_frame_no > first.frame_no
@@ -224,6 +228,7 @@ impl Contents {
         self.chain.push(Link {
             segment,
             run,
+            is_behind_damage,
             end_frame_no: run.last.frame_no + 1,
             end_record_no: run.last.next_record_no(),
             end_message_no: run.last.next_message_no(),
@@ -248,7 +253,7 @@ impl Contents {
             let (frame, record, message) = match before {
                 Some(before) => (before.end_frame_no, before.end_record_no, before.end_message_no),
                 // The front of a log is where a segment starts; where it was damaged, nobody knows what stood there.
-                None if link.run.start != FIRST_FRAME_OFFSET => (0, 0, 0),
+                None if link.is_behind_damage => (0, 0, 0),
                 None => (first.frame_no, first.first_record_no, first.first_message_no),
             };
             if (frame, record, message) != (first.frame_no, first.first_record_no, first.first_message_no) {

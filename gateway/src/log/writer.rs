@@ -119,6 +119,11 @@ impl LogWriter {
         }
     }
 
+    /// The time of the last frame; `i64::MIN` before the first.
+    pub fn last_time_us(&self) -> i64 {
+        self.last_time_us
+    }
+
     /// Writes all parts as one frame, in one durable write. When it returns, the frame is durable.
     ///
     /// `record_count` counts records that are no pads, `message_count` what `message_no` counts. A frame without

@@ -86,6 +86,8 @@ pub struct ShardThread {
     /// First true: no new connections, no more reading. The thread ends when all acks of durable messages are out.
     pub stop: Arc<AtomicBool>,
     pub next_accept_warning_us: u64,
+    /// Connections of all shards that the descriptors allow; further ones wait to be accepted.
+    pub accept_max: usize,
 }
 
 /// Between two log lines about connections that cannot be accepted.
@@ -100,24 +102,6 @@ impl std::fmt::Debug for ShardThread {
 /// Binds the MQTT listener.
 pub fn bind(addr: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::bind(addr)
-}
-
-/// Lets the process open as many descriptors as the system allows it; gives that number. The usual soft limit of 1,024 is
-/// for programs that use `select`.
-pub fn raise_descriptor_limit() -> u64 {
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: `limit` is ours and whole.
-    if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) } != 0 {
-        return 0;
-    }
-    if limit.rlim_cur < limit.rlim_max {
-        let wanted = libc::rlimit { rlim_cur: limit.rlim_max, rlim_max: limit.rlim_max };
-        // SAFETY: `wanted` is ours and whole; the call only reads it.
-        if unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const wanted) } == 0 {
-            return wanted.rlim_cur;
-        }
-    }
-    limit.rlim_cur
 }
 
 /// How long a stopping shard waits for the journal before it says goodbye all the same.
@@ -195,6 +179,17 @@ impl ShardThread {
     fn accept_all(&mut self, now_us: u64) -> bool {
         loop {
             let Some(listener) = &self.listener else { return true };
+            if self.shard.connections() >= self.accept_max {
+                if now_us >= self.next_accept_warning_us {
+                    self.next_accept_warning_us = now_us + ACCEPT_WARNING_PAUSE_US;
+                    tracing::warn!(
+                        connections = self.accept_max,
+                        "all descriptors for connections are in use; further clients wait until one leaves: raise the \
+                         limit (ulimit -n, LimitNOFILE=)"
+                    );
+                }
+                return false;
+            }
             match listener.accept() {
                 Ok((stream, _)) => {
                     // Acks are small and leave once per wake-up: waiting for more would only add latency.

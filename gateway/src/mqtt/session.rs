@@ -356,14 +356,24 @@ impl Session {
         Ok(())
     }
 
-    /// The goodbye of our side; 3.1.1 has none.
-    pub fn write_disconnect(&self, reason: ReasonCode, out: &mut Vec<u8>) {
-        if self.parameters.version == ProtocolVersion::V5 {
-            let _ = encode_disconnect(
-                out,
-                ProtocolVersion::V5,
-                &Disconnect { reason_code: reason, properties: Properties::EMPTY },
-            );
+    /// The goodbye of our side, with its sentence where the client takes it [MQTT-3.14.2-3]; 3.1.1 has none.
+    pub fn write_disconnect(&self, close: &Close, out: &mut Vec<u8>) {
+        if self.parameters.version != ProtocolVersion::V5 {
+            return;
+        }
+        let mut properties = PropertiesBuffer::new(PropertyOwner::Disconnect);
+        if self.parameters.wants_reasons && !close.sentence.is_empty() {
+            // It belongs there, and is pushed once; a sentence that is no MQTT text is left out.
+            let _ = properties.push(Property::ReasonString(&close.sentence));
+        }
+        let start = out.len();
+        for properties in [properties.as_properties(), Properties::EMPTY] {
+            out.truncate(start);
+            let packet = Disconnect { reason_code: close.reason, properties };
+            let _ = encode_disconnect(out, ProtocolVersion::V5, &packet);
+            if out.len() - start <= self.parameters.packet_bytes_max {
+                break;
+            }
         }
     }
 

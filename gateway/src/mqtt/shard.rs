@@ -4,28 +4,28 @@
 //! journal buffer, hands that over once, and writes what the journal and the router released. It never blocks.
 
 use std::collections::VecDeque;
-use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
-use codecs::mqtt::{Packet, ProtocolVersion, ReasonCode, decode, frame_len};
+use codecs::mqtt::{ProtocolVersion, ReasonCode};
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
-use super::connect;
-use super::connection::{Connection, ReadOutcome, State};
+use super::connection::{Connection, State};
 use super::delivery::{ConnectionId, RouterRequest, ShardMessage};
-use super::limits::{LINGER_MS, MqttLimits};
+use super::limits::MqttLimits;
 use super::log_limit::LogLimit;
-use super::session::{Close, Context, Counts, Flow, Session, Will};
+use super::session::{Close, Counts, Will};
 use super::socket::Socket;
 use crate::health::Health;
 use crate::journal::JournalPort;
 use crate::metrics::{Metrics, add_by_reason};
-use crate::record::{Door, Message};
 use crate::sinks::QuarantineQuota;
 
+mod closing;
 mod hold;
+mod opening;
+mod reading;
 mod release;
 
 /// Bytes read from one connection before the others have their turn.
@@ -129,14 +129,6 @@ impl std::fmt::Debug for Shard {
     }
 }
 
-/// Why a connection's turn of reading ended.
-enum Turn {
-    Drained,
-    More,
-    Stalled,
-    Gone,
-}
-
 impl Shard {
     pub fn new(index: usize, shard_count: usize, shared: Arc<ShardShared>, journal: JournalPort) -> Self {
         Self {
@@ -182,6 +174,11 @@ impl Shard {
         }
         self.shared.connections.fetch_add(1, Ordering::Relaxed);
         Some(self.insert(socket, now_us))
+    }
+
+    /// Open connections of all shards.
+    pub fn connections(&self) -> usize {
+        usize::try_from(self.shared.connections.load(Ordering::Relaxed)).unwrap_or(0)
     }
 
     /// The socket of a slot, to register it with a poll loop.
@@ -279,6 +276,9 @@ impl Shard {
         }
         // Their wills.
         self.journal.hand_over();
+        if !self.wills.is_empty() {
+            tracing::warn!(wills = self.wills.len(), "the journal is full, so wills are lost with the stop");
+        }
         self.flush_dirty(now_us);
         self.add_counts();
     }
@@ -328,434 +328,6 @@ impl Shard {
         {
             connection.dirty = true;
             self.dirty.push(slot);
-        }
-    }
-
-    fn read_ready(&mut self, now_us: u64) {
-        if self.stopping {
-            return;
-        }
-        let mut ready = std::mem::replace(&mut self.ready, std::mem::take(&mut self.ready_now));
-        for slot in ready.drain(..) {
-            let Some(connection) = self.connection(slot) else { continue };
-            connection.ready = false;
-            if connection.stalled || connection.draining {
-                // Read again when the journal has taken what it sent; or never.
-                continue;
-            }
-            match self.read_turn(slot, now_us) {
-                Turn::Drained | Turn::Stalled => {}
-                Turn::More => self.mark_ready(slot),
-                Turn::Gone if self.drain(slot) => {}
-                Turn::Gone => self.end(slot, None, now_us),
-            }
-        }
-        self.ready_now = ready;
-    }
-
-    /// Reads one connection until it has nothing more or had its turn.
-    fn read_turn(&mut self, slot: u32, now_us: u64) -> Turn {
-        let mut budget = READ_TURN_BYTES;
-        loop {
-            let mut buffer = std::mem::take(&mut self.read_buffer);
-            let turn = self.read_once(slot, &mut buffer, now_us, &mut budget);
-            self.read_buffer = buffer;
-            if let Some(turn) = turn {
-                return turn;
-            }
-            if budget == 0 {
-                return Turn::More;
-            }
-        }
-    }
-
-    fn read_once(&mut self, slot: u32, buffer: &mut [u8], now_us: u64, budget: &mut usize) -> Option<Turn> {
-        let Some(connection) = self.connection(slot) else { return Some(Turn::Drained) };
-        let count = match connection.read(buffer) {
-            ReadOutcome::Bytes(count) => count,
-            ReadOutcome::Drained => return Some(Turn::Drained),
-            ReadOutcome::Ended => return Some(Turn::Gone),
-        };
-        connection.last_received_us = now_us;
-        *budget = budget.saturating_sub(count);
-        if matches!(connection.state, State::Closing { .. }) {
-            return None;
-        }
-        if connection.partial.is_empty() {
-            let used = self.process(slot, &buffer[..count], now_us);
-            self.keep_rest(slot, &buffer[used..count], now_us);
-        } else {
-            connection.partial.extend_from_slice(&buffer[..count]);
-            self.partial_bytes += count;
-            self.process_partial(slot, now_us);
-            self.check_partial_budget(slot, now_us);
-        }
-        if self.connection(slot).is_some_and(|connection| connection.stalled) {
-            return Some(Turn::Stalled);
-        }
-        // A short read means that the socket is empty, and the poll loop reports when that changes. The end of the stream
-        // was perhaps reported together with these bytes, and will not be reported again.
-        let end_follows = self.connection(slot).is_some_and(|connection| connection.read_closed);
-        (count < buffer.len() && !end_follows).then_some(Turn::Drained)
-    }
-
-    fn keep_rest(&mut self, slot: u32, rest: &[u8], now_us: u64) {
-        if rest.is_empty() {
-            return;
-        }
-        let Some(connection) = self.connection(slot) else { return };
-        if matches!(connection.state, State::Closing { .. }) {
-            return;
-        }
-        connection.partial.extend_from_slice(rest);
-        self.partial_bytes += rest.len();
-        self.check_partial_budget(slot, now_us);
-    }
-
-    /// The connection that goes over the budget of all incomplete packets is closed.
-    fn check_partial_budget(&mut self, slot: u32, now_us: u64) {
-        if self.partial_bytes <= self.shared.limits.partial_bytes_max {
-            return;
-        }
-        let sentence = "too many incomplete packets are held (mqtt.partial_bytes_max)";
-        match self.connection(slot) {
-            Some(Connection { partial, .. }) if partial.is_empty() => {}
-            Some(Connection { state: State::Open(_), .. }) => {
-                self.end(slot, Some(&Close::new(ReasonCode::QUOTA_EXCEEDED, "", sentence)), now_us);
-            }
-            Some(Connection { state: State::Connecting { .. }, .. }) => {
-                self.refuse(slot, now_us, None, sentence)
-            }
-            _ => {}
-        }
-    }
-
-    fn process_partial(&mut self, slot: u32, now_us: u64) {
-        let Some(connection) = self.connection(slot) else { return };
-        let mut partial = std::mem::take(&mut connection.partial);
-        let used = self.process(slot, &partial, now_us);
-        self.partial_bytes -= used.min(partial.len());
-        let Some(connection) = self.connection(slot) else {
-            self.partial_bytes -= partial.len() - used;
-            return;
-        };
-        if matches!(connection.state, State::Closing { .. }) {
-            self.partial_bytes -= partial.len() - used;
-            return;
-        }
-        if used < partial.len() {
-            partial.drain(..used);
-            // What is counted is what is held.
-            if partial.capacity() > 2 * partial.len() + PARTIAL_SPARE_BYTES {
-                partial.shrink_to_fit();
-            }
-            connection.partial = partial;
-        }
-    }
-
-    /// Handles all whole packets at the start of `bytes`; returns how many bytes they were.
-    fn process(&mut self, slot: u32, bytes: &[u8], now_us: u64) -> usize {
-        let mut used = 0;
-        let listed = self.ack_batch(slot);
-        while used < bytes.len() {
-            let rest = &bytes[used..];
-            let frame_end = match frame_len(rest, self.shared.limits.packet_bytes_max) {
-                Ok(Some(len)) if len <= rest.len() => len,
-                Ok(_) => break,
-                Err(error) => {
-                    self.end_malformed(slot, &error, now_us);
-                    used = bytes.len();
-                    break;
-                }
-            };
-            match self.handle_frame(slot, &rest[..frame_end], rest, now_us) {
-                FrameOutcome::Next => used += frame_end,
-                FrameOutcome::Stalled => break,
-                FrameOutcome::Over => {
-                    used = bytes.len();
-                    break;
-                }
-            }
-        }
-        self.list_acks(slot, listed);
-        used
-    }
-
-    fn handle_frame(&mut self, slot: u32, frame: &[u8], rest: &[u8], now_us: u64) -> FrameOutcome {
-        let Some(connection) = self.slots.get_mut(slot as usize).and_then(Option::as_mut) else {
-            return FrameOutcome::Over;
-        };
-        let session = match &mut connection.state {
-            State::Open(session) => session,
-            State::Connecting { .. } => return self.handle_connect(slot, frame, rest, now_us),
-            State::Closing { .. } => return FrameOutcome::Over,
-        };
-        let packet = match decode(frame, session.version()) {
-            Ok(packet) => packet,
-            Err(error) => {
-                self.end_malformed(slot, &error, now_us);
-                return FrameOutcome::Over;
-            }
-        };
-        if let Packet::Publish(publish) = &packet
-            && (connection.held.is_some() || connection.giving_up.is_some())
-        {
-            return self.hold(slot, frame, publish.packet_id.is_none(), now_us);
-        }
-        let mut context = Context {
-            journal: &mut self.journal,
-            requests: &mut self.output.requests,
-            limits: &self.shared.limits,
-            counts: &mut self.counts,
-            now_us,
-            mapping_version: self.shared.mapping_version,
-            quota: &self.shared.quota,
-            quota_version: self.quota_version,
-        };
-        let had_output = connection.out.len();
-        let wants_more = connection.wants_more;
-        let flow = session.handle_packet(&packet, &mut context, &mut connection.out);
-        let has_output = connection.out.len() > had_output;
-        match flow {
-            Ok(Flow::Next) => {
-                if has_output || wants_more {
-                    self.mark_dirty(slot);
-                    if self.slots[slot as usize].as_ref().is_some_and(|connection| {
-                        connection.out.len() > self.shared.limits.session_queue_bytes_max
-                    }) {
-                        let sentence =
-                            "it sends requests and does not read the answers (mqtt.session_queue_bytes_max)";
-                        let close = Close::new(ReasonCode::QUOTA_EXCEEDED, "", sentence);
-                        self.end(slot, Some(&close), now_us);
-                        return FrameOutcome::Over;
-                    }
-                }
-                FrameOutcome::Next
-            }
-            Ok(Flow::JournalFull) => {
-                let is_qos0 = matches!(&packet, Packet::Publish(publish) if publish.packet_id.is_none());
-                self.hold(slot, frame, is_qos0, now_us)
-            }
-            Ok(Flow::Finished) => {
-                if !self.drain(slot) {
-                    self.end(slot, None, now_us);
-                }
-                FrameOutcome::Over
-            }
-            Err(close) => {
-                self.shared.metrics.mqtt_protocol_errors.inc();
-                self.end(slot, Some(&close), now_us);
-                FrameOutcome::Over
-            }
-        }
-    }
-
-    /// The first packet: a session of this shard, a connection for another one, or a refusal.
-    fn handle_connect(&mut self, slot: u32, frame: &[u8], rest: &[u8], now_us: u64) -> FrameOutcome {
-        let connect = match decode(frame, ProtocolVersion::V5) {
-            Ok(Packet::Connect(connect)) => connect,
-            Ok(_) => {
-                self.refuse(slot, now_us, None, "the first packet is not CONNECT [MQTT-3.1.0-1]");
-                return FrameOutcome::Over;
-            }
-            Err(error) => {
-                let mut connack = Vec::new();
-                if error.reason_code() == ReasonCode::UNSUPPORTED_PROTOCOL_VERSION {
-                    // In the form of 3.1.1, which every client reads.
-                    let refusal = connect::Refusal { reason: error.reason_code(), sentence: "" };
-                    connect::write_refusal(ProtocolVersion::V3_1_1, refusal, &mut connack);
-                }
-                self.refuse(slot, now_us, Some(&connack), &error.to_string());
-                return FrameOutcome::Over;
-            }
-        };
-        let made = || loop {
-            self.made_client_ids += 1;
-            let client =
-                format!("auto-{:x}-{}-{}", self.shared.client_id_seed, self.index, self.made_client_ids);
-            // One that this shard owns, so that the client finds its session under it when it connects again.
-            if owner_of(&self.client_hasher, self.shard_count, &client) == self.index {
-                return client;
-            }
-        };
-        let accepted = connect::client_id(&connect, &self.shared.limits, made).and_then(|client| {
-            let owner = owner_of(&self.client_hasher, self.shard_count, &client);
-            if owner != self.index {
-                return Ok((owner, None));
-            }
-            Ok((owner, Some(connect::accept(&connect, client, &self.shared.limits)?)))
-        });
-        match accepted {
-            Ok((owner, None)) => {
-                self.hand_off(slot, owner, rest);
-                FrameOutcome::Over
-            }
-            Ok((_, Some(parameters))) => {
-                let will_bytes = parameters.will.as_ref().map_or(0, Will::bytes);
-                if self.will_bytes + will_bytes > self.shared.limits.will_bytes_max {
-                    let refusal = connect::no_room_for_will(connect.version);
-                    let mut connack = Vec::new();
-                    connect::write_refusal(connect.version, refusal, &mut connack);
-                    self.refuse(slot, now_us, Some(&connack), refusal.sentence);
-                    return FrameOutcome::Over;
-                }
-                if let Some(older) = self.by_client.get(&parameters.client).copied() {
-                    let close = Close::new(ReasonCode::SESSION_TAKEN_OVER, "", "the client connected again");
-                    self.end(older, Some(&close), now_us);
-                }
-                let id = self.connection_id(slot);
-                let Some(connection) = self.slots[slot as usize].as_mut() else { return FrameOutcome::Over };
-                connect::write_connack(&connect, &parameters, &self.shared.limits, &mut connection.out);
-                if connection.out.len() > parameters.packet_bytes_max {
-                    connection.out.clear();
-                    let sentence = "its Maximum Packet Size has no room for CONNACK [MQTT-3.1.2-24]";
-                    self.refuse(slot, now_us, None, sentence);
-                    return FrameOutcome::Over;
-                }
-                self.will_bytes += will_bytes;
-                self.by_client.insert(parameters.client.clone(), slot);
-                connection.state = State::Open(Box::new(Session::new(parameters, id)));
-                self.mark_dirty(slot);
-                FrameOutcome::Next
-            }
-            Err(refusal) => {
-                let mut connack = Vec::new();
-                connect::write_refusal(connect.version, refusal, &mut connack);
-                self.refuse(slot, now_us, Some(&connack), refusal.sentence);
-                FrameOutcome::Over
-            }
-        }
-    }
-
-    /// Gives a connection to the shard that owns its client id.
-    fn hand_off(&mut self, slot: u32, owner: usize, bytes: &[u8]) {
-        let Some(connection) = self.remove(slot) else { return };
-        let message = ShardMessage::Adopt { socket: connection.into_socket(), bytes: bytes.to_vec() };
-        self.output.messages.push((owner, message));
-    }
-
-    fn refuse(&mut self, slot: u32, now_us: u64, connack: Option<&[u8]>, sentence: &str) {
-        self.shared.metrics.mqtt_connections_refused.inc();
-        let Some(connection) = self.slots[slot as usize].as_mut() else { return };
-        let peer = connection.socket().peer_ip();
-        if self.log_limit.admits(peer, None, now_us) {
-            tracing::info!(%peer, "connection refused: {sentence}");
-        }
-        if let Some(connection) = self.connection(slot)
-            && let Some(connack) = connack
-        {
-            connection.out.extend_from_slice(connack);
-        }
-        self.start_closing(slot, now_us);
-    }
-
-    fn end_malformed(&mut self, slot: u32, error: &codecs::mqtt::DecodeError, now_us: u64) {
-        self.shared.metrics.mqtt_protocol_errors.inc();
-        if self.connection(slot).is_some_and(|connection| connection.session().is_none()) {
-            return self.refuse(slot, now_us, None, &error.to_string());
-        }
-        let close =
-            Close { reason: error.reason_code(), statement: error.statement(), sentence: error.to_string() };
-        self.end(slot, Some(&close), now_us);
-    }
-
-    /// Ends a connection. With a reason it is our doing: 5.0 clients are told, and the log may say it. The will is
-    /// published unless DISCONNECT took it away.
-    fn end(&mut self, slot: u32, close: Option<&Close>, now_us: u64) {
-        let id = self.connection_id(slot);
-        let Some(connection) = self.slots[slot as usize].as_mut() else { return };
-        let peer = connection.socket().peer_ip();
-        if let State::Open(session) = &connection.state {
-            if let Some(close) = close {
-                session.write_disconnect(close.reason, &mut connection.out);
-                let client = session.client();
-                // A stop says goodbye to everybody; one line for each would say nothing.
-                if close.reason != ReasonCode::SERVER_SHUTTING_DOWN
-                    && self.log_limit.admits(peer, Some(client), now_us)
-                {
-                    let statement = (!close.statement.is_empty()).then_some(close.statement);
-                    tracing::info!(%peer, %client, reason = %close.reason, statement, "connection closed: {}", close.sentence);
-                }
-            }
-            if session.subscribed() {
-                self.output.requests.push(RouterRequest::Left { connection: id });
-            }
-            self.will_bytes -= session.will_bytes();
-            if let Some(will) = session.will() {
-                self.will_bytes += will.bytes();
-                self.wills.push_back((session.client().clone(), session.version(), will.clone()));
-            }
-            if self.by_client.get(session.client()) == Some(&slot) {
-                self.by_client.remove(session.client());
-            }
-        }
-        match close {
-            Some(_) => self.start_closing(slot, now_us),
-            None => {
-                if let Some(connection) = self.connection(slot) {
-                    // A last try: PUBACKs that were released in this wake-up.
-                    connection.flush();
-                }
-                self.drop_connection(slot);
-            }
-        }
-        self.publish_wills();
-    }
-
-    /// No session any more: what is in the output goes out, then the peer reads an end of stream.
-    fn start_closing(&mut self, slot: u32, now_us: u64) {
-        self.drop_held(slot);
-        let Some(connection) = self.connection(slot) else { return };
-        connection.state = State::Closing { deadline_us: now_us + LINGER_MS * 1_000 };
-        connection.stalled = false;
-        connection.draining = false;
-        connection.waits_for_turn = false;
-        let partial = std::mem::take(&mut connection.partial);
-        self.partial_bytes -= partial.len();
-        // The connection id of the session is void from here on.
-        self.generations[slot as usize] = self.generations[slot as usize].wrapping_add(1);
-        self.mark_dirty(slot);
-    }
-
-    fn remove(&mut self, slot: u32) -> Option<Connection> {
-        self.drop_held(slot);
-        let connection = self.slots[slot as usize].take()?;
-        self.partial_bytes -= connection.partial.len();
-        self.generations[slot as usize] = self.generations[slot as usize].wrapping_add(1);
-        self.free.push(slot);
-        Some(connection)
-    }
-
-    fn drop_connection(&mut self, slot: u32) {
-        if self.remove(slot).is_some() {
-            self.shared.connections.fetch_sub(1, Ordering::Relaxed);
-        }
-    }
-
-    /// Wills go through the journal like any message.
-    fn publish_wills(&mut self) {
-        while let Some((client, version, will)) = self.wills.front() {
-            let message = Message {
-                qos: will.qos,
-                dup: false,
-                retain: will.retain,
-                version: *version,
-                door: Door::Mqtt,
-                first: false,
-                packet_id: 0,
-                mapping_version: self.shared.mapping_version,
-                agency: b"",
-                client: client.as_bytes(),
-                topic: will.topic.as_bytes(),
-                properties: &will.properties,
-                payload: &will.payload,
-            };
-            if self.journal.append(&message).is_err() {
-                break;
-            }
-            self.counts.received += 1;
-            self.will_bytes -= will.bytes();
-            self.wills.pop_front();
         }
     }
 
@@ -822,16 +394,6 @@ impl Shard {
         }
         metrics.mqtt_connections.set(self.shared.connections.load(Ordering::Relaxed));
     }
-}
-
-fn owner_of(hasher: &foldhash::quality::FixedState, shard_count: usize, client: &str) -> usize {
-    (hasher.hash_one(client) % shard_count as u64) as usize
-}
-
-enum FrameOutcome {
-    Next,
-    Stalled,
-    Over,
 }
 
 #[cfg(test)]

@@ -24,6 +24,9 @@ const QUIET_ROUNDS_MAX: u64 = 3_000;
 impl Run {
     /// Opens the gateway, however many tries the faults cost.
     pub(super) fn open(&mut self) {
+        if self.options.has_random_faults() && self.random.chance(self.plan.damage_percent) {
+            self.damage();
+        }
         for attempt in 0.. {
             let disturbed = self.options.has_random_faults() && attempt < STARTS_WITH_FAULTS_MAX;
             if disturbed && self.random.chance(25) {
@@ -75,6 +78,7 @@ impl Run {
                 let id = u128::from(ids.next_u64()) << 64 | u128::from(ids.next_u64());
                 Ok(LogId(id.to_le_bytes()))
             }),
+            readers: None,
             lock: Box::new(()),
         };
         let opened = SimulatedGateway::open(&self.config, damage, world);
@@ -329,7 +333,7 @@ impl Run {
         network.clear();
     }
 
-    fn stop(&mut self) {
+    pub(super) fn stop(&mut self) {
         self.story().tell(|| "stop".to_owned());
         let Some(gateway) = self.gateway.take() else { return };
         let result = gateway.stop(&mut self.network, &mut self.hands);

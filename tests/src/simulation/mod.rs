@@ -12,6 +12,7 @@ mod bugs;
 mod catalogue;
 mod client;
 mod clock;
+mod damage;
 mod disk;
 mod feeds;
 mod hands;

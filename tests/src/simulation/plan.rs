@@ -53,6 +53,7 @@ pub(super) struct Plan {
     pub(super) probe_percent: u64,
     pub(super) faults_percent: u64,
     pub(super) full_disk_percent: u64,
+    pub(super) damage_percent: u64,
     pub(super) clients: u64,
 }
 
@@ -66,6 +67,7 @@ impl Plan {
             probe_percent: random.below(12),
             faults_percent: if random.chance(60) { 35 } else { 0 },
             full_disk_percent: if random.chance(30) { 40 } else { 0 },
+            damage_percent: if random.chance(40) { 60 } else { 0 },
             clients: 2 + random.below(4),
         }
     }

@@ -4,8 +4,8 @@ use std::thread;
 use std::time::Duration;
 
 use e2e_tests::wire::{
-    BOTH, Connect, Pair, V3, V5, ack, codes, connect, packet, publish, publish_with, received, shared, start,
-    subscribe, subscribe_with, subscribed, take, unsubscribe,
+    self, BOTH, Connect, Pair, V3, V5, ack, codes, connect, packet, publish, publish_with, received, shared,
+    start, subscribe, subscribe_with, subscribed, take, unsubscribe,
 };
 
 use crate::breaches::level;
@@ -366,7 +366,7 @@ fn the_gateways_receive_maximum_is_enforced() {
     let flood: Vec<u8> = (1..=200).flat_map(|id| publish(V5, 2, "many/t", id, b"x")).collect();
     let _ = client.try_send(&flood);
     let frames = client.expect_close();
-    assert_eq!(frames.last().map(|frame| frame.bytes.clone()), Some(vec![0xE0, 1, 0x93]), "{frames:02x?}");
+    assert_eq!(frames.last().map(|frame| wire::disconnect_reason(&frame.bytes)), Some(0x93), "{frames:02x?}");
     // 3.1.1 has no such limit at QoS 1, and QoS 2 is bounded by the same number.
     let mut old = connect(&own.gateway, V3, "many-old");
     old.send(&(1..=200).flat_map(|id| publish(V3, 2, "many/t", id, b"x")).collect::<Vec<_>>());

@@ -22,7 +22,8 @@ use super::super::connection::{Connection, State};
 use super::super::held::Held;
 use super::super::refusal::Refusal;
 use super::super::session::{Context, Flow};
-use super::{FrameOutcome, Shard};
+use super::Shard;
+use super::reading::FrameOutcome;
 use crate::health::Trouble;
 
 /// What one connection may journal of what it holds before the next one has its turn.
@@ -67,10 +68,7 @@ impl Shard {
             return FrameOutcome::Stalled;
         }
         let held = connection.held.get_or_insert_default();
-        let session = match &connection.state {
-            State::Open(session) => session,
-            _ => return FrameOutcome::Over,
-        };
+        let State::Open(session) = &connection.state else { return FrameOutcome::Over };
         if !is_qos0 && let Err(close) = session.check_receive_maximum(held.identified(), &self.shared.limits)
         {
             self.end(slot, Some(&close), now_us);
@@ -256,7 +254,7 @@ impl Shard {
             self.hold_messages -= held.messages() as usize;
             while let Some(packet) = held.front() {
                 if matches!(self.give_up_packet(slot, packet.frame, refusal, now_us), FrameOutcome::Over) {
-                    self.count_given_up(held, refusal);
+                    self.count_given_up(&mut held, refusal);
                     return;
                 }
                 held.pop_front();
@@ -300,7 +298,7 @@ impl Shard {
     }
 
     /// Behind the packet for which a connection was closed.
-    fn count_given_up(&mut self, mut held: Box<Held>, refusal: Refusal) {
+    fn count_given_up(&mut self, held: &mut Held, refusal: Refusal) {
         held.pop_front();
         let identified = held.identified() as u64;
         self.counts.refused.add(refusal, identified);

@@ -6,9 +6,11 @@ use std::sync::{Mutex, PoisonError};
 
 use codecs::mqtt::QoS;
 
+use super::opening::owner_of;
 use super::*;
 use crate::journal::{Lanes, LanesConfig};
 use crate::metrics::sum_of;
+use crate::mqtt::limits::LINGER_MS;
 use crate::mqtt::{Delivery, DeliveryBatch, DeliveryPlace, DeliverySource, Publication};
 
 mod hold;

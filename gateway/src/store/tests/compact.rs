@@ -140,3 +140,51 @@ fn a_damaged_file_does_not_keep_others_from_being_merged() {
     store.compacted(compaction);
     assert_eq!(world.files.len(), 2);
 }
+
+/// B1-7: runs of late rows, which lie beside the days they belong to, get into files of those days, and a day that is large
+/// already is not written again for them.
+#[test]
+fn b1_7_late_runs_are_folded_in_when_it_is_worth_it() {
+    let disk = SimDisk::new(0);
+    let mut world = World::new(Arc::new(disk.clone()));
+    let mut store = world.start();
+    let day = |day: i64, from: i64, count: i64| -> Vec<Reading> {
+        (from..from + count).map(|at| reading(1, day * DAY_US + at * 1_000_000, at as f64)).collect()
+    };
+    for of in 1..=2 {
+        world.inserted(&mut store, &day(of, 0, 150));
+        world.flush(&mut store);
+    }
+    let large: Vec<String> = names(&world);
+    assert!(large.iter().all(|name| !name.contains("mixed")), "{large:?}");
+    let mut rows = 300;
+    for round in 0..6 {
+        // A few rows of each day: no day is worth a file of its own.
+        let late: Vec<Reading> = (1..=2).flat_map(|of| day(of, 1_000 + round * 10, 6)).collect();
+        world.late(&mut store, &late);
+        world.flush(&mut store);
+        rows += 12;
+    }
+    assert_eq!(names(&world).iter().filter(|name| name.contains("mixed")).count(), 6);
+    assert!(world.compact(&mut store) > 0);
+    let after = names(&world);
+    assert!(after.iter().all(|name| !name.contains("mixed")), "folded into files of their days: {after:?}");
+    assert!(large.iter().all(|name| after.contains(name)), "the large files stay as they are: {after:?}");
+    assert_eq!(query(&store, &all_revisions()).len(), rows);
+}
+
+/// B1-6: while a command reads without this store, what the catalogue does not name stays where it is.
+#[test]
+fn b1_6_unnamed_files_stay_while_somebody_reads() {
+    let disk = SimDisk::new(0);
+    let (mut world, mut store) = world_of_small_files(&disk);
+    let before = files_on(&disk);
+    world.compact(&mut store);
+    drop(store);
+    world.config.keep_unnamed = true;
+    drop(world.start());
+    assert!(before.iter().all(|file| files_on(&disk).contains(file)), "a reader may open them next");
+    world.config.keep_unnamed = false;
+    drop(world.start());
+    assert_eq!(files_on(&disk), names(&world));
+}

@@ -1,0 +1,17 @@
+//! B1-2, promises P1–P4, P6: the faults of a machine room, on the real binary. Behind each one every acknowledged reading is in
+//! the store exactly once (`firmware-sim verify`) and the books balance.
+//!
+//! - [`stopped`]: `SIGSTOP` and `SIGCONT`; `STOP_SECONDS=60` for the long form.
+//! - [`clock`]: the wall clock an hour forward and back.
+//! - [`space`]: a full disk, with a crash loop while it is full.
+//! - [`read_only`]: the data directory made read-only.
+//! - [`scarce`]: memory and descriptors.
+//!
+//! `kill -9` has a file of its own (`tests/kill.rs`).
+
+mod clock;
+mod load;
+mod read_only;
+mod scarce;
+mod space;
+mod stopped;

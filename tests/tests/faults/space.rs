@@ -1,0 +1,67 @@
+//! A crash loop on a full disk: whatever is started and killed while nothing can be written, everything is there when space
+//! comes back. (`tests/disk.rs` has the full disk without crashes.)
+
+use e2e_tests::{Gateway, Simulator, SmallDisk, wait_until};
+
+use super::load::{
+    DATED, assert_balanced, assert_nothing_lost, received, same_ports, start_load, wait_for_load,
+};
+
+const SMALL: [&str; 8] = [
+    "--set",
+    "journal.segment_bytes_max=4194304",
+    "--set",
+    "journal.log_bytes_max=67108864",
+    "--set",
+    "store.flush_interval_ms=300",
+    "--set",
+    "store.flush_rows_max=50000",
+];
+
+#[test]
+fn b1_2_a_crash_loop_on_a_full_disk_loses_nothing() {
+    let disk = SmallDisk::new(96);
+    let data_dir = disk.data_dir();
+    let wrapper = disk.wrapper();
+    let wrapper: Vec<&str> = wrapper.iter().map(String::as_str).collect();
+    let gateway = Gateway::start_wrapped(&wrapper, &data_dir, &SMALL);
+    let ports = same_ports(&gateway);
+    let again: Vec<&str> = SMALL.into_iter().chain(ports.iter().map(String::as_str)).collect();
+    let outside = data_dir.parent().expect("beside the mount").to_owned();
+    let load = start_load(&outside, &gateway, "DATED", DATED);
+    wait_for_load(&gateway, 2_000);
+    disk.fill();
+    wait_until("/ready to say that there is no space", || {
+        (gateway.http_get("/ready").0 == 503).then_some(())
+    });
+    gateway.kill9();
+
+    let mut refused = 0;
+    for start in 0..6 {
+        // What a start gave back is taken by somebody else at once.
+        disk.fill();
+        match Gateway::try_start(&wrapper, &data_dir, &again) {
+            Ok(gateway) => {
+                let (status, body) = gateway.http_get("/ready");
+                println!("start {start}: {status} {body}");
+                gateway.kill9();
+            }
+            Err(output) => {
+                refused += 1;
+                println!("start {start} was refused: {}", output.stderr.lines().last().unwrap_or_default());
+                assert_eq!(output.code, Some(2), "{}", output.stderr);
+                assert!(output.stderr.contains("free some space"), "the remedy is said: {}", output.stderr);
+            }
+        }
+    }
+    println!("{refused} of 6 starts were refused");
+    disk.free();
+    let gateway = Gateway::start_wrapped(&wrapper, &data_dir, &again);
+    wait_until("/ready", || (gateway.http_get("/ready").0 == 200).then_some(()));
+    let before = received(&gateway);
+    wait_until("work to go on", || (received(&gateway) > before + 1_000).then_some(()));
+    let truth = Simulator::stop(load);
+    assert_balanced(&gateway);
+    gateway.terminate();
+    assert_nothing_lost(&truth, &disk.copy(), 1_000);
+}
