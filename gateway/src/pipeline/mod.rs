@@ -27,6 +27,8 @@ pub mod mapping;
 mod progress;
 mod reading_set;
 pub mod replay;
+#[cfg(test)]
+mod replay_tests;
 pub mod resend;
 pub mod rules;
 pub mod stage;

@@ -1,0 +1,145 @@
+//! A quarantined message once more: what it brings, under which times and ordinals, and what stays (B1-5).
+
+use std::sync::{Arc, RwLock};
+
+use super::decode::{MessageDecoder, TimeBounds};
+use super::dictionary::{Dictionary, DictionaryLimits};
+use super::resend::ResendWindow;
+use super::rules::{Ranks, SameTime};
+use crate::observation::{Classification, MessageOutcome, ObservationFrame, Quarantined, Row, Settled};
+use crate::record::{BookedEntry, Message};
+use crate::registry::Registry;
+use crate::retention::RetentionSpans;
+
+const NOW_US: i64 = 1_790_000_000_000_000;
+const DAY_US: i64 = 86_400_000_000;
+
+fn decoder(backfill_days: i64, datastreams_per_station_max: u32) -> MessageDecoder {
+    let limits = DictionaryLimits {
+        clients_max: 100,
+        agencies_max: 10,
+        stations_per_agency_max: 10,
+        datastreams_per_station_max,
+        datastreams_max: 50,
+        symbols_max: 20,
+    };
+    let bounds = TimeBounds {
+        backfill_max_us: backfill_days * DAY_US,
+        clock_skew_max_us: 0,
+        retention: RetentionSpans::default(),
+    };
+    let dictionary = Dictionary::new(Arc::new(RwLock::new(Registry::default())), limits);
+    let window = ResendWindow::new(100);
+    MessageDecoder::new(dictionary, Vec::new(), window, bounds, Ranks::default(), SameTime::default())
+}
+
+fn message<'a>(topic: &'a str, payload: &'a str, dup: bool) -> Message<'a> {
+    let flags = if dup { 0b101 } else { 1 };
+    Message {
+        client: b"box",
+        topic: topic.as_bytes(),
+        payload: payload.as_bytes(),
+        ..Message::of_flags(flags, 7)
+    }
+}
+
+fn receive(
+    decoder: &mut MessageDecoder,
+    message: &Message<'_>,
+    message_no: u64,
+) -> (Quarantined, BookedEntry) {
+    let mut frame = ObservationFrame::default();
+    decoder.decode(message, message_no, NOW_US, &mut frame);
+    let quarantined = frame.quarantined.pop().expect("it is refused");
+    let entry = BookedEntry {
+        position: message_no,
+        receive_time_us: NOW_US,
+        readings: quarantined.readings,
+        outcome: frame.messages[0].outcome,
+        ..BookedEntry::default()
+    };
+    (quarantined, entry)
+}
+
+/// What is left, and the rows: time behind the receipt, ordinal, value, class.
+type Replayed = (Option<u16>, Vec<(i64, u16, f64, Classification)>);
+
+fn replay(
+    decoder: &mut MessageDecoder,
+    message: &Message<'_>,
+    quarantined: &Quarantined,
+    entry: &BookedEntry,
+) -> Replayed {
+    let mut frame = ObservationFrame::default();
+    let settled = decoder.replay(entry, &quarantined.refused, message, &mut frame);
+    let Settled::Replayed { rows, remaining, .. } = settled else { panic!("it was replayed") };
+    assert_eq!(rows as usize, frame.rows.len());
+    let row = |row: &Row| (row.time_us - NOW_US, row.ordinal, row.number(), row.classified());
+    (remaining.map(|remaining| remaining.readings), frame.rows.iter().map(row).collect())
+}
+
+#[test]
+fn b1_5_undated_readings_get_the_receive_time_and_none_hides_another() {
+    use Classification::{Inserted, Unresolved};
+    let mut strict = decoder(10, 0);
+    let first = message("obs/A/S/p", "7", false);
+    let refused: Vec<_> = (1..=3).map(|number| receive(&mut strict, &first, number)).collect();
+    let mut open = decoder(10, 10);
+    let rows: Vec<_> = refused.iter().map(|(item, entry)| replay(&mut open, &first, item, entry).1).collect();
+    assert_eq!(
+        rows,
+        [[(0, 0, 7.0, Inserted)], [(0, 0, 7.0, Unresolved)], [(0, 0, 7.0, Unresolved)]],
+        "the store decides"
+    );
+    // Sent again under DUP before anything was decoded: one reading.
+    let again = message("obs/A/S/p", "8", true);
+    let (item, entry) = receive(&mut strict, &again, 4);
+    assert_eq!(replay(&mut open, &again, &item, &entry).1[0].3, Unresolved);
+    let (item, entry) = receive(&mut strict, &again, 5);
+    assert_eq!(replay(&mut open, &again, &item, &entry).1[0].3, Classification::Duplicate);
+}
+
+#[test]
+fn b1_5_only_refused_readings_are_added_behind_what_is_stored() {
+    let old = (NOW_US - 100 * DAY_US) / 1_000_000;
+    let now = NOW_US / 1_000_000;
+    let payload = format!(
+        r#"{{"time":{now},"readings":[{{"property":"a","value":NaN}},{{"property":"a","value":1}},
+           {{"property":"b","value":2,"time":{old}}},{{"property":"c","value":3}}]}}"#
+    );
+    let message = message("obs/A/S", &payload, false);
+    let mut decoder = decoder(10, 10);
+    let (item, entry) = receive(&mut decoder, &message, 9);
+    assert_eq!((item.readings, item.refused.as_slice()), (2, &[0b101][..]));
+    assert_eq!(entry.outcome, MessageOutcome::Partial as u8);
+    // The same bounds: nothing changes.
+    assert_eq!(replay(&mut decoder, &message, &item, &entry), (Some(2), vec![]));
+    let mut mended = self::decoder(1_000, 10);
+    let (left, rows) = replay(&mut mended, &message, &item, &entry);
+    assert_eq!(left, Some(1), "NaN stays");
+    assert_eq!(rows, [(-100 * DAY_US, 0, 2.0, Classification::Inserted)]);
+}
+
+#[test]
+fn b1_5_a_second_value_at_one_time_of_a_message_comes_behind_the_stored_one() {
+    let now = NOW_US / 1_000_000;
+    // The first reading was refused, the second one is stored under ordinal 0.
+    let payload = format!(
+        r#"{{"time":{now},"readings":[{{"property":"a","value":5}},{{"property":"a","value":6}},{{"property":"a","value":6}}]}}"#
+    );
+    let message = message("obs/A/S", &payload, false);
+    let mut decoder = decoder(10, 10);
+    let mut frame = ObservationFrame::default();
+    decoder.decode(&message, 9, NOW_US, &mut frame);
+    let entry = BookedEntry {
+        position: 9,
+        receive_time_us: NOW_US,
+        readings: 2,
+        outcome: MessageOutcome::Partial as u8,
+        ..BookedEntry::default()
+    };
+    let mut frame = ObservationFrame::default();
+    decoder.replay(&entry, &[0b101], &message, &mut frame);
+    let rows: Vec<_> = frame.rows.iter().map(|row| (row.ordinal, row.number(), row.classified())).collect();
+    assert_eq!(rows, [(1, 5.0, Classification::Unresolved), (0, 6.0, Classification::Duplicate)]);
+}
