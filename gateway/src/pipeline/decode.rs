@@ -8,9 +8,9 @@ use codecs::property_catalogue;
 use codecs::units;
 
 use super::dictionary::{Dictionary, RegistryLimit, Route};
+use super::faults::Faults;
 use super::hot::{Conversion, HotRow};
 use super::mapping::is_observation_topic;
-use super::reading_set::ReadingSet;
 use super::resend::{ResendWindow, packet_key, packet_mark, sequence_mark};
 use super::rules::{Ranks, SameTime};
 use crate::observation::{
@@ -37,22 +37,6 @@ pub struct MessageDecoder {
     bounds: TimeBounds,
     pub(super) ranks: Ranks,
     same_time: SameTime,
-}
-
-/// What went wrong in a message, readings that could not be taken included.
-#[derive(Debug, Default)]
-pub(super) struct Faults {
-    pub(super) readings: u16,
-    pub(super) first: Option<Fault>,
-    /// The readings that were refused one by one; empty where the whole message was.
-    pub(super) refused: ReadingSet,
-}
-
-#[derive(Debug)]
-pub(super) struct Fault {
-    pub(super) reason: &'static str,
-    pub(super) offset: u32,
-    pub(super) sentence: String,
 }
 
 /// Who reads a payload.
@@ -597,25 +581,5 @@ fn quality(kind: ResultKind, number: f64, status: Option<&str>, unit: u32, hot: 
 impl RegistryLimit {
     pub fn sentence(self) -> String {
         format!("there are {} {} already; an operator can raise the limit", self.most, self.what)
-    }
-}
-
-impl Faults {
-    /// The first fault's sentence, and how many more there are.
-    pub(super) fn sentence(&self) -> String {
-        let Some(fault) = &self.first else { return String::new() };
-        match self.readings {
-            0 | 1 => fault.sentence.clone(),
-            count => format!("{} (and {} more readings)", fault.sentence, count - 1),
-        }
-    }
-
-    pub(super) fn add(&mut self, readings: u16, reason: &'static str, offset: u32, sentence: String) {
-        self.readings = self.readings.saturating_add(readings);
-        self.first.get_or_insert(Fault { reason, offset, sentence });
-    }
-
-    fn decode_error(&mut self, readings: u16, error: &DecodeError) {
-        self.add(readings, error.kind.as_str(), error.offset, error.to_string());
     }
 }

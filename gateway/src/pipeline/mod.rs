@@ -22,6 +22,7 @@
 
 mod decode;
 pub mod dictionary;
+mod faults;
 pub mod hot;
 pub mod mapping;
 mod progress;

@@ -10,8 +10,9 @@
 //! Undated messages that came twice (DUP, or one `source_seq`) are told apart among those that are replayed as they were when
 //! they came; whether a later re-send of one has been stored long since, nothing can tell that the gateway keeps.
 
-use super::decode::{Faults, MessageDecoder, PayloadRead, Reader, same_result};
+use super::decode::{MessageDecoder, PayloadRead, Reader, same_result};
 use super::dictionary::Route;
+use super::faults::Faults;
 use super::reading_set::ReadingSet;
 use super::resend::{replay_mark, sequence_mark};
 use crate::observation::{

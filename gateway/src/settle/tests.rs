@@ -309,3 +309,21 @@ fn b1_5_whatever_dies_in_a_replay_each_position_is_settled_once() {
         }
     }
 }
+
+/// The list of reasons is closed: the operator's page says of each what to do.
+#[test]
+fn b1_5_the_operators_page_names_every_reason() {
+    let page = include_str!("../../../docs/operations/quarantine.md");
+    let of_pipeline = [
+        "format_unknown",
+        "topic_invalid",
+        "registry_limit",
+        "time_out_of_range",
+        "retention",
+        "seq_invalid",
+    ];
+    let of_decoders = codecs::payload::ErrorKind::ALL.iter().map(|kind| kind.as_str());
+    for reason in of_decoders.chain(of_pipeline) {
+        assert!(page.contains(&format!("`{reason}`")), "{reason}");
+    }
+}
