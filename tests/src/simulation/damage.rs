@@ -45,7 +45,7 @@ impl Run {
         let last = places.iter().map(|place| place.frame_no).max();
         places.retain(|place| Some(place.frame_no) != last);
         // A log may begin later, and what stands twice is not missing: nobody has to see that.
-        places.retain(|place| !place.is_twice && !(place.is_first && place.is_alone));
+        places.retain(|place| !(place.is_twice || place.is_first && place.is_alone));
         match self.random.below(10) {
             0..6 if !places.is_empty() => self.damage_frame(&places),
             6 | 7 if !places.is_empty() => self.damage_segment(&places),
