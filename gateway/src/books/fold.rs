@@ -111,7 +111,8 @@ impl Books {
         }
         // Messages that no frame has were missing in the journal, which an operator accepted.
         let covered = frame.info.next_message_no.saturating_sub(self.next_message_no);
-        self.totals.lost += covered.saturating_sub(frame.messages.len() as u64);
+        let came = frame.messages.iter().filter(|message| !message.is_replayed()).count();
+        self.totals.lost += covered.saturating_sub(came as u64);
         let mut rows = (frame.first_obs_no..).zip(&frame.rows).peekable();
         let mut index = 0;
         // Messages of one journal frame have one time and therefore one hour.

@@ -305,14 +305,14 @@ impl Config {
     }
 
     /// Largest observation frame: what closes a frame (1 MiB), one message of the largest size behind it, quarantined and
-    /// retained at once, and its rows and definitions.
+    /// retained at once, and its rows, texts and definitions (at most 1,024 readings).
     pub fn observation_frame_bytes_max(&self) -> u64 {
         self.observation_frame_bytes_max_of(MIB)
     }
 
     /// The same for frames that are closed at another size.
     pub(crate) fn observation_frame_bytes_max_of(&self, frame_bytes: u64) -> u64 {
-        (2 * frame_bytes + 3 * self.mqtt.packet_bytes_max as u64)
+        (2 * frame_bytes + 4 * self.mqtt.packet_bytes_max as u64)
             .next_multiple_of(crate::disk::BLOCK_BYTES as u64)
     }
 

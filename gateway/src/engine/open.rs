@@ -201,7 +201,8 @@ impl Opened {
         let log_config = journal_config(config, &sizes, damage, new_log_id()?, next_record_no);
         let (recovered, journal) = recover_log(&disk, JOURNAL_DIR, &log_config, &mut ballast)?;
         let durable_messages = journal.next_message_no() - 1;
-        if durable_messages + 1 < next_message_no {
+        // A last frame of operators' changes alone has no message; whoever lacks it would give its numbers to others.
+        if durable_messages + 1 < next_message_no || journal.next_record_no() < next_record_no {
             return Err(EngineError::JournalBehind {
                 journal: durable_messages,
                 observed: next_message_no - 1,

@@ -113,6 +113,7 @@ pub(super) struct OfflineDoor {
     retained: RetainedStore,
     last_values: LastValues,
     clock: Arc<dyn Clock>,
+    lanes: Arc<Lanes>,
     _lock: Box<dyn Any + Send>,
 }
 
@@ -124,12 +125,13 @@ impl OfflineDoor {
         let consumers: Vec<Box<dyn FrameConsumer>> = vec![Box::new(Frames(to_us))];
         Self {
             port: JournalPort::of_operators(lanes.clone()),
-            writer: JournalWriter::new(journal, lanes, consumers, metrics),
+            writer: JournalWriter::new(journal, lanes.clone(), consumers, metrics),
             frames,
             stages,
             retained,
             last_values,
             clock,
+            lanes,
             _lock: lock,
         }
     }
@@ -193,7 +195,15 @@ impl Door for OfflineDoor {
     }
 
     fn barrier(&mut self) -> Result<(), SettleError> {
-        self.pump().and_then(|()| self.settle()).map_err(failed)
+        self.pump().and_then(|()| self.settle()).map_err(failed)?;
+        // A commit that found no space, or the catalogue locked, is left undone without an error.
+        let next = self.lanes.positions.next_durable_record.load(Ordering::Acquire);
+        if self.stages.keeper.progress().next_uncommitted_record() >= next {
+            return Ok(());
+        }
+        let sentence = "the catalogue takes no commit (see the warning before): free some space in the data directory, or end \
+                        what holds catalogue.db, and give the command again; what it has sent is settled then";
+        Err(SettleError::Unavailable(sentence.to_owned()))
     }
 }
 

@@ -295,9 +295,11 @@ impl Keeper {
         let Self { store, readers, .. } = self;
         match readers {
             _ if !store.has_replaced() => {}
+            // A reader gets an error; else nobody would be acknowledged for as long as somebody reads.
+            Some(_) if space_is_missing => store.sweep(monotonic_us, true),
             Some(readers) => {
                 // Commands that read without this gateway: their files go when they have ended.
-                readers.while_alone(|| store.sweep(monotonic_us, space_is_missing));
+                readers.while_alone(|| store.sweep(monotonic_us, false));
             }
             None => store.sweep(monotonic_us, space_is_missing),
         }

@@ -216,7 +216,7 @@ impl Shard {
         self.retry_held(now_us);
         self.read_ready(now_us);
         self.journal.hand_over();
-        self.release_acks();
+        self.release_acks(now_us);
         self.flush_dirty(now_us);
         self.add_counts();
     }
@@ -253,7 +253,7 @@ impl Shard {
             self.check_timers(self.timer_slot as u32, now_us);
             self.check_held(self.timer_slot as u32, now_us);
         }
-        self.release_acks();
+        self.release_acks(now_us);
         self.flush_dirty(now_us);
         self.report_held(now_us);
         self.add_counts();
@@ -267,7 +267,7 @@ impl Shard {
     /// Says goodbye to everybody: the gateway stops. Acks of what is durable are sent first.
     pub fn shut_down(&mut self, now_us: u64) {
         self.journal.hand_over();
-        self.release_acks();
+        self.release_acks(now_us);
         for slot in 0..self.slots.len() as u32 {
             if matches!(self.slots[slot as usize], Some(Connection { state: State::Open(_), .. })) {
                 let close = Close::new(ReasonCode::SERVER_SHUTTING_DOWN, "", "the gateway stops");

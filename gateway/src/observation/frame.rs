@@ -152,6 +152,21 @@ pub struct ParseError {
     what: &'static str,
 }
 
+/// What a definition or a settlement takes as a record: they are written as JSON, whose length no rule of thumb bounds.
+pub fn json_record_bytes(value: &impl Serialize) -> usize {
+    // Strings and numbers always serialise. Record header, length and padding.
+    serde_json::to_vec(value).unwrap_or_default().len() + 24
+}
+
+impl Quarantined {
+    /// What it takes as a record.
+    pub fn record_bytes(&self) -> usize {
+        let texts = self.reason.len() + self.sentence.len() + self.topic.len() + self.client.len();
+        // Numbers, lengths, record header, padding.
+        texts + self.properties.len() + self.refused.len() + self.payload.len() + 96
+    }
+}
+
 /// Appends the frame's records to `buf`; returns how many records they are.
 pub fn write_frame(frame: &ObservationFrame, buf: &mut AlignedBuf) -> Result<u32, BufferFull> {
     let mut count = 0;

@@ -11,7 +11,7 @@ mod settlement;
 
 pub use frame::{
     Definition, FrameInfo, ObservationFrame, ParseError, Quarantined, ResendMark, RetainedChange,
-    parse_frame, write_frame,
+    json_record_bytes, parse_frame, write_frame,
 };
 pub use row::{
     Classification, MessageEntry, MessageOutcome, Outcome, OutcomeKind, Quality, ResultKind, Row, TextSpan,

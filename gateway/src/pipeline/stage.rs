@@ -10,8 +10,8 @@ use crate::journal::{Entry, JournalFrame, Lanes};
 use crate::log::{AlignedBuf, FrameMeta, LogError, LogStatus, LogWriter, Position, Prepared};
 use crate::metrics::Metrics;
 use crate::observation::{
-    FrameInfo, MessageEntry, MessageOutcome, ObservationFrame, Outcome, ResendMark, RetainedChange, Row,
-    Settled, Settlement, write_frame,
+    FrameInfo, MessageEntry, ObservationFrame, Outcome, Quarantined, ResendMark, RetainedChange, Row,
+    Settled, Settlement, json_record_bytes, write_frame,
 };
 use crate::pipeline::mapping::MAPPING_VERSION;
 use crate::record::{Control, Message};
@@ -23,9 +23,6 @@ pub const FRAME_BYTES_TARGET: usize = 1 << 20;
 
 /// Between two steps towards the next segment.
 const PREPARE_PAUSE_US: u64 = 1_000;
-/// A settlement with what it says of a reason, generously.
-const SETTLEMENT_BYTES: usize = 1024;
-
 /// Bytes of the largest outcome frame: a batch of the store, and the headers round it.
 const OUTCOME_FRAME_BYTES_MAX: usize = CLASSIFY_ROWS_MAX * size_of::<Outcome>() + (4 << 10);
 
@@ -68,7 +65,10 @@ pub struct Pipeline {
     health: Arc<Health>,
     progress: Arc<KeeperProgress>,
     frame: ObservationFrame,
+    /// Of what has no fixed size: definitions, settlements, quarantined and retained messages.
     payload_bytes: usize,
+    /// Definitions of the frame that are in it.
+    definitions_counted: usize,
     frame_bytes_target: usize,
     buffer: AlignedBuf,
     outcome_buffer: AlignedBuf,
@@ -132,6 +132,7 @@ impl Pipeline {
             progress: start.progress,
             frame: ObservationFrame::default(),
             payload_bytes: 0,
+            definitions_counted: 0,
             frame_bytes_target: start.frame_bytes_target,
             buffer: AlignedBuf::new(start.frame_bytes_max),
             outcome_buffer: AlignedBuf::new(OUTCOME_FRAME_BYTES_MAX),
@@ -208,15 +209,9 @@ impl Pipeline {
                 payload: message.payload.to_vec(),
             });
         }
-        if self.frame.messages.last().is_some_and(|entry| {
-            matches!(entry.message_outcome(), MessageOutcome::Quarantined | MessageOutcome::Partial)
-        }) {
-            self.payload_bytes += message.payload.len()
-                + message.properties.len()
-                + message.topic.len()
-                + message.client.len()
-                + 1024;
-        }
+        let last = self.frame.quarantined.last().filter(|last| last.message_no == message_no);
+        self.payload_bytes += last.map_or(0, Quarantined::record_bytes);
+        self.count_definitions();
         self.next_message_no = message_no + 1;
     }
 
@@ -228,10 +223,21 @@ impl Pipeline {
             }
             Control::Erase { .. } => Settled::Erased,
         };
-        self.payload_bytes += SETTLEMENT_BYTES;
         let client = String::from_utf8_lossy(control.client()).into_owned();
         let entry = *control.entry();
-        self.frame.settlements.push(Settlement { record_no, settled_us: time_us, entry, client, settled });
+        let settlement = Settlement { record_no, settled_us: time_us, entry, client, settled };
+        self.payload_bytes += json_record_bytes(&settlement);
+        self.frame.settlements.push(settlement);
+        self.count_definitions();
+    }
+
+    /// Of the definitions that are new in the frame.
+    fn count_definitions(&mut self) {
+        if self.definitions_counted < self.frame.definitions.len() {
+            let new = &self.frame.definitions[self.definitions_counted..];
+            self.payload_bytes += new.iter().map(json_record_bytes).sum::<usize>();
+            self.definitions_counted = self.frame.definitions.len();
+        }
     }
 
     /// Writes what was decoded and is not written yet.
@@ -283,7 +289,6 @@ impl Pipeline {
             + self.frame.messages.len() * size_of::<MessageEntry>()
             + self.frame.texts.len()
             + self.frame.resend_marks.len() * size_of::<ResendMark>()
-            + self.frame.definitions.len() * 256
             + self.payload_bytes
     }
 
@@ -305,7 +310,7 @@ impl Pipeline {
         let (row_count, time_us) = (self.frame.rows.len() as u32, self.frame.info.time_us);
         let meta = self.append(Kind::Messages, record_count, row_count, time_us, surroundings)?;
         let frame = std::mem::take(&mut self.frame);
-        self.payload_bytes = 0;
+        (self.payload_bytes, self.definitions_counted) = (0, 0);
         // The next frame will be about as large.
         self.frame.rows.reserve(frame.rows.len());
         self.frame.messages.reserve(frame.messages.len());

@@ -66,8 +66,8 @@ impl Store {
         registry: SharedRegistry,
         metrics: Arc<Metrics>,
     ) -> Result<Self, StoreError> {
-        check_and_sweep(&*disk, &files, config.keep_unnamed)?;
-        let writer = RunWriter::new(disk.clone(), registry.clone(), config.partition_rows_min, &files)?;
+        let next_file_no = check_and_sweep(&*disk, &files, config.keep_unnamed)?;
+        let writer = RunWriter::new(disk.clone(), registry.clone(), config.partition_rows_min, next_file_no)?;
         let mut view = View::default();
         add_files(&mut view, files);
         let shared = Shared {

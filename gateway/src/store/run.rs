@@ -40,10 +40,9 @@ impl RunWriter {
         disk: Arc<dyn Disk>,
         registry: SharedRegistry,
         partition_rows_min: u64,
-        files: &[FileEntry],
+        next_file_no: u64,
     ) -> Result<Self, StoreError> {
         let parts = WriterParts::new().map_err(|error| StoreError::writing(STORE_DIR, error))?;
-        let next_file_no = files.iter().map(|file| file.file_no + 1).max().unwrap_or(1);
         let next_file_no = Arc::new(AtomicU64::new(next_file_no));
         Ok(Self { disk, registry, parts, partition_rows_min, next_file_no, directories: BTreeSet::new() })
     }
@@ -212,12 +211,12 @@ fn day_name(day: i64) -> String {
 }
 
 /// Checks that the files of the catalogue are there, and removes those that it does not name: a crash came between
-/// their making and their commit.
+/// their making and their commit. Gives the first number that no file has or had here, also where files stay for a reader.
 pub(super) fn check_and_sweep(
     disk: &dyn Disk,
     files: &[FileEntry],
     keep_unnamed: bool,
-) -> Result<(), StoreError> {
+) -> Result<u64, StoreError> {
     make_durable_directory(disk, STORE_DIR)?;
     for file in files {
         let found = disk.size_of(&file.path).map_err(StoreError::disk("find the store file", &file.path))?;
@@ -225,9 +224,7 @@ pub(super) fn check_and_sweep(
             return Err(StoreError::WrongSize { path: file.path.clone(), expected: file.bytes, found });
         }
     }
-    if keep_unnamed {
-        return Ok(());
-    }
+    let mut next_file_no = files.iter().map(|file| file.file_no + 1).max().unwrap_or(1);
     let named: BTreeSet<&str> = files.iter().map(|file| file.path.as_str()).collect();
     for name in disk.list(STORE_DIR).map_err(StoreError::disk("list", STORE_DIR))? {
         let directory = disk::join(STORE_DIR, &name);
@@ -239,6 +236,11 @@ pub(super) fn check_and_sweep(
         let paths = entries.iter().map(|entry| disk::join(&directory, entry));
         let orphans: Vec<String> =
             paths.filter(|path| is_ours(path) && !named.contains(path.as_str())).collect();
+        next_file_no =
+            orphans.iter().filter_map(|path| file_no(path)).fold(next_file_no, |next, no| next.max(no + 1));
+        if keep_unnamed {
+            continue;
+        }
         for path in &orphans {
             disk.remove(path).map_err(StoreError::disk("remove the unused", path))?;
         }
@@ -247,7 +249,13 @@ pub(super) fn check_and_sweep(
             tracing::info!(directory, files = orphans.len(), "removed store files that no commit names");
         }
     }
-    Ok(())
+    Ok(next_file_no)
+}
+
+/// Of `…/run-000000000042.parquet`, whole or not.
+fn file_no(path: &str) -> Option<u64> {
+    let (_, name) = path.rsplit_once("run-")?;
+    name.split('.').next()?.parse().ok()
 }
 
 /// Only what a flush makes is swept; notes that somebody put there stay.

@@ -2,13 +2,15 @@
 
 use std::sync::atomic::Ordering;
 
-use codecs::mqtt::ReasonCode;
+use codecs::mqtt::{QoS, ReasonCode};
 
 use super::super::connection::{Connection, State};
 use super::super::delivery::RouterRequest;
 use super::super::limits::LINGER_MS;
+use super::super::refusal::Refusal;
 use super::super::session::Close;
 use super::Shard;
+use crate::pipeline::mapping::is_observation_topic;
 use crate::record::{Door, Message};
 
 impl Shard {
@@ -95,9 +97,20 @@ impl Shard {
         }
     }
 
-    /// Wills go through the journal like any message.
+    /// Wills go through the journal like any message, and are refused like any other.
     pub(super) fn publish_wills(&mut self) {
         while let Some((client, version, will)) = self.wills.front() {
+            let is_observation = is_observation_topic(will.topic.as_bytes());
+            if is_observation && let Some(refusal) = self.shared.quota.refusal(client).map(Refusal::from) {
+                let counts = match will.qos {
+                    QoS::AtMostOnce => &mut self.counts.qos0_dropped,
+                    QoS::AtLeastOnce | QoS::ExactlyOnce => &mut self.counts.refused,
+                };
+                counts.add(refusal, 1);
+                self.will_bytes -= will.bytes();
+                self.wills.pop_front();
+                continue;
+            }
             let message = Message {
                 qos: will.qos,
                 dup: false,

@@ -1,9 +1,11 @@
 //! What leaves: acks that became durable, messages and answers of the router, and the bytes of both.
 
+use codecs::mqtt::ReasonCode;
+
 use super::super::connection::{Connection, State};
 use super::super::delivery::{ConnectionId, DeliveryBatch, RouterRequest};
 use super::super::refusal::Undelivered;
-use super::super::session::{DeliveryQueue, Session};
+use super::super::session::{Close, DeliveryQueue, Session};
 use super::Shard;
 
 impl Shard {
@@ -37,7 +39,8 @@ impl Shard {
         }
     }
 
-    pub(super) fn release_acks(&mut self) {
+    pub(super) fn release_acks(&mut self, now_us: u64) {
+        let out_bytes_max = self.shared.limits.session_queue_bytes_max;
         let durable = self.journal.durable_batch();
         while let Some((batch, _)) = self.ack_waiting.front()
             && *batch <= durable
@@ -50,6 +53,12 @@ impl Shard {
                 let Some(connection) = self.slots[id.slot as usize].as_mut() else { continue };
                 let State::Open(session) = &mut connection.state else { continue };
                 session.handle_durable(durable, &mut connection.out);
+                if connection.out.len() > out_bytes_max {
+                    let sentence =
+                        "it publishes and does not read the acknowledgements (mqtt.session_queue_bytes_max)";
+                    self.end(id.slot, Some(&Close::new(ReasonCode::QUOTA_EXCEEDED, "", sentence)), now_us);
+                    continue;
+                }
                 if let Some(next) = session.oldest_pending_batch() {
                     self.wait_for_batch(next, id);
                 }
