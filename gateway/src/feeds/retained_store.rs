@@ -90,11 +90,14 @@ impl RetainedStore {
         self.messages.get(topic)
     }
 
-    /// Topics that a filter matches.
+    /// Topics that a filter matches, in their order: so that a run of the simulation repeats.
     pub(super) fn matching(&self, filter: &str) -> Vec<Arc<str>> {
         if !filter.contains(['+', '#']) {
             return self.messages.get_key_value(filter).map(|(topic, _)| topic.clone()).into_iter().collect();
         }
-        self.messages.keys().filter(|topic| filter_matches(filter, topic)).cloned().collect()
+        let mut topics: Vec<Arc<str>> =
+            self.messages.keys().filter(|topic| filter_matches(filter, topic)).cloned().collect();
+        topics.sort_unstable();
+        topics
     }
 }
