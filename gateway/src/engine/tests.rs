@@ -61,12 +61,15 @@ impl Bench {
 
     /// Writes frames to the journal as a gateway would that is killed afterwards; stops where the log takes no more.
     fn journal(&self, frames: impl IntoIterator<Item = Vec<(String, Vec<u8>)>>) -> u64 {
+        self.append(frames.into_iter().map(|messages| (buffer_of(&messages), messages.len() as u32)))
+    }
+
+    fn append(&self, frames: impl IntoIterator<Item = (AlignedBuf, u32)>) -> u64 {
         let id = LogId::random().unwrap();
         let config = journal_config(&self.config, &Sizes::default(), Damage::Refuse, id, 1);
         let (_, mut log) = recover(Arc::new(self.disk.clone()), JOURNAL_DIR, config).unwrap();
-        for messages in frames {
-            let mut buffer = [buffer_of(&messages)];
-            let count = messages.len() as u32;
+        for (buffer, count) in frames {
+            let mut buffer = [buffer];
             while log.prepare_step().unwrap() == Prepared::Progress {}
             match log.append(&mut buffer, count, count, now_us()) {
                 Ok(_) => {}
@@ -105,13 +108,16 @@ fn message<'a>(topic: &'a str, payload: &'a [u8]) -> Message<'a> {
 fn buffer_of(messages: &[(String, Vec<u8>)]) -> AlignedBuf {
     let mut buffer = AlignedBuf::new(16 << 20);
     for (topic, payload) in messages {
-        let message = message(topic, payload);
-        let head = message.head();
-        let [agency, client, topic, properties, payload] = message.parts();
-        let body: [&[u8]; 6] = [&head, agency, client, topic, properties, payload];
-        buffer.push_record(KIND_MESSAGE, message.flags(), 1, &body).unwrap();
+        push(&mut buffer, &message(topic, payload));
     }
     buffer
+}
+
+fn push(buffer: &mut AlignedBuf, message: &Message<'_>) {
+    let head = message.head();
+    let [agency, client, topic, properties, payload] = message.parts();
+    let body: [&[u8]; 6] = [&head, agency, client, topic, properties, payload];
+    buffer.push_record(KIND_MESSAGE, message.flags(), 1, &body).unwrap();
 }
 
 /// Frames as the pipeline gets them from the writer.
@@ -188,11 +194,30 @@ fn a1_5_a_start_with_a_full_observation_log_succeeds() {
 /// One journal frame that makes more observation frames than any queue has places: without a thread nobody would take them.
 #[test]
 fn a1_5_a_start_with_a_frame_of_garbage_does_not_hang() {
-    let bench = Bench::new(config());
-    let written = bench.journal([vec![("obs/a".to_owned(), b"1".to_vec()); 20_000]]);
+    let mut config = config();
+    config.journal.frame_bytes_max = 8 * MIB;
+    config.journal.segment_bytes_max = 32 * MIB;
+    config.journal.log_bytes_max = 4 * config.observation_segment_bytes();
+    let bench = Bench::new(config);
+    let written = bench.journal([vec![("obs/a".to_owned(), b"1".to_vec()); 120_000]]);
     let opened = bench.open(Damage::Refuse).unwrap();
     assert_eq!(processed(&opened), written);
     assert!(opened.metrics.observation_frames.get() > 17, "{}", opened.metrics.observation_frames.get());
+}
+
+/// Client identifiers of control characters are six times as long when they are written down; no observation frame gets larger
+/// than its buffer for it (P2: the gateway could not start again).
+#[test]
+fn b1_1_names_that_grow_when_they_are_written_fit_their_frames() {
+    let bench = Bench::new(config());
+    let mut buffer = AlignedBuf::new(1 << 20);
+    for number in 0..3_000 {
+        let client = format!("{number:04}{}", "\u{1}".repeat(252));
+        push(&mut buffer, &Message { client: client.as_bytes(), ..message("city/lamp", b"") });
+    }
+    let written = bench.append([(buffer, 3_000)]);
+    let opened = bench.open(Damage::Refuse).unwrap();
+    assert_eq!((written, processed(&opened)), (3_000, 3_000));
 }
 
 /// A damaged front of the journal that nobody has processed: refused, then accepted, and behind it everything is there.
