@@ -79,7 +79,7 @@ impl Shard {
             connection.partial.extend_from_slice(&buffer[..count]);
             self.partial_bytes += count;
             self.process_partial(slot, now_us);
-            self.check_partial_budget(slot, now_us);
+            self.check_partial_budget(now_us);
         }
         if self.connection(slot).is_some_and(|connection| connection.stalled) {
             return Some(Turn::Stalled);
@@ -100,24 +100,25 @@ impl Shard {
         }
         connection.partial.extend_from_slice(rest);
         self.partial_bytes += rest.len();
-        self.check_partial_budget(slot, now_us);
+        self.check_partial_budget(now_us);
     }
 
-    /// The connection that goes over the budget of all incomplete packets is closed.
-    fn check_partial_budget(&mut self, slot: u32, now_us: u64) {
-        if self.partial_bytes <= self.shared.limits.partial_bytes_max {
-            return;
-        }
-        let sentence = "too many incomplete packets are held (mqtt.partial_bytes_max)";
-        match self.connection(slot) {
-            Some(Connection { partial, .. }) if partial.is_empty() => {}
-            Some(Connection { state: State::Open(_), .. }) => {
-                self.end(slot, Some(&Close::new(ReasonCode::QUOTA_EXCEEDED, "", sentence)), now_us);
+    /// Where the budget of all incomplete packets is used up, the connection that holds the most is closed: not whoever comes
+    /// last with a packet in two parts.
+    fn check_partial_budget(&mut self, now_us: u64) {
+        while self.partial_bytes > self.shared.limits.partial_bytes_max {
+            let held = |slot: &Option<Connection>| slot.as_ref().map_or(0, |connection| connection.partial.len());
+            let largest = (0..).zip(&self.slots).max_by_key(|(_, slot)| held(slot));
+            let Some((slot, _)) = largest.filter(|(_, slot)| held(slot) > 0) else { return };
+            let sentence = "too many incomplete packets are held (mqtt.partial_bytes_max)";
+            match self.connection(slot).map(|connection| &connection.state) {
+                Some(State::Open(_)) => {
+                    self.end(slot, Some(&Close::new(ReasonCode::QUOTA_EXCEEDED, "", sentence)), now_us);
+                }
+                Some(State::Connecting { .. }) => self.refuse(slot, now_us, None, sentence),
+                // A connection that closes has given up its packet.
+                Some(State::Closing { .. }) | None => return,
             }
-            Some(Connection { state: State::Connecting { .. }, .. }) => {
-                self.refuse(slot, now_us, None, sentence)
-            }
-            _ => {}
         }
     }
 
