@@ -175,9 +175,7 @@ impl Verification<'_> {
             return Ok(None);
         }
         let mut damaged = |error: CatalogueError| match error {
-            CatalogueError::TooNew { .. } | CatalogueError::TooOld { .. } | CatalogueError::Busy { .. } => {
-                Err(error)
-            }
+            CatalogueError::OtherFormat { .. } | CatalogueError::Busy { .. } => Err(error),
             other => {
                 report.find(Finding::new(Fault::CatalogueDamaged, CATALOGUE_FILE, other.to_string()));
                 Ok(None)
@@ -339,12 +337,6 @@ impl Verification<'_> {
         let bytes = snapshot.files.iter().map(|file| file.bytes).sum();
         report.checked("store files", snapshot.files.len() as u64, Some(bytes));
         report.checked("store rows", stored.rows, None);
-        let without = snapshot.files.iter().filter(|file| file.crc32c.is_none()).count();
-        if without > 0 {
-            report.note(format!(
-                "store/: {without} files were written before checksums were kept: only what shows was checked"
-            ));
-        }
         stored
     }
 

@@ -10,7 +10,7 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::history::{book_hour, book_row, settlements};
 use super::load::{number, snapshot};
-use super::{APPLICATION_ID, BUSY_TIMEOUT, FORMAT_VERSION};
+use super::{BUSY_TIMEOUT, is_empty};
 use crate::catalogue::{
     BookCounts, BookHour, BookRow, CATALOGUE_FILE, CatalogueError, HourDigest, OTHER_ID, SettledCounts,
     SettlementRow, Snapshot,
@@ -50,18 +50,8 @@ impl CatalogueCut {
         let path = data_dir.join(CATALOGUE_FILE);
         let on_sqlite = |error| CatalogueError::of_sqlite(&path, error);
         let connection = if beside_gateway { beside(&path) } else { alone(&path) }.map_err(on_sqlite)?;
-        let read =
-            |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0)).map_err(on_sqlite);
-        let (application, found) = (read("application_id")?, read("user_version")?);
-        if application != APPLICATION_ID {
+        if is_empty(&connection, &path)? {
             return Err(CatalogueError::Foreign { path: path.clone() });
-        }
-        if found != FORMAT_VERSION {
-            return Err(if found > FORMAT_VERSION {
-                CatalogueError::TooNew { path: path.clone(), found, known: FORMAT_VERSION }
-            } else {
-                CatalogueError::TooOld { path: path.clone(), found, known: FORMAT_VERSION }
-            });
         }
         connection.execute_batch("BEGIN").map_err(on_sqlite)?;
         // The first read is what fixes the cut.
@@ -185,7 +175,7 @@ fn beside(path: &Path) -> rusqlite::Result<Connection> {
 }
 
 /// Nobody else has it: the index of a write-ahead log that a crash left is made in memory, and nothing is checkpointed.
-fn alone(path: &Path) -> rusqlite::Result<Connection> {
+pub(super) fn alone(path: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags_and_vfs(path, flags, c"unix-none")?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;

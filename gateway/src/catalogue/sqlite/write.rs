@@ -273,7 +273,7 @@ fn quarantine(connection: &Connection, delta: &QuarantineDelta) -> rusqlite::Res
     for item in &delta.items {
         let entry = &item.entry;
         let size = entry.bytes() as i64;
-        let booked = item.booked.unwrap_or_default();
+        let booked = &item.booked;
         let added = add.execute(params![
             entry.position as i64,
             entry.ordinal,
@@ -287,7 +287,7 @@ fn quarantine(connection: &Connection, delta: &QuarantineDelta) -> rusqlite::Res
             entry.agency,
             entry.payload_bytes,
             size,
-            item.booked.map(|booked| booked.outcome),
+            booked.outcome,
             booked.agency,
             booked.client,
             booked.station,
@@ -324,7 +324,7 @@ fn quarantine_change(connection: &Connection, change: &QuarantineChange) -> rusq
         )?
         .query_row(key, |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()?;
-    // Already gone: by the budget, or because this commit is carried out once more.
+    // Already gone: this commit is carried out once more.
     let Some((bytes, texts)) = before else { return Ok((0, 0)) };
     let Some(RemainingEntry { booked, settled, remaining }) = &change.remaining else {
         connection

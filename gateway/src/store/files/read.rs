@@ -82,12 +82,12 @@ pub(super) fn read_footer(file: &StoreFile, path: &str) -> std::result::Result<P
     let metadata = footer.file_metadata();
     let format =
         metadata.key_value_metadata().and_then(|pairs| pairs.iter().find(|pair| pair.key == FORMAT_KEY));
-    match format.and_then(|pair| pair.value.as_deref()) {
+    match format.and_then(|pair| pair.value.as_deref()?.parse().ok()) {
         Some(FORMAT) => {}
-        found => {
-            let found = found.unwrap_or("none").to_owned();
-            return Err(StoreError::UnknownFormat { path: path.to_owned(), found, known: FORMAT });
+        Some(found) => {
+            return Err(StoreError::OtherFormat { path: path.to_owned(), found, known: FORMAT });
         }
+        None => return Err(damaged(ParquetError::General("it does not say its format".to_owned()))),
     }
     if metadata.schema() != schema::schema().map_err(damaged)?.as_ref() {
         return Err(damaged(ParquetError::General("its columns are not those of its format".to_owned())));
