@@ -1,6 +1,8 @@
 //! B1-6: `journal verify` beside a gateway, without one, and where the gateway refuses to start; planted damage wherever it may
 //! be; `journal dump`; what an accepted gap costs. Sums are compared with what was sent, not with the gateway's own counts.
 
+mod faults;
+
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::FileExt;
@@ -206,73 +208,6 @@ fn b1_6_a_flipped_bit_is_found_wherever_it_is() {
         );
     }
     is_fine(&data_dir);
-}
-
-#[test]
-fn b1_6_files_that_are_cut_short_grown_gone_or_edited_are_named() {
-    let directory = new_data_dir();
-    let data_dir = directory.path().join("data");
-    let gateway = Gateway::start(&data_dir, &SETTINGS);
-    publish(&gateway, 0..60);
-    gateway.wait_until_flushed(60);
-    gateway.terminate();
-    is_fine(&data_dir);
-    let store_file = contents(&data_dir.join("store")).into_keys().next().expect("a store file");
-    let segment = segments(&data_dir.join("journal")).remove(0).0;
-    let copy = directory.path().join("copy");
-    let with = |what: &str, change: &dyn Fn(&Path)| {
-        let _ = fs::remove_dir_all(&copy);
-        let status = std::process::Command::new("cp").arg("-a").arg(&data_dir).arg(&copy).status();
-        assert!(status.is_ok_and(|status| status.success()));
-        change(&copy);
-        let (code, report) = verify(&copy);
-        assert_eq!((code, report["findings"][0]["code"].as_str()), (1, Some(what)), "{report:#}");
-        // A person reads the same with meaning and remedy.
-        let text = journal(&copy, &["verify"]).stdout;
-        assert!(
-            text.contains("this means: ") && text.contains("  do: ") && text.contains("damage.md"),
-            "{text}"
-        );
-    };
-    let in_copy = |path: &Path, copy: &Path| copy.join(path.strip_prefix(&data_dir).expect("below it"));
-    let resize = |path: &Path, by: i64| {
-        let file = OpenOptions::new().write(true).open(path).expect("the file is there");
-        let length = file.metadata().expect("it has a length").len();
-        file.set_len(length.checked_add_signed(by).expect("still a length")).expect("it can be resized");
-    };
-    with("file_missing", &|copy| fs::remove_file(in_copy(&store_file, copy)).expect("removed"));
-    with("file_length", &|copy| resize(&in_copy(&store_file, copy), -1));
-    with("file_length", &|copy| resize(&in_copy(&store_file, copy), 1));
-    with("segment_length", &|copy| resize(&in_copy(&segment, copy), 4_096));
-    with("segment_header", &|copy| resize(&in_copy(&segment, copy), -4_096));
-    with("journal_behind", &|copy| {
-        for (path, _) in segments(&copy.join("journal")) {
-            fs::remove_file(path).expect("removed");
-        }
-    });
-    with("observations_behind", &|copy| {
-        for (path, _) in segments(&copy.join("observations")) {
-            fs::remove_file(path).expect("removed");
-        }
-    });
-    with("catalogue_missing", &|copy| fs::remove_file(copy.join("catalogue.db")).expect("removed"));
-    for (code, sql) in [
-        (
-            "books_recount",
-            "UPDATE book_rows SET inserted = inserted + 1, duplicate = duplicate - 1 WHERE duplicate > 0",
-        ),
-        ("books_sum", "UPDATE book_totals SET duplicate = duplicate + 1"),
-        ("books_sum", "UPDATE removals SET lost = 5"),
-        ("catalogue_reference", "DELETE FROM stations WHERE id = 1"),
-        ("books_store", "UPDATE book_totals SET flushed = flushed - 1"),
-        ("state_watermark", "UPDATE datastream_states SET watermark_us = watermark_us - 1"),
-        ("quarantine_sum", "DELETE FROM quarantine WHERE position = (SELECT max(position) FROM quarantine)"),
-    ] {
-        with(code, &|copy| {
-            let catalogue = rusqlite::Connection::open(copy.join("catalogue.db")).expect("a catalogue");
-            assert_ne!(catalogue.execute(sql, []).expect("it can be edited"), 0, "{sql}");
-        });
-    }
 }
 
 #[test]
