@@ -118,7 +118,7 @@ fn b1_3_a_full_journal_answers_everything_else_and_tells_the_truth() {
         let budgets = answer_of_ready["budgets"].as_array().expect("a list");
         assert!(budgets.iter().any(|budget| budget["budget"] == state["budget"]), "{answer_of_ready}");
         let name = state["state"].as_str().expect("a word");
-        assert_eq!(gateway.metric(&format!("state{{state=\"{name}\"}}")), 1.0);
+        assert_eq!(gateway.metric(&format!("state{{state=\"{name}\"}}")), 1);
     }
     let budgets = answer_of_ready["budgets"].as_array().expect("a list");
     for name in

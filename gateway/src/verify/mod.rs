@@ -11,7 +11,8 @@
 //!
 //! - [`fault`]: the list of everything that can be found, with meaning and remedy.
 //! - [`logs`], [`observations`]: segments, frames, records; references and coverage; the recount.
-//! - [`files`]: store files. - [`books`]: sums. - [`report`], [`progress`]: what is told.
+//! - [`wal`]: the catalogue's write-ahead log. - [`files`]: store files. - [`books`]: sums.
+//! - [`report`], [`progress`]: what is told.
 
 mod books;
 mod fault;
@@ -21,6 +22,7 @@ mod logs;
 mod observations;
 mod progress;
 mod report;
+mod wal;
 
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
@@ -174,6 +176,10 @@ impl Verification<'_> {
             report.find(Finding::new(Fault::CatalogueMissing, CATALOGUE_FILE, what));
             return Ok(None);
         }
+        // Beside a gateway SQLite writes there meanwhile.
+        if !self.beside_gateway {
+            self.write_ahead_log(report)?;
+        }
         let mut damaged = |error: CatalogueError| match error {
             CatalogueError::OtherFormat { .. } | CatalogueError::Busy { .. } => Err(error),
             other => {
@@ -200,6 +206,17 @@ impl Verification<'_> {
             );
         }
         Ok(Some((cut, snapshot)))
+    }
+
+    /// What was committed and not yet folded into the catalogue's main file.
+    fn write_ahead_log(&self, report: &mut Report) -> Result<(), VerifyError> {
+        let name = format!("{CATALOGUE_FILE}-wal");
+        let path = self.data_dir.join(&name);
+        if let Some(offset) = wal::check(&path).map_err(|source| VerifyError::Io { path, source })? {
+            let what = "a frame of SQLite's write-ahead log is damaged, and whole ones stand behind it: commits are taken back";
+            report.find(Finding::new(Fault::CatalogueDamaged, name, what).at(offset));
+        }
+        Ok(())
     }
 
     /// A log whose directory was never made is an empty one.
