@@ -208,7 +208,9 @@ impl Gateway {
             "" => found.is_empty() || found.starts_with('{'),
             _ => *found == labels,
         });
-        samples.map(|(_, value)| value.parse::<u64>().expect("a whole number")).sum()
+        let sum: f64 = samples.map(|(_, value)| value.parse::<f64>().expect("a number")).sum();
+        assert_eq!(sum.fract(), 0.0, "{sample} is a whole number");
+        sum as u64
     }
 
     /// Messages received, of all clients.

@@ -276,7 +276,7 @@ fn flatbuffer_readings(bytes: &[u8]) -> Option<u64> {
 }
 
 /// CRC-32C (Castagnoli), one byte at a time.
-fn crc32c(parts: &[&[u8]]) -> u32 {
+pub fn crc32c(parts: &[&[u8]]) -> u32 {
     const TABLE: [u32; 256] = {
         let mut table = [0; 256];
         let mut index = 0;

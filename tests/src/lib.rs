@@ -31,7 +31,9 @@ pub use gateway::{
     Gateway, Row, RunOutput, assert_verified, parse_csv, sensor_gateway, sensor_gateway_command,
 };
 pub use http::{http_get, try_http_get};
-pub use journal_count::{Fate, JournalCount, JournalMessage, Sums, fate, frame_places, rewrite_frame};
+pub use journal_count::{
+    Fate, JournalCount, JournalMessage, Sums, crc32c, fate, frame_places, rewrite_frame,
+};
 pub use ledger::{assert_balanced, count};
 pub use mqtt::{Frame, RawMqtt};
 pub use outside::{MosquittoSub, mosquitto_pub, python, python_file};

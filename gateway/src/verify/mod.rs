@@ -191,13 +191,28 @@ impl Verification<'_> {
             Ok(cut) => cut,
             Err(error) => return Ok(damaged(error)?),
         };
-        let read = || Ok((cut.problems()?, cut.broken_rows()?, cut.snapshot()?));
-        let (problems, broken, snapshot) = match read() {
+        let read = || {
+            Ok((cut.problems()?, cut.wrong_tables()?, cut.wrong_rows()?, cut.broken_rows()?, cut.snapshot()?))
+        };
+        let (problems, tables, wrong, broken, snapshot) = match read() {
             Ok(read) => read,
             Err(error) => return Ok(damaged(error)?),
         };
         for problem in problems {
             report.find(Finding::new(Fault::CatalogueDamaged, CATALOGUE_FILE, problem));
+        }
+        for name in tables {
+            let what = "it is not there, or not as this build makes it";
+            report.find(
+                Finding::new(Fault::CatalogueDamaged, CATALOGUE_FILE, what).number(format!("table {name}")),
+            );
+        }
+        for (table, row) in wrong {
+            let what = "the row's checksum is not that of its values";
+            report.find(
+                Finding::new(Fault::CatalogueRow, CATALOGUE_FILE, what)
+                    .number(format!("table {table}, {row}")),
+            );
         }
         for (table, what) in broken {
             report.find(

@@ -235,6 +235,8 @@ fn b1_4_undated_readings_that_truly_repeat_are_all_kept() {
             scenario.connect_as("station");
         }
     }
+    scenario.settle();
+    assert_eq!(scenario.gateway.metric("unkeyed_messages_total"), 20, "they are counted as unkeyed");
     let scenario = scenario.check_states(
         &["A/S/rain number 0 mm"; 20],
         Books { decoded: 20, inserted: 20, ..Books::default() },
@@ -245,7 +247,6 @@ fn b1_4_undated_readings_that_truly_repeat_are_all_kept() {
     times.sort_unstable();
     times.dedup();
     assert_eq!(times.len(), 20, "strictly increasing times");
-    assert_eq!(scenario.gateway.metric("unkeyed_messages_total"), 20, "they are counted as unkeyed");
 }
 
 /// The first of the two is corrected later; the second stays, whoever sends both again.

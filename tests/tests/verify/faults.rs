@@ -5,14 +5,14 @@ use std::fs::{self, File, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use e2e_tests::{Gateway, new_data_dir, rewrite_frame, sensor_gateway};
+use e2e_tests::{Gateway, crc32c, mosquitto_pub, new_data_dir, rewrite_frame, sensor_gateway};
 use gateway::verify::Fault;
 use parquet::column::writer::ColumnCloseResult;
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaDataReader};
 use parquet::file::properties::WriterProperties;
 use parquet::file::writer::SerializedFileWriter;
 
-use super::{Flipped, SETTINGS, contents, is_fine, journal, publish, segments, verify};
+use super::{Flipped, SETTINGS, contents, fold_write_ahead_log, is_fine, journal, publish, segments, verify};
 
 /// In a frame: the kind of its first record, and of an observation frame what it covers (docs/format/log.md).
 const TIME: usize = 56;
@@ -33,11 +33,20 @@ impl Base {
         for round in 0..2 {
             let gateway = Gateway::start(&data_dir, &SETTINGS);
             publish(&gateway, round * 40..round * 40 + 40);
-            gateway.wait_until_flushed(u64::from(round) * 40 + 40);
+            // The newest value is a correction.
+            for value in ["1", "2"] {
+                let payload = format!(
+                    r#"{{"time":17000{round}9999,"readings":[{{"property":"flow","value":{value}}}]}}"#
+                );
+                mosquitto_pub(gateway.mqtt, &["-q", "1", "-t", "obs/A/NEWEST", "-s"], payload.as_bytes());
+            }
+            let kept = format!("kept/{round}");
+            mosquitto_pub(gateway.mqtt, &["-q", "1", "-r", "-t", &kept, "-s"], b"kept by the gateway");
+            gateway.wait_until_flushed(u64::from(round) * 43 + 43);
             let directory = data_dir.to_string_lossy();
-            let position = (round * 40 + 10).to_string();
+            let position = (round * 43 + 10).to_string();
             sensor_gateway(&["quarantine", "erase", &position, "--data-dir", &directory]).success();
-            gateway.wait_until_flushed(u64::from(round) * 40 + 40);
+            gateway.wait_until_flushed(u64::from(round) * 43 + 43);
             gateway.terminate();
         }
         is_fine(&data_dir);
@@ -70,13 +79,6 @@ impl Base {
 fn execute(data_dir: &Path, sql: &str) -> usize {
     let catalogue = rusqlite::Connection::open(data_dir.join("catalogue.db")).expect("a catalogue");
     catalogue.execute(sql, []).unwrap_or_else(|error| panic!("{sql}: {error}"))
-}
-
-/// Everything into the catalogue's main file.
-fn fold_write_ahead_log(data_dir: &Path) {
-    let catalogue = rusqlite::Connection::open(data_dir.join("catalogue.db")).expect("a catalogue");
-    let busy = catalogue.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0));
-    assert_eq!(busy, Ok(0), "nobody else has it");
 }
 
 fn store_file(data_dir: &Path) -> PathBuf {
@@ -145,12 +147,17 @@ fn double_rows(data_dir: &Path) {
     }
     writer.close().expect("a whole file");
     fs::rename(&doubled, &path).expect("renamed");
-    let bytes = fs::metadata(&path).expect("it is there").len();
+    book_file(data_dir, &path);
+    execute(data_dir, "UPDATE files SET row_count = row_count * 2");
+}
+
+/// Makes the catalogue say of a store file what it is now: what a build with a bug might have written.
+fn book_file(data_dir: &Path, path: &Path) {
+    let bytes = fs::read(path).expect("it can be read");
     let name = path.strip_prefix(data_dir).expect("below it").to_string_lossy();
-    execute(
-        data_dir,
-        &format!("UPDATE files SET bytes = {bytes}, row_count = row_count * 2 WHERE path = '{name}'"),
-    );
+    let (length, checksum) = (bytes.len(), crc32c(&[&bytes]));
+    let sql = format!("UPDATE files SET bytes = {length}, crc32c = {checksum} WHERE path = '{name}'");
+    assert_eq!(execute(data_dir, &sql), 1);
 }
 
 #[test]
@@ -225,6 +232,7 @@ fn plant_in_the_store(base: &mut Base) {
         // Length of the footer.
         bytes[end - 8..end - 4].fill(0xFF);
         fs::write(&path, bytes).expect("written");
+        book_file(copy, &path);
     });
     base.plant(Fault::FileOrder, double_rows);
     base.plant(Fault::RowTwice, |copy| {
@@ -234,7 +242,7 @@ fn plant_in_the_store(base: &mut Base) {
         let name = |path: &str| Path::new(path).strip_prefix(copy).expect("below it").to_string_lossy().into_owned();
         let sql = format!(
             "INSERT INTO files (file_no, path, row_count, bytes, time_min_us, time_max_us, datastream_min, datastream_max, \
-             crc32c) SELECT 999, '{}', row_count, bytes, time_min_us, time_max_us, datastream_min, datastream_max, crc32c \
+             crc32c, row_crc32c) SELECT 999, '{}', row_count, bytes, time_min_us, time_max_us, datastream_min, datastream_max, crc32c, 0 \
              FROM files WHERE path = '{}'",
             name(&twin),
             name(&path.to_string_lossy())
@@ -262,6 +270,8 @@ fn plant_in_the_catalogue(base: &mut Base) {
         (Fault::BooksChain, "UPDATE book_hours SET closed = 1, digest = zeroblob(32)"),
         (Fault::BooksChain, "UPDATE settlements SET settled_us = settled_us + 1"),
         (Fault::BooksStore, "UPDATE book_totals SET flushed = flushed - 1"),
+        (Fault::CatalogueRow, "UPDATE quarantine SET payload = zeroblob(length(payload))"),
+        (Fault::CatalogueRow, "UPDATE retained SET payload = x'21'"),
         (Fault::CatalogueReference, "DELETE FROM stations WHERE id = 1"),
         (Fault::StateWatermark, "UPDATE datastream_states SET watermark_us = watermark_us - 1"),
         (Fault::FileBounds, "UPDATE files SET time_min_us = time_min_us - 1"),

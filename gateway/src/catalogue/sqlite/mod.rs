@@ -6,6 +6,7 @@ mod check;
 mod history;
 mod load;
 mod quarantine;
+mod row_sums;
 mod write;
 
 use std::path::{Path, PathBuf};
@@ -22,7 +23,7 @@ const APPLICATION_ID: i64 = 0x5347_5763;
 
 /// Another number for every change of the tables or of the store's files; a build reads this one only. Numbers below were given
 /// away while there was no 1.0.
-const FORMAT_VERSION: i64 = 6;
+const FORMAT_VERSION: i64 = 7;
 const SCHEMA: &str = include_str!("schema.sql");
 
 /// How long a commit waits for another process that holds the write lock.
@@ -150,6 +151,7 @@ fn is_empty(connection: &Connection, path: &Path) -> Result<bool, CatalogueError
 fn prepare(connection: &mut Connection, path: &Path) -> Result<(), CatalogueError> {
     let is_empty = is_empty(connection, path)?;
     let mut configure = || {
+        row_sums::add_function(connection)?;
         if is_empty {
             // Only a file without tables takes it: so what retention frees can be given back.
             connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
@@ -165,6 +167,9 @@ fn prepare(connection: &mut Connection, path: &Path) -> Result<(), CatalogueErro
 fn make_tables(connection: &mut Connection) -> rusqlite::Result<()> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     transaction.execute_batch(SCHEMA)?;
+    for table in ["removals", "quarantine_totals"] {
+        row_sums::seal(&transaction, table, "id = 1", &[])?;
+    }
     transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
     transaction.pragma_update(None, "user_version", FORMAT_VERSION)?;
     transaction.commit()
