@@ -15,6 +15,7 @@ pub mod descriptors;
 pub mod disk;
 pub mod engine;
 pub mod feeds;
+mod formats;
 pub mod health;
 pub mod http;
 pub mod journal;

@@ -1,11 +1,11 @@
-//! A1-5: what a log does about damage, foreign files, newer formats, a full disk and a failing one.
+//! A1-5: what a log does about damage, foreign files, other formats, a full disk and a failing one.
 
 use std::sync::Arc;
 
 use gateway::disk::{Disk, Fault, FaultKind, FaultOn, OpenMode, SimDisk};
 use gateway::log::{
     AlignedBuf, FlawKind, Frame, FrameMeta, FrameVisitor, LogConfig, LogError, LogId, LogKind, LogReader,
-    LogReport, LogWriter, Position, Prepared, check, recover,
+    LogReport, LogWriter, Position, Prepared, check, check_format, recover,
 };
 
 const DIR: &str = "journal";
@@ -167,15 +167,30 @@ fn a_damaged_header_is_refused_and_its_frames_are_kept_when_accepted() {
 }
 
 #[test]
-fn newer_formats_other_logs_and_other_kinds_are_refused_in_one_sentence() {
+fn b1_6_other_formats_other_logs_and_other_kinds_are_refused_in_one_sentence() {
+    for (found, age) in [(9, "newer"), (1, "older")] {
+        let (disk, _) = three_segments();
+        let mut header = vec![0; 4096];
+        disk.open(&segment(2), OpenMode::Read).unwrap().read_at(0, &mut header).unwrap();
+        header[12..16].copy_from_slice(&u32::to_le_bytes(found));
+        let crc = crc32c::crc32c(&header[12..]);
+        header[8..12].copy_from_slice(&crc.to_le_bytes());
+        disk.damage(&segment(2), 0, &header).unwrap();
+        let sentence = format!(
+            "{}: written in format {found}, this build reads format 2: start the {age} build that wrote it",
+            segment(2)
+        );
+        let error = open(&disk, LogConfig { accept_gap: true, ..config() }).unwrap_err();
+        assert_eq!(error.to_string(), sentence);
+        let error = check_format(&disk, "journal", LogKind::Journal).unwrap_err();
+        assert_eq!(error.to_string(), sentence);
+    }
+
+    // A version that is damaged is damage.
     let (disk, _) = three_segments();
-    disk.damage(&segment(2), 12, &9u32.to_le_bytes()).unwrap();
-    let error = open(&disk, LogConfig { accept_gap: true, ..config() }).unwrap_err();
-    assert!(matches!(error, LogError::TooNew { found: 9, known: 1, .. }));
-    assert_eq!(
-        error.to_string(),
-        format!("{}: written in format 9, this build reads up to 1: use a newer build", segment(2))
-    );
+    disk.damage(&segment(2), 12, &1u32.to_le_bytes()).unwrap();
+    assert!(matches!(open(&disk, config()), Err(LogError::BadHeader { .. })));
+    check_format(&disk, "journal", LogKind::Journal).unwrap();
 
     let (disk, _) = three_segments();
     let observations = LogConfig { kind: LogKind::Observations, ..config() };

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::http::http_get;
+use crate::ledger::count;
 use crate::paths::binary;
 use crate::wait::{DEADLINE, wait_until};
 
@@ -47,6 +48,12 @@ pub fn sensor_gateway_command(args: &[&str]) -> Command {
     clean_environment(&mut command);
     command.args(args).stdin(Stdio::null());
     command
+}
+
+/// `journal verify` of a data directory whose gateway runs or not; panics with what it found.
+pub fn assert_verified(data_dir: &Path) {
+    let output = sensor_gateway(&["journal", "verify", "--data-dir", &data_dir.to_string_lossy()]);
+    assert_eq!(output.code, Some(0), "journal verify:\n{}\n{}", output.stdout, output.stderr);
 }
 
 /// Runs a subcommand that ends by itself.
@@ -187,6 +194,30 @@ impl Gateway {
     }
 
     /// `GET /api/v1/ledger`, with `?…` if `filter` is not empty.
+    /// A number of `/metrics`, by its name without `sensor_gateway_`: the sum over its labels, or what the labels say that are
+    /// given (`NAME{reason="…"}`), 0 where no such case was counted yet. Panics where the gateway has no such metric.
+    pub fn metric(&self, sample: &str) -> u64 {
+        let (_, page) = self.http_get("/metrics");
+        let sample = format!("sensor_gateway_{sample}");
+        let name = sample.split('{').next().unwrap_or(&sample);
+        let of_name = page.lines().filter_map(|line| line.strip_prefix(name)?.rsplit_once(' '));
+        let described = format!("# TYPE {} ", name.trim_end_matches("_total"));
+        assert!(page.contains(&described), "no {name} in:\n{page}");
+        let labels = sample.strip_prefix(name).unwrap_or_default();
+        let samples = of_name.filter(|(found, _)| match labels {
+            "" => found.is_empty() || found.starts_with('{'),
+            _ => *found == labels,
+        });
+        let sum: f64 = samples.map(|(_, value)| value.parse::<f64>().expect("a number")).sum();
+        assert_eq!(sum.fract(), 0.0, "{sample} is a whole number");
+        sum as u64
+    }
+
+    /// Messages received, of all clients.
+    pub fn received(&self) -> u64 {
+        count(&self.ledger(), "messages", "received")
+    }
+
     pub fn ledger_where(&self, filter: &str) -> Value {
         let question_mark = if filter.is_empty() { "" } else { "?" };
         let (status, body) = self.http_get(&format!("/api/v1/ledger{question_mark}{filter}"));
@@ -279,10 +310,6 @@ fn split_csv(text: &str) -> Vec<Vec<String>> {
     }
     assert!(!quoted && field.is_empty() && record.is_empty(), "the last line of a CSV ends with a line feed");
     records
-}
-
-fn count(ledger: &Value, group: &str, name: &str) -> u64 {
-    ledger[group][name].as_u64().unwrap_or_else(|| panic!("no count {group}.{name} in {ledger}"))
 }
 
 fn spawn(wrapper: &[&str], data_dir: &Path, extra_args: &[&str], stderr_path: &Path) -> Child {

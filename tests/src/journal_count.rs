@@ -121,6 +121,19 @@ pub fn frame_places(segment: &Path) -> Vec<(usize, usize)> {
     places
 }
 
+/// Changes the frame of a segment that begins at `offset` and gives it the checksum of what it says then: what no disk does, and
+/// a build with a bug might.
+pub fn rewrite_frame(segment: &Path, offset: usize, change: impl FnOnce(&mut [u8])) {
+    let mut bytes = fs::read(segment).expect("a segment can be read");
+    let log_id: [u8; 16] = bytes[16..32].try_into().expect("16 bytes");
+    let length = u32_at(&bytes, offset + 8) as usize;
+    let frame = &mut bytes[offset..offset + length];
+    change(frame);
+    let checksum = crc32c(&[&log_id, &frame[8..]]);
+    frame[4..8].copy_from_slice(&checksum.to_le_bytes());
+    fs::write(segment, bytes).expect("a segment can be written");
+}
+
 /// The messages of a journal in order; several segments may hold the same frame (docs/format/log.md, "Recovery").
 fn read_journal(dir: &Path) -> BTreeMap<u64, JournalMessage> {
     let mut messages = BTreeMap::new();
@@ -263,7 +276,7 @@ fn flatbuffer_readings(bytes: &[u8]) -> Option<u64> {
 }
 
 /// CRC-32C (Castagnoli), one byte at a time.
-fn crc32c(parts: &[&[u8]]) -> u32 {
+pub fn crc32c(parts: &[&[u8]]) -> u32 {
     const TABLE: [u32; 256] = {
         let mut table = [0; 256];
         let mut index = 0;

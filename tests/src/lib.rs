@@ -6,6 +6,7 @@
 //! - [`mosquitto_pub`], [`MosquittoSub`] and [`python`] are the clients from outside that `tests/setup.sh` installs.
 //! - [`Simulator`] is `firmware-sim` as load, and [`verify`] its verdict; [`JournalCount`] counts a journal without the
 //!   gateway's code; [`check_ack_order`] reads what strace saw.
+//! - [`assert_balanced`] holds of every ledger; [`kill_seed`] is the seed of what happens by chance.
 //! - [`SmallDisk`] is a file system that can be filled.
 //! - [`wait_until`] is how every test waits: for a condition, with a deadline.
 //!
@@ -14,9 +15,11 @@
 mod gateway;
 mod http;
 mod journal_count;
+mod ledger;
 mod mqtt;
 mod outside;
 mod paths;
+mod random;
 pub mod simulation;
 mod simulator;
 mod small_disk;
@@ -24,12 +27,18 @@ mod strace;
 mod wait;
 pub mod wire;
 
-pub use gateway::{Gateway, Row, RunOutput, parse_csv, sensor_gateway, sensor_gateway_command};
+pub use gateway::{
+    Gateway, Row, RunOutput, assert_verified, parse_csv, sensor_gateway, sensor_gateway_command,
+};
 pub use http::{http_get, try_http_get};
-pub use journal_count::{Fate, JournalCount, JournalMessage, Sums, fate, frame_places};
+pub use journal_count::{
+    Fate, JournalCount, JournalMessage, Sums, crc32c, fate, frame_places, rewrite_frame,
+};
+pub use ledger::{assert_balanced, count};
 pub use mqtt::{Frame, RawMqtt};
 pub use outside::{MosquittoSub, mosquitto_pub, python, python_file};
 pub use paths::{binary, new_data_dir, repository};
+pub use random::{Random, SEED_VARIABLE, environment_number, kill_seed, milliseconds};
 pub use simulator::{Simulator, verify};
 pub use small_disk::SmallDisk;
 pub use strace::{AckOrder, Call, check_ack_order, parse_strace};

@@ -10,38 +10,16 @@ use e2e_tests::wire::{
     self, BOTH, Connect, Pair, V3, V5, arguments, connect, packet, publish, start, subscribe, subscribed,
     take, text, unsubscribe,
 };
-use e2e_tests::{DEADLINE, Gateway, RawMqtt, new_data_dir, wait_until};
+use e2e_tests::{DEADLINE, Gateway, Random, RawMqtt, new_data_dir, wait_until};
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
-
-fn metric(gateway: &Gateway, name: &str) -> u64 {
-    let (_, metrics) = gateway.http_get("/metrics");
-    let name = format!("sensor_gateway_{name}");
-    assert!(metrics.contains(name.trim_end_matches("_total")), "no {name} in:\n{metrics}");
-    // The sum over the label `reason`, where there is one.
-    let samples = metrics.lines().filter_map(|line| line.strip_prefix(&name)?.rsplit_once(' '));
-    let samples = samples.filter(|(labels, _)| labels.is_empty() || labels.starts_with('{'));
-    samples.map(|(_, value)| value.parse::<u64>().expect("a count")).sum()
-}
 
 /// Resident memory of the process, in bytes.
 fn resident(gateway: &Gateway) -> u64 {
     let status = fs::read_to_string(format!("/proc/{}/status", gateway.pid())).expect("the gateway runs");
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("Linux tells VmRSS");
     line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number of kB") * KIB
-}
-
-/// A plain generator of numbers: a failing run can be repeated.
-struct Seeded(u64);
-
-impl Seeded {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
 }
 
 fn read_to_end(stream: &mut TcpStream) -> Vec<u8> {
@@ -57,7 +35,7 @@ fn read_to_end(stream: &mut TcpStream) -> Vec<u8> {
 fn a_slow_subscriber_is_cut_off_alone() {
     let own = start(&[]);
     for version in BOTH {
-        let before = metric(&own.gateway, "mqtt_subscribers_cut_off_total");
+        let before = own.gateway.metric("mqtt_subscribers_cut_off_total");
         let mut pair = Pair::new(&own.gateway, version, "slow");
         let mut slow = connect(&own.gateway, version, "slow");
         assert_eq!(subscribed(&mut slow, version, &[("slow/t", 1)]), [1]);
@@ -65,7 +43,7 @@ fn a_slow_subscriber_is_cut_off_alone() {
         let payload = "x".repeat(100_000);
         let mut sent = 0;
         // Socket buffers of both sides and 1 MiB of queue: far less than 1,000 messages of 100 kB.
-        while metric(&own.gateway, "mqtt_subscribers_cut_off_total") == before {
+        while own.gateway.metric("mqtt_subscribers_cut_off_total") == before {
             pair.publish(0, "slow/t", &payload);
             assert_eq!(pair.take().payload.len(), payload.len());
             sent += 1;
@@ -76,11 +54,11 @@ fn a_slow_subscriber_is_cut_off_alone() {
         // What it gets at last: messages in order, perhaps cut short, and no end before its window of 100 was full or its queue.
         slow.drop_connection();
         // A subscriber at QoS 0 loses messages (counted) instead of its connection.
-        let dropped = metric(&own.gateway, "mqtt_messages_dropped_total");
+        let dropped = own.gateway.metric("mqtt_messages_dropped_total");
         let mut lossy = connect(&own.gateway, version, "slow");
         assert_eq!(subscribed(&mut lossy, version, &[("slow/t", 0)]), [0]);
         sent = 0;
-        while metric(&own.gateway, "mqtt_messages_dropped_total") == dropped {
+        while own.gateway.metric("mqtt_messages_dropped_total") == dropped {
             pair.publish(0, "slow/t", &payload);
             pair.take();
             sent += 1;
@@ -129,7 +107,7 @@ fn connections_and_connect_time_are_limited() {
     // Room again when some leave.
     clients.truncate(10);
     wait_until("connections to be counted out", || {
-        (metric(&own.gateway, "mqtt_connections") == 10).then_some(())
+        (own.gateway.metric("mqtt_connections") == 10).then_some(())
     });
     // No CONNECT, half a CONNECT: closed in silence, and not before the time.
     for start in [&b""[..], &Connect::new(V3, "half").bytes()[..9]] {
@@ -152,8 +130,8 @@ fn floods_of_garbage() {
     let mut own = start(&[]);
     let mut pair = Pair::new(&own.gateway, V5, "garbage-others");
     pair.subscribe("garbage-others/t", 1);
-    let mut seeded = Seeded(0x5EED);
-    let errors = metric(&own.gateway, "mqtt_protocol_errors_total");
+    let mut random = Random::new(0x5EED);
+    let errors = own.gateway.metric("mqtt_protocol_errors_total");
     const ROUNDS: usize = 1_500;
     for round in 0..ROUNDS {
         let mut bytes: Vec<u8> = match round % 3 {
@@ -161,7 +139,7 @@ fn floods_of_garbage() {
             kind => Connect::new(BOTH[kind - 1], "garbage").bytes(),
         };
         let behind_connect = bytes.len();
-        bytes.extend((0..seeded.next() % 200 + 1).map(|_| seeded.next() as u8));
+        bytes.extend((0..random.next_u64() % 200 + 1).map(|_| random.next_u64() as u8));
         if round % 3 != 0 {
             // Type 0 does not exist, so it ends with a breach at the latest.
             bytes[behind_connect] &= 0x0F;
@@ -183,14 +161,14 @@ fn floods_of_garbage() {
         }
     }
     assert!(own.gateway.is_running());
-    let counted = metric(&own.gateway, "mqtt_protocol_errors_total") - errors;
+    let counted = own.gateway.metric("mqtt_protocol_errors_total") - errors;
     assert!(counted >= ROUNDS as u64 * 2 / 3, "{counted} counted");
     let stderr = own.gateway.stderr();
     assert!(!stderr.contains("panicked"), "{stderr}");
     let lines = stderr.lines().filter(|line| line.contains("closed") || line.contains("refused")).count();
     // One for the address without a client, one for the client "garbage", perhaps once more when the minute is over.
     assert!((2..=6).contains(&lines), "{lines} lines:\n{stderr}");
-    wait_until("all of them to be gone", || (metric(&own.gateway, "mqtt_connections") == 2).then_some(()));
+    wait_until("all of them to be gone", || (own.gateway.metric("mqtt_connections") == 2).then_some(()));
 }
 
 #[test]
@@ -212,7 +190,7 @@ fn subscriptions_of_a_client_are_limited() {
         );
     }
     wait_until("the subscriptions to leave with their clients", || {
-        (metric(&own.gateway, "mqtt_subscriptions") == 0).then_some(())
+        (own.gateway.metric("mqtt_subscriptions") == 0).then_some(())
     });
 }
 
@@ -308,14 +286,14 @@ fn incomplete_packets_are_held_within_their_budget() {
         let _ = stream.write_all(&whole[1..200 << 10]);
     }
     wait_until("those over the budget to be closed", || {
-        (metric(&own.gateway, "mqtt_connections") <= 2 + 25).then_some(())
+        (own.gateway.metric("mqtt_connections") <= 2 + 25).then_some(())
     });
     let grown = resident(&own.gateway).saturating_sub(before);
     assert!(grown < 4 * MIB + 24 * MIB, "{} MiB more", grown / MIB);
     pair.publish(0, "partial-others/t", "others go on");
     assert_eq!(pair.take().payload(), "others go on");
     drop(open);
-    wait_until("all of them to be gone", || (metric(&own.gateway, "mqtt_connections") == 2).then_some(()));
+    wait_until("all of them to be gone", || (own.gateway.metric("mqtt_connections") == 2).then_some(()));
 }
 
 /// P8: an idle plaintext connection costs at most 4 KiB of our memory. Counted is the growth of the process's resident
@@ -367,9 +345,9 @@ fn undecodable_payloads_do_no_harm() {
     let dir = new_data_dir();
     let gateway = Gateway::start(dir.path(), &arguments(&[]));
     let mut client = connect(&gateway, V3, "undecodable");
-    let mut seeded = Seeded(7);
+    let mut random = Random::new(7);
     for id in 1..=500 {
-        let payload: Vec<u8> = (0..seeded.next() % 300).map(|_| seeded.next() as u8).collect();
+        let payload: Vec<u8> = (0..random.next_u64() % 300).map(|_| random.next_u64() as u8).collect();
         client.send(&publish(V3, 2, "obs/A/S", id, &payload));
     }
     (1..=500).for_each(|id| client.expect_puback(id));

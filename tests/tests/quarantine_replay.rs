@@ -2,15 +2,15 @@
 //! stored exactly once, settled once in the books; `kill -9` in the middle changes nothing in that.
 
 use std::collections::BTreeMap;
-use std::collections::hash_map::RandomState;
-use std::hash::{BuildHasher, Hasher};
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::thread::sleep;
-use std::time::Duration;
 
 use codecs::mqtt::ProtocolVersion;
-use e2e_tests::{Gateway, RawMqtt, Row, new_data_dir, parse_csv, sensor_gateway, sensor_gateway_command};
+use e2e_tests::{
+    Gateway, Random, RawMqtt, Row, assert_balanced, assert_verified, count, kill_seed, milliseconds,
+    new_data_dir, parse_csv, sensor_gateway, sensor_gateway_command,
+};
 use serde_json::Value;
 
 const COMMON: [&str; 4] =
@@ -81,28 +81,6 @@ fn publish_all(gateway: &Gateway, client: &str, messages: &[(String, String)]) {
 
 fn message(topic: &str, payload: impl Into<String>) -> (String, String) {
     (topic.to_owned(), payload.into())
-}
-
-fn count(ledger: &Value, group: &str, name: &str) -> u64 {
-    ledger[group][name].as_u64().unwrap_or_else(|| panic!("{group}.{name} in {ledger}"))
-}
-
-/// The parts sum to the first member, settled or not.
-fn assert_balanced(ledger: &Value) {
-    let sum = |group: &str, names: &[&str]| names.iter().map(|name| count(ledger, group, name)).sum::<u64>();
-    assert_eq!(
-        count(ledger, "messages", "received"),
-        sum("messages", &["decoded", "partial", "quarantined", "ignored", "pending"]),
-        "{ledger}"
-    );
-    assert_eq!(
-        count(ledger, "observations", "total"),
-        sum(
-            "observations",
-            &["inserted", "corrected", "outranked", "duplicate", "unresolved", "quarantined"]
-        ),
-        "{ledger}"
-    );
 }
 
 fn times(rows: &[Row], datastream: &str) -> Vec<String> {
@@ -237,10 +215,10 @@ fn b1_5_replay_stores_what_was_refused_once_with_its_own_receive_time() {
         (count(&ledger, "messages", "quarantined"), count(&ledger, "settled", "erased_messages")),
         (1, 1)
     );
-    fixture.run(&["journal", "verify"]);
+    assert_verified(&fixture.data_dir);
     gateway.terminate();
     assert_eq!(fixture.json(&["ledger"])["settled"], ledger["settled"], "without a gateway");
-    fixture.run(&["journal", "verify"]);
+    assert_verified(&fixture.data_dir);
 }
 
 #[test]
@@ -308,9 +286,7 @@ const KILLS: usize = 6;
 
 #[test]
 fn b1_5_kill_9_in_the_middle_of_a_replay_changes_nothing_in_exactly_once() {
-    let seed = std::env::var("KILL_SEED").ok().and_then(|text| text.parse().ok());
-    let seed: u64 = seed.unwrap_or_else(|| RandomState::new().build_hasher().finish());
-    println!("KILL_SEED={seed}");
+    let mut random = Random::new(kill_seed());
     let fixture = Fixture::new();
     let gateway = fixture.start(&STRICT);
     // A third dated, a third undated on a refused datastream (many of one value at one receive time), a third that stays.
@@ -332,7 +308,6 @@ fn b1_5_kill_9_in_the_middle_of_a_replay_changes_nothing_in_exactly_once() {
     gateway.wait_until_flushed(MESSAGES as u64 + 1);
     gateway.terminate();
 
-    let mut random = seed;
     for kill in 0..KILLS {
         let gateway = fixture.start(&[]);
         let mut replay = sensor_gateway_command(&fixture.arguments(&["quarantine", "replay", "--all"]))
@@ -340,8 +315,7 @@ fn b1_5_kill_9_in_the_middle_of_a_replay_changes_nothing_in_exactly_once() {
             .stderr(Stdio::null())
             .spawn()
             .expect("the command can be run");
-        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        sleep(Duration::from_millis(random >> 33 & 0x1ff));
+        sleep(milliseconds(&mut random, 0, 512));
         gateway.kill9();
         let ended = replay.wait().expect("the command can be waited for");
         println!("kill {kill}: the replay ended with {:?}", ended.code());
@@ -375,7 +349,7 @@ fn b1_5_kill_9_in_the_middle_of_a_replay_changes_nothing_in_exactly_once() {
     assert_eq!(positions.len(), rows.len(), "one row of each message");
     assert_eq!(fixture.quarantined().len() as u64, 2 * third);
     gateway.terminate();
-    fixture.run(&["journal", "verify"]);
+    assert_verified(&fixture.data_dir);
 }
 
 /// At every stop: what the books say is stored is what a query gives, and the quarantine holds what they say it does.
@@ -386,5 +360,5 @@ fn assert_books_and_rows_agree(fixture: &Fixture) {
     assert_eq!(fixture.rows().len() as u64, stored, "{ledger}");
     let open = count(&ledger, "messages", "quarantined") + count(&ledger, "messages", "partial");
     assert_eq!(fixture.quarantined().len() as u64, open, "{ledger}");
-    fixture.run(&["journal", "verify"]);
+    assert_verified(&fixture.data_dir);
 }

@@ -4,20 +4,19 @@ use rusqlite::ErrorCode;
 use rusqlite::ffi::SQLITE_IOERR_SHMSIZE;
 use thiserror::Error;
 
+use crate::formats::age_of_build;
+
 #[derive(Debug, Error)]
 pub enum CatalogueError {
     #[error("{}: no space for a commit: {reason}; free some space", path.display())]
     NoSpace { path: PathBuf, reason: String },
     #[error("{}: another process holds the write lock; end it, the commit is tried again", path.display())]
     Busy { path: PathBuf },
-    #[error("{}: written in format {found}, this build reads up to {known}: use a newer build", path.display())]
-    TooNew { path: PathBuf, found: i64, known: i64 },
     #[error(
-        "{}: written in format {found}, this build checks format {known}: start this build's gateway once, which brings it up \
-         to date, or use the build that wrote it",
-        path.display()
+        "{}: written in format {found}, this build reads format {known}: start the {} build that wrote it",
+        path.display(), age_of_build(found, known)
     )]
-    TooOld { path: PathBuf, found: i64, known: i64 },
+    OtherFormat { path: PathBuf, found: i64, known: i64 },
     #[error("{}: this is not a catalogue of the sensor gateway; move it out of the data directory", path.display())]
     Foreign { path: PathBuf },
     #[error("an earlier commit to the catalogue failed; nothing more is committed, start the gateway again")]

@@ -51,9 +51,8 @@ impl QuarantineEntry {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QuarantineItem {
     pub entry: QuarantineEntry,
-    /// Under which numbers and as which outcome the books have the message. `None`: a build that kept less wrote it, it cannot be
-    /// replayed.
-    pub booked: Option<BookedEntry>,
+    /// Under which numbers and as which outcome the books have the message.
+    pub booked: BookedEntry,
     /// The books have it by a settlement: it was replayed before, and a part is left.
     pub settled: bool,
     /// As in the message record.
@@ -88,7 +87,7 @@ impl RemainingEntry {
     /// Puts it into the entry.
     pub fn change(&self, item: &mut QuarantineItem) {
         self.change_entry(&mut item.entry);
-        item.booked = Some(self.booked);
+        item.booked = self.booked;
         item.settled |= self.settled;
         item.refused.clone_from(&self.remaining.refused);
     }
@@ -251,13 +250,11 @@ impl QuarantineFilter {
     }
 }
 
-/// What is kept, what left, and what earlier builds pushed out to keep their budget.
+/// What is kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct QuarantineTotals {
     pub entries: u64,
     pub bytes: u64,
-    pub dropped_entries: u64,
-    pub dropped_bytes: u64,
 }
 
 /// New entries, in order, and what settlements do to older ones, carried out behind it.

@@ -42,7 +42,7 @@ fn item(position: u64, ordinal: u32, payload: usize) -> Arc<QuarantineItem> {
     };
     Arc::new(QuarantineItem {
         entry,
-        booked: Some(booked),
+        booked,
         settled: false,
         flags: 0b1_0001,
         packet_id: u16::MAX,
@@ -149,7 +149,7 @@ fn commit(number: u64) -> Commit {
             time_max_us: 9,
             datastream_min: 0,
             datastream_max: u32::MAX,
-            crc32c: Some(u32::MAX),
+            crc32c: u32::MAX,
         }],
         files_removed: vec![number.wrapping_sub(2)],
         books: BooksDelta {
@@ -246,24 +246,41 @@ fn definitions_come_back_in_an_order_that_the_registry_takes() {
     }
 }
 
+/// Every other format, before anything is written, with the build that reads it (B1-6).
 #[test]
-fn a_newer_format_is_refused_in_one_sentence() {
-    let dir = tempfile::tempdir().unwrap();
-    let mut catalogue = SqliteCatalogue::open(dir.path()).unwrap();
-    catalogue.commit(&commit(1)).unwrap();
-    drop(catalogue);
-    let path = dir.path().join(CATALOGUE_FILE);
-    let connection = Connection::open(&path).unwrap();
-    let known: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
-    let newer = known + 1;
-    connection.pragma_update(None, "user_version", newer).unwrap();
-    drop(connection);
-    let bytes = std::fs::read(&path).unwrap();
-    let error = SqliteCatalogue::open(dir.path()).unwrap_err();
-    assert!(matches!(error, CatalogueError::TooNew { .. }), "{error}");
-    let sentence = format!("written in format {newer}, this build reads up to {known}: use a newer build");
-    assert!(error.to_string().ends_with(&sentence), "{error}");
-    assert_eq!(std::fs::read(&path).unwrap(), bytes, "a refused file stays as it was");
+fn b1_6_another_format_is_refused_in_one_sentence() {
+    for (step, age) in [(1, "newer"), (-1, "older")] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut catalogue = SqliteCatalogue::open(dir.path()).unwrap();
+        catalogue.commit(&commit(1)).unwrap();
+        drop(catalogue);
+        let path = dir.path().join(CATALOGUE_FILE);
+        let connection = Connection::open(&path).unwrap();
+        let known: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
+        let found = known + step;
+        connection.pragma_update(None, "user_version", found).unwrap();
+        // The number stands in the write-ahead log, as after a crash.
+        let copy = tempfile::tempdir().unwrap();
+        for name in [CATALOGUE_FILE, "catalogue.db-wal"] {
+            std::fs::copy(dir.path().join(name), copy.path().join(name)).unwrap();
+        }
+        drop(connection);
+        let files = || {
+            let read = |name| std::fs::read(copy.path().join(name)).unwrap();
+            let names = std::fs::read_dir(copy.path()).unwrap().count();
+            (read(CATALOGUE_FILE), read("catalogue.db-wal"), names)
+        };
+        let before = files();
+        let error = SqliteCatalogue::open(copy.path()).unwrap_err();
+        assert!(matches!(error, CatalogueError::OtherFormat { .. }), "{error}");
+        let sentence = format!(
+            "written in format {found}, this build reads format {known}: start the {age} build that wrote it"
+        );
+        assert!(error.to_string().ends_with(&sentence), "{error}");
+        assert!(files() == before, "what is refused stays as it was");
+        let error = CatalogueCut::open(copy.path(), false).unwrap_err();
+        assert!(error.to_string().ends_with(&sentence), "{error}");
+    }
 }
 
 #[test]
@@ -425,7 +442,7 @@ fn b1_5_entries_leave_or_stay_with_what_is_left() {
         let bytes: u64 = items.iter().map(|item| item.entry.bytes()).sum();
         let quarantine = QuarantineDelta { items: items.clone(), ..QuarantineDelta::default() };
         catalogue.commit(&Commit { quarantine, ..Commit::default() }).unwrap();
-        let booked = BookedEntry { readings: 1, outcome: 1, agency: 9, ..items[2].booked.unwrap() };
+        let booked = BookedEntry { readings: 1, outcome: 1, agency: 9, ..items[2].booked };
         let remaining = Remaining {
             outcome: 1,
             readings: 1,
@@ -485,26 +502,6 @@ fn b1_5_entries_leave_or_stay_with_what_is_left() {
             assert_eq!(positions, expected, "{order:?}");
         }
     }
-}
-
-/// A quarantine of format 1 is listed and exported; it cannot be replayed, and says so (B1-5).
-#[test]
-fn b1_5_format_1_is_brought_up_to_date() {
-    let dir = tempfile::tempdir().unwrap();
-    let old = Connection::open(dir.path().join(CATALOGUE_FILE)).unwrap();
-    old.execute_batch(include_str!("sqlite/schema.sql")).unwrap();
-    old.execute_batch(
-        "INSERT INTO quarantine VALUES (7, 0, 5, 3, 1, 'not_json', 's', 't', 'c', 'a', 2, 200, x'0102');
-         PRAGMA application_id = 0x53475763; PRAGMA user_version = 1;",
-    )
-    .unwrap();
-    drop(old);
-    let catalogue = SqliteCatalogue::open(dir.path()).unwrap();
-    let items = catalogue.history().unwrap().quarantine_show(7).unwrap();
-    assert_eq!(
-        (items[0].entry.reason.as_str(), items[0].booked, &items[0].payload[..]),
-        ("not_json", None, &[1, 2][..])
-    );
 }
 
 #[test]

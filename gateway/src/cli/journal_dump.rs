@@ -50,7 +50,7 @@ pub(super) fn dump(
 }
 
 fn failure_of(error: &LogError) -> Failure {
-    let exit = if matches!(error, LogError::TooNew { .. } | LogError::Io { .. }) {
+    let exit = if matches!(error, LogError::OtherFormat { .. } | LogError::Io { .. }) {
         Exit::Environment
     } else {
         Exit::Journal

@@ -102,7 +102,7 @@ impl EngineError {
                 Exit::Journal
             }
             Self::Log(error) => match error {
-                LogError::TooNew { .. }
+                LogError::OtherFormat { .. }
                 | LogError::Config(_)
                 | LogError::NoSegmentReady
                 | LogError::NoSpace { .. }

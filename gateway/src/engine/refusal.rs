@@ -31,7 +31,7 @@ refusals! {
     DirectoryInUse "directory_in_use",
     GapNotAccepted "gap_not_accepted",
     LogFailure "log_failure",
-    NewerFormat "newer_format",
+    OtherFormat "other_format",
     NoSpace "no_space",
     SystemError "system_error",
 }
@@ -60,7 +60,7 @@ fn of_catalogue(error: &CatalogueError) -> &'static str {
     match error {
         CatalogueError::NoSpace { .. } => Refusal::NoSpace.code(),
         CatalogueError::Busy { .. } => Refusal::DirectoryInUse.code(),
-        CatalogueError::TooNew { .. } | CatalogueError::TooOld { .. } => Refusal::NewerFormat.code(),
+        CatalogueError::OtherFormat { .. } => Refusal::OtherFormat.code(),
         CatalogueError::Foreign { .. } => Refusal::CatalogueForeign.code(),
         CatalogueError::Failed => Refusal::LogFailure.code(),
         CatalogueError::Sqlite { .. } => Fault::CatalogueDamaged.code(),
@@ -75,7 +75,7 @@ fn of_store(error: &StoreError) -> &'static str {
         error if error.is_no_space() => Refusal::NoSpace.code(),
         StoreError::Disk { .. } => Refusal::SystemError.code(),
         StoreError::Damaged { .. } => Fault::FileUnreadable.code(),
-        StoreError::UnknownFormat { .. } => Refusal::NewerFormat.code(),
+        StoreError::OtherFormat { .. } => Refusal::OtherFormat.code(),
         StoreError::WrongSize { .. } => Fault::FileLength.code(),
         StoreError::WrongRowCount { .. } => Fault::FileRows.code(),
         StoreError::Cancelled
@@ -93,7 +93,7 @@ fn of_log(error: &LogError) -> &'static str {
         LogError::Io { .. } => Refusal::SystemError.code(),
         LogError::Corrupt { .. } | LogError::Unreadable { .. } => Fault::FramesMissing.code(),
         LogError::BadHeader { .. } => Fault::SegmentHeader.code(),
-        LogError::TooNew { .. } => Refusal::NewerFormat.code(),
+        LogError::OtherFormat { .. } => Refusal::OtherFormat.code(),
         LogError::Foreign { .. } => Fault::LogUnreadable.code(),
         LogError::Released { .. } => Fault::JournalMissing.code(),
         LogError::Indispensable { .. } => Refusal::GapNotAccepted.code(),

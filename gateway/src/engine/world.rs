@@ -11,7 +11,7 @@ use crate::catalogue::{Catalogue, SqliteCatalogue};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::disk::{Disk, OsDisk, ReadersGate};
-use crate::log::LogId;
+use crate::log::{JOURNAL_DIR, LogId, LogKind, OBSERVATIONS_DIR, check_format};
 
 pub const LOCK_FILE: &str = "lock";
 
@@ -44,6 +44,10 @@ impl World {
             .map_err(|source| EngineError::Io { what: config.data_dir.display().to_string(), source })?;
         let readers = ReadersGate::open(&config.data_dir)
             .map_err(|source| EngineError::Io { what: config.data_dir.display().to_string(), source })?;
+        // Before anything is written; the catalogue looks after its own.
+        for (dir, kind) in [(JOURNAL_DIR, LogKind::Journal), (OBSERVATIONS_DIR, LogKind::Observations)] {
+            check_format(&disk, dir, kind)?;
+        }
         Ok(Self {
             disk: Arc::new(disk),
             catalogue: Box::new(SqliteCatalogue::open(&config.data_dir)?),

@@ -96,8 +96,8 @@ pub trait FrameVisitor {
     }
 }
 
-/// Checks the log in `dir`. An error is only what makes a check impossible: the directory cannot be listed, or a newer
-/// build wrote a segment.
+/// Checks the log in `dir`. An error is only what makes a check impossible: the directory cannot be listed, or a segment has
+/// another format.
 pub fn check(
     disk: &dyn Disk,
     dir: &str,

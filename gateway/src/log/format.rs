@@ -4,8 +4,8 @@ use std::io;
 
 use crate::disk::BLOCK_BYTES;
 
-/// Format version of segments; a reader refuses newer ones.
-pub const FORMAT_VERSION: u32 = 1;
+/// Format version of segments and of the records in both logs; a reader refuses every other one.
+pub const FORMAT_VERSION: u32 = 2;
 /// Bytes of a frame header; every [`super::AlignedBuf`] keeps this room at its start.
 pub const FRAME_HEADER_LEN: usize = 64;
 /// Bytes of a segment header: one block.
@@ -205,7 +205,7 @@ pub(crate) struct SegmentHeader {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum HeaderFault {
     Damaged(&'static str),
-    TooNew(u32),
+    OtherFormat(u32),
 }
 
 impl SegmentHeader {
@@ -222,7 +222,7 @@ impl SegmentHeader {
         block[8..12].copy_from_slice(&crc.to_le_bytes());
     }
 
-    /// The version is looked at before the checksum: a newer format may sum up differently.
+    /// The version is looked at before the checksum: a newer format may sum up differently. All older ones sum up like this one.
     pub(crate) fn decode(block: &[u8]) -> Result<Self, HeaderFault> {
         if block.len() < SEGMENT_HEADER_LEN {
             return Err(HeaderFault::Damaged("the file is shorter than 4 KiB"));
@@ -232,20 +232,17 @@ impl SegmentHeader {
         }
         let version = u32_at(block, 12);
         let sum_fits = u32_at(block, 8) == crc32c::crc32c(&block[12..SEGMENT_HEADER_LEN]);
-        if version > FORMAT_VERSION {
-            // With a version of ours the checksum would be right: it is the version that is damaged.
-            let is_ours = (1..=FORMAT_VERSION).any(|known| {
-                let crc = crc32c::crc32c_append(
-                    crc32c::crc32c(&known.to_le_bytes()),
-                    &block[16..SEGMENT_HEADER_LEN],
-                );
-                u32_at(block, 8) == crc
-            });
-            return Err(if is_ours {
-                HeaderFault::Damaged("its version is damaged")
-            } else {
-                HeaderFault::TooNew(version)
-            });
+        if version != FORMAT_VERSION {
+            let crc = crc32c::crc32c_append(
+                crc32c::crc32c(&FORMAT_VERSION.to_le_bytes()),
+                &block[16..SEGMENT_HEADER_LEN],
+            );
+            if u32_at(block, 8) == crc {
+                return Err(HeaderFault::Damaged("its version is damaged"));
+            }
+            if sum_fits || version > FORMAT_VERSION {
+                return Err(HeaderFault::OtherFormat(version));
+            }
         }
         if !sum_fits {
             return Err(HeaderFault::Damaged("wrong checksum"));

@@ -30,6 +30,8 @@ mod model_test;
 
 use std::io;
 
+use crate::formats::age_of_build;
+
 pub use buffer::{AlignedBuf, BufferFull};
 pub use check::{Flaw, FlawKind, FrameVisitor, LogReport, check};
 pub use format::{FORMAT_VERSION, FRAME_HEADER_LEN, FrameMeta, LogId, LogKind};
@@ -38,6 +40,7 @@ pub use prepare::Prepared;
 pub use reader::{Frame, LogReader};
 pub use record::{KIND_MESSAGE, KIND_PAD, RECORD_HEADER_LEN, Record, RecordError, Records, records};
 pub use recovery::{Recovered, recover};
+pub use segment::check_format;
 pub use writer::{FRAME_PARTS_MAX, LogStatus, LogWriter};
 
 /// Directory of the journal, in the data directory.
@@ -134,8 +137,11 @@ pub enum LogError {
     Corrupt { path: String, offset: u64, gap: Gap },
     #[error("{path}: the segment header is damaged ({reason}); restore the file, or start with --accept-gap")]
     BadHeader { path: String, reason: &'static str },
-    #[error("{path}: written in format {found}, this build reads up to {known}: use a newer build")]
-    TooNew { path: String, found: u32, known: u32 },
+    #[error(
+        "{path}: written in format {found}, this build reads format {known}: start the {} build that wrote it",
+        age_of_build(found, known)
+    )]
+    OtherFormat { path: String, found: u32, known: u32 },
     #[error("{path}: this file belongs to another log ({what}); move it out of the directory")]
     Foreign { path: String, what: &'static str },
     #[error("{path}: record {record_no} is durable but frame {frame_no} cannot be read at byte {offset}")]

@@ -367,11 +367,14 @@ fn unneeded_beginnings(
     let read_from = beginnings.iter().rposition(|first| first.as_ref().is_some_and(is_below)).unwrap_or(0);
     let mut unneeded_bytes = 0;
     let mut next_frame_no = beginnings.get(read_from).copied().flatten().map_or(0, |first| first.frame_no);
+    let mut next_begins = true;
     for (at, beginning) in beginnings.iter_mut().enumerate().rev() {
         if at < read_from {
             unneeded_bytes += sources[at].segment_bytes;
         }
-        let in_order = beginning.is_some_and(|first| first.frame_no < next_frame_no);
+        let in_order = next_begins && beginning.is_some_and(|first| first.frame_no < next_frame_no);
+        // Where the next one begins with damage, this one may end before what was there, so it is read.
+        next_begins = beginning.is_some();
         if let Some(first) = beginning.filter(|_| at < read_from && in_order) {
             next_frame_no = first.frame_no;
         }

@@ -58,6 +58,18 @@ pub(crate) fn io_error(path: &str, operation: &'static str, source: io::Error) -
     LogError::Io { path: path.to_owned(), operation, source }
 }
 
+/// Refuses a log of another format, whatever else is wrong with it, and writes nothing.
+pub fn check_format(disk: &dyn Disk, dir: &str, kind: LogKind) -> Result<(), LogError> {
+    let Ok(files) = SegmentFiles::list(disk, dir) else { return Ok(()) };
+    for epoch in files.segments {
+        let opened = SegmentFile::open(disk, dir, epoch, kind, &AcceptedDamage::default());
+        if let Err(error @ LogError::OtherFormat { .. }) = opened {
+            return Err(error);
+        }
+    }
+    Ok(())
+}
+
 /// A segment's header as far as it is known: `header` is `None` where it is damaged and that was accepted.
 #[derive(Debug)]
 pub(crate) struct SegmentFile {
@@ -90,8 +102,8 @@ impl SegmentFile {
         let checked = SegmentHeader::decode(&block[..got]).and_then(|header| check(header, epoch, size));
         let header = match checked {
             Ok(header) => Some(header),
-            Err(HeaderFault::TooNew(found)) => {
-                return Err(LogError::TooNew { path, found, known: FORMAT_VERSION });
+            Err(HeaderFault::OtherFormat(found)) => {
+                return Err(LogError::OtherFormat { path, found, known: FORMAT_VERSION });
             }
             Err(HeaderFault::Damaged(_)) if damage.takes_header(epoch) => None,
             Err(HeaderFault::Damaged(reason)) => return Err(LogError::BadHeader { path, reason }),

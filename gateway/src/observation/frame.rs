@@ -13,13 +13,11 @@ const KIND_DEFINITION: u8 = 17;
 const KIND_MESSAGES: u8 = 18;
 const KIND_ROWS: u8 = 19;
 const KIND_TEXTS: u8 = 20;
-/// As builds before replay wrote it: without what a replay needs.
-const KIND_QUARANTINED_BEFORE: u8 = 21;
+const KIND_QUARANTINED: u8 = 21;
 const KIND_RETAINED: u8 = 22;
 const KIND_RESEND_MARKS: u8 = 23;
 const KIND_OUTCOMES: u8 = 24;
 const KIND_SETTLEMENT: u8 = 25;
-const KIND_QUARANTINED: u8 = 26;
 
 /// Everything that one step of the pipeline made.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -250,8 +248,8 @@ pub fn parse_frame(meta: &FrameMeta, payload: &[u8]) -> Result<ObservationFrame,
                 frame.resend_marks = array(body).ok_or_else(|| fail("its marks do not fit"))?
             }
             KIND_OUTCOMES => frame.outcomes = array(body).ok_or_else(|| fail("its outcomes do not fit"))?,
-            KIND_QUARANTINED | KIND_QUARANTINED_BEFORE => {
-                let quarantined = read_quarantined(body, record.kind == KIND_QUARANTINED);
+            KIND_QUARANTINED => {
+                let quarantined = read_quarantined(body);
                 frame
                     .quarantined
                     .push(quarantined.ok_or_else(|| fail("a quarantined payload is too short"))?);
@@ -278,7 +276,7 @@ fn array<T: Pod>(body: &[u8]) -> Option<Vec<T>> {
     Some(bytemuck::allocation::pod_collect_to_vec(bytes))
 }
 
-fn read_quarantined(body: &[u8], can_be_replayed: bool) -> Option<Quarantined> {
+fn read_quarantined(body: &[u8]) -> Option<Quarantined> {
     let mut reader = Reader(body);
     let message_no = reader.u64()?;
     let receive_time_us = reader.u64()? as i64;
@@ -286,11 +284,7 @@ fn read_quarantined(body: &[u8], can_be_replayed: bool) -> Option<Quarantined> {
     let readings = reader.u32()? as u16;
     let [reason, sentence, topic, client] =
         [reader.string()?, reader.string()?, reader.string()?, reader.string()?];
-    let (flags_and_id, properties, refused) = if can_be_replayed {
-        (reader.u32()?, reader.bytes()?.to_vec(), reader.bytes()?.to_vec())
-    } else {
-        (0, Vec::new(), Vec::new())
-    };
+    let flags_and_id = reader.u32()?;
     Some(Quarantined {
         message_no,
         receive_time_us,
@@ -302,8 +296,8 @@ fn read_quarantined(body: &[u8], can_be_replayed: bool) -> Option<Quarantined> {
         client,
         flags: (flags_and_id >> 16) as u8,
         packet_id: flags_and_id as u16,
-        properties,
-        refused,
+        properties: reader.bytes()?.to_vec(),
+        refused: reader.bytes()?.to_vec(),
         payload: reader.bytes()?.to_vec(),
     })
 }

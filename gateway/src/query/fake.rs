@@ -124,7 +124,7 @@ fn quarantined() -> QuarantineItem {
     };
     QuarantineItem {
         entry,
-        booked: None,
+        booked: crate::record::BookedEntry::default(),
         settled: false,
         flags: 1,
         packet_id: 0,

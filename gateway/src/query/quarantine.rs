@@ -134,10 +134,7 @@ fn write_report(
         }
     }
     if report.impossible > 0 {
-        writeln!(
-            out,
-            "\nnot possible: an older build kept too little of them, or they no longer fit into journal.frame_bytes_max"
-        )?;
+        writeln!(out, "\nnot possible: they no longer fit into journal.frame_bytes_max")?;
     }
     Ok(())
 }

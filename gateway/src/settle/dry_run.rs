@@ -18,13 +18,8 @@ impl DryRun {
     }
 
     pub(super) fn replay(&mut self, item: &QuarantineItem, report: &mut SettleReport) {
-        let Some(entry) = item.booked else {
-            report.impossible += 1;
-            report.stays(&item.entry.reason);
-            return;
-        };
         let mut frame = ObservationFrame::default();
-        let settled = self.decoder.replay(&entry, &item.refused, &message_of(item), &mut frame);
+        let settled = self.decoder.replay(&item.booked, &item.refused, &message_of(item), &mut frame);
         let Settled::Replayed { rows, remaining, .. } = settled else { return };
         report.readings += u64::from(rows);
         match &remaining {

@@ -82,8 +82,7 @@ impl Session {
         for item in batch {
             self.report.looked_at += 1;
             match self.change {
-                Change::Erase if item.booked.is_some() => self.report.erased += 1,
-                Change::Erase => self.impossible(item),
+                Change::Erase => self.report.erased += 1,
                 Change::Replay => dry_run.replay(item, &mut self.report),
             }
         }
@@ -98,10 +97,7 @@ impl Session {
         let mut appended = Vec::with_capacity(batch.len());
         for item in batch {
             self.report.looked_at += 1;
-            let Some(entry) = booked(item, history)? else {
-                self.impossible(item);
-                continue;
-            };
+            let entry = booked(item, history)?;
             let control = match self.change {
                 Change::Replay => {
                     Control::Replay { entry, refused: &item.refused, message: message_of(item) }
@@ -166,15 +162,14 @@ fn reason_now(item: &QuarantineItem, history: &mut dyn History) -> Result<String
 }
 
 /// What the books have of an entry: where its hour had no room for its names, under "(other)".
-fn booked(item: &QuarantineItem, history: &mut dyn History) -> Result<Option<BookedEntry>, CatalogueError> {
-    let Some(booked) = item.booked else { return Ok(None) };
+fn booked(item: &QuarantineItem, history: &mut dyn History) -> Result<BookedEntry, CatalogueError> {
     let booked = BookedEntry {
         bytes: item.entry.bytes() as u32,
         text_bytes: (item.entry.reason.len() + item.entry.sentence.len()) as u32,
-        ..booked
+        ..item.booked
     };
     if item.settled {
-        return Ok(Some(booked));
+        return Ok(booked);
     }
     let hour = hour_of(booked.receive_time_us);
     let names = [
@@ -184,10 +179,10 @@ fn booked(item: &QuarantineItem, history: &mut dyn History) -> Result<Option<Boo
     ];
     for (agency, client, station) in names {
         if history.has_book_row(hour, &BookKey { agency, client, station })? {
-            return Ok(Some(BookedEntry { agency, client, station, ..booked }));
+            return Ok(BookedEntry { agency, client, station, ..booked });
         }
     }
-    Ok(Some(BookedEntry { agency: OTHER_ID, client: OTHER_ID, station: OTHER_ID, ..booked }))
+    Ok(BookedEntry { agency: OTHER_ID, client: OTHER_ID, station: OTHER_ID, ..booked })
 }
 
 fn body_bytes(control: &Control<'_>) -> usize {

@@ -321,21 +321,17 @@ fn item(
         agency: agency.to_owned(),
         payload_bytes: quarantined.payload.len() as u32,
     };
-    // Of a partly decoded message an older build does not say which readings are open.
-    let is_known = |message: &&MessageEntry| {
-        message.message_outcome() != MessageOutcome::Partial || !quarantined.refused.is_empty()
-    };
-    let booked = message.filter(is_known).map(|message| BookedEntry {
+    let booked = BookedEntry {
         position: quarantined.message_no,
         ordinal,
         receive_time_us: quarantined.receive_time_us,
-        agency: message.agency,
-        client: message.client,
-        station: message.station,
+        agency: message.map_or(0, |message| message.agency),
+        client: message.map_or(0, |message| message.client),
+        station: message.map_or(0, |message| message.station),
         readings: quarantined.readings,
-        outcome: message.outcome,
+        outcome: message.map_or(MessageOutcome::Quarantined as u8, |message| message.outcome),
         ..BookedEntry::default()
-    });
+    };
     QuarantineItem {
         entry,
         booked,

@@ -269,7 +269,7 @@ mod tests {
             path: format!("store/{folder}/run-{file_no:012}.parquet"),
             row_count,
             bytes: 1,
-            crc32c: None,
+            crc32c: 0,
             time_min_us: 0,
             time_max_us: 0,
             datastream_min: 0,

@@ -6,6 +6,7 @@ use parquet::errors::ParquetError;
 use thiserror::Error;
 
 use crate::disk;
+use crate::formats::age_of_build;
 
 #[derive(Debug, Error)]
 pub enum StoreError {
@@ -19,8 +20,11 @@ pub enum StoreError {
     Damaged { path: String, source: ParquetError },
     #[error("store file {path} could not be encoded ({source}): this is a bug of the gateway")]
     Encode { path: String, source: ParquetError },
-    #[error("store file {path} has format {found}; this build reads format {known}: start a newer build")]
-    UnknownFormat { path: String, found: String, known: &'static str },
+    #[error(
+        "store file {path}: written in format {found}, this build reads format {known}: start the {} build that wrote it",
+        age_of_build(found, known)
+    )]
+    OtherFormat { path: String, found: u32, known: u32 },
     #[error(
         "store file {path} has {found} bytes and the catalogue says {expected}: restore the file from a backup"
     )]

@@ -133,8 +133,8 @@ pub struct FileEntry {
     pub path: String,
     pub row_count: u64,
     pub bytes: u64,
-    /// CRC-32C of the whole file; `None`: a build before checksums wrote it.
-    pub crc32c: Option<u32>,
+    /// CRC-32C of the whole file.
+    pub crc32c: u32,
     pub time_min_us: i64,
     pub time_max_us: i64,
     pub datastream_min: u32,

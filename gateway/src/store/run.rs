@@ -123,7 +123,7 @@ impl RunWriter {
             path,
             row_count: places.len() as u64,
             bytes,
-            crc32c: Some(crc32c),
+            crc32c,
             time_min_us: bounds.time_min_us,
             time_max_us: bounds.time_max_us,
             datastream_min: bounds.datastream_min,

@@ -51,6 +51,9 @@ faults! {
     CatalogueReference "catalogue_reference"
         "a row of the catalogue refers to something that is not there, or holds a number that cannot be"
         "restore catalogue.db from a backup",
+    CatalogueRow "catalogue_row"
+        "a row of the catalogue is not what the gateway wrote: the disk changed a bit of it, or somebody edited it"
+        "restore catalogue.db from a backup; check the disk (smartctl, dmesg)",
     FileBounds "file_bounds"
         "the times or datastreams that the catalogue or the file's index says are not those of its rows: queries miss rows"
         "restore the file (and catalogue.db, if that was changed) from a backup",

@@ -190,9 +190,10 @@ impl Stored {
         }
     }
 
-    /// The catalogue keeps the value that the datastream's newest row had when it came.
+    /// The catalogue keeps the value of the datastream's newest row, in the revision in force.
     fn compare_value(&mut self, row: &CheckedRow, state: &DatastreamState) {
-        if (row.time_us, row.ordinal, row.revision) != (state.watermark_us, state.ordinal, 0) {
+        let newest = (state.watermark_us, state.ordinal, state.revision);
+        if (row.time_us, row.ordinal, row.revision) != newest {
             return;
         }
         self.values_found.insert(row.datastream);

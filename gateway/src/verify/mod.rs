@@ -11,7 +11,8 @@
 //!
 //! - [`fault`]: the list of everything that can be found, with meaning and remedy.
 //! - [`logs`], [`observations`]: segments, frames, records; references and coverage; the recount.
-//! - [`files`]: store files. - [`books`]: sums. - [`report`], [`progress`]: what is told.
+//! - [`wal`]: the catalogue's write-ahead log. - [`files`]: store files. - [`books`]: sums.
+//! - [`report`], [`progress`]: what is told.
 
 mod books;
 mod fault;
@@ -21,6 +22,7 @@ mod logs;
 mod observations;
 mod progress;
 mod report;
+mod wal;
 
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
@@ -174,10 +176,12 @@ impl Verification<'_> {
             report.find(Finding::new(Fault::CatalogueMissing, CATALOGUE_FILE, what));
             return Ok(None);
         }
+        // Beside a gateway SQLite writes there meanwhile.
+        if !self.beside_gateway {
+            self.write_ahead_log(report)?;
+        }
         let mut damaged = |error: CatalogueError| match error {
-            CatalogueError::TooNew { .. } | CatalogueError::TooOld { .. } | CatalogueError::Busy { .. } => {
-                Err(error)
-            }
+            CatalogueError::OtherFormat { .. } | CatalogueError::Busy { .. } => Err(error),
             other => {
                 report.find(Finding::new(Fault::CatalogueDamaged, CATALOGUE_FILE, other.to_string()));
                 Ok(None)
@@ -187,13 +191,28 @@ impl Verification<'_> {
             Ok(cut) => cut,
             Err(error) => return Ok(damaged(error)?),
         };
-        let read = || Ok((cut.problems()?, cut.broken_rows()?, cut.snapshot()?));
-        let (problems, broken, snapshot) = match read() {
+        let read = || {
+            Ok((cut.problems()?, cut.wrong_tables()?, cut.wrong_rows()?, cut.broken_rows()?, cut.snapshot()?))
+        };
+        let (problems, tables, wrong, broken, snapshot) = match read() {
             Ok(read) => read,
             Err(error) => return Ok(damaged(error)?),
         };
         for problem in problems {
             report.find(Finding::new(Fault::CatalogueDamaged, CATALOGUE_FILE, problem));
+        }
+        for name in tables {
+            let what = "it is not there, or not as this build makes it";
+            report.find(
+                Finding::new(Fault::CatalogueDamaged, CATALOGUE_FILE, what).number(format!("table {name}")),
+            );
+        }
+        for (table, row) in wrong {
+            let what = "the row's checksum is not that of its values";
+            report.find(
+                Finding::new(Fault::CatalogueRow, CATALOGUE_FILE, what)
+                    .number(format!("table {table}, {row}")),
+            );
         }
         for (table, what) in broken {
             report.find(
@@ -202,6 +221,17 @@ impl Verification<'_> {
             );
         }
         Ok(Some((cut, snapshot)))
+    }
+
+    /// What was committed and not yet folded into the catalogue's main file.
+    fn write_ahead_log(&self, report: &mut Report) -> Result<(), VerifyError> {
+        let name = format!("{CATALOGUE_FILE}-wal");
+        let path = self.data_dir.join(&name);
+        if let Some(offset) = wal::check(&path).map_err(|source| VerifyError::Io { path, source })? {
+            let what = "a frame of SQLite's write-ahead log is damaged, and whole ones stand behind it: commits are taken back";
+            report.find(Finding::new(Fault::CatalogueDamaged, name, what).at(offset));
+        }
+        Ok(())
     }
 
     /// A log whose directory was never made is an empty one.
@@ -339,12 +369,6 @@ impl Verification<'_> {
         let bytes = snapshot.files.iter().map(|file| file.bytes).sum();
         report.checked("store files", snapshot.files.len() as u64, Some(bytes));
         report.checked("store rows", stored.rows, None);
-        let without = snapshot.files.iter().filter(|file| file.crc32c.is_none()).count();
-        if without > 0 {
-            report.note(format!(
-                "store/: {without} files were written before checksums were kept: only what shows was checked"
-            ));
-        }
         stored
     }
 

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use codecs::mqtt::ProtocolVersion;
-use e2e_tests::{Gateway, RawMqtt, http_get, new_data_dir, parse_csv, wait_until};
+use e2e_tests::{Gateway, Random, RawMqtt, http_get, new_data_dir, parse_csv, wait_until};
 
 use crate::scenario::{Books, assert_books};
 
@@ -15,8 +15,8 @@ const TIMES: u64 = 100;
 const READINGS: u64 = 20;
 const WINDOW: u16 = 20;
 /// Flush and compaction must have been there so often.
-const FLUSHES: f64 = 20.0;
-const COMPACTIONS: f64 = 2.0;
+const FLUSHES: u64 = 20;
+const COMPACTIONS: u64 = 2;
 
 /// What must be stored: every value under its time, in the order in which they came.
 #[derive(Default)]
@@ -46,20 +46,6 @@ impl Drop for StopAtEnd<'_> {
     fn drop(&mut self) {
         self.0.store(true, Ordering::Relaxed);
     }
-}
-
-/// SplitMix64.
-fn next(state: &mut u64) -> u64 {
-    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let mixed = (*state ^ (*state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    mixed ^ (mixed >> 29)
-}
-
-fn metric(gateway: &Gateway, name: &str) -> f64 {
-    let metrics = gateway.http_get("/metrics").1;
-    let line = metrics.lines().find(|line| line.split(' ').next() == Some(name));
-    line.and_then(|line| line.rsplit(' ').next()?.parse().ok())
-        .unwrap_or_else(|| panic!("no metric {name} in\n{metrics}"))
 }
 
 /// Asks again and again: no key twice, no key that was there before is gone, and no value goes back to a superseded one.
@@ -107,20 +93,20 @@ fn b1_4_queries_see_one_row_per_key_while_flush_and_compaction_run() {
     let http = gateway.http;
     let looks = thread::scope(|scope| {
         let readers = [(); 2].map(|()| scope.spawn(|| look(http, &stop)));
-        let mut random = 1;
+        let mut random = Random::new(1);
         let mut times = TIMES;
         // Also where something fails: the readers must end before the scope does.
         let _stop = StopAtEnd(&stop);
         wait_until("flushes and compactions under the load", || {
             times += TIMES;
             for id in 1..=WINDOW {
-                let first = next(&mut random);
+                let first = random.next_u64();
                 let readings: Vec<String> = (0..READINGS)
                     .map(|at| {
                         // No time twice in one message.
                         let time = (first % times + at) % times;
                         // Re-sends, corrections, late re-sends of superseded values.
-                        let value = next(&mut random) % 12;
+                        let value = random.next_u64() % 12;
                         model.take(time, value);
                         let time = 1_732_000_000 + 60 * time;
                         format!(r#"{{"property":"flow","value":{value},"time":{time}}}"#)
@@ -131,8 +117,8 @@ fn b1_4_queries_see_one_row_per_key_while_flush_and_compaction_run() {
                 model.books.decoded += 1;
             }
             (1..=WINDOW).for_each(|id| client.expect_puback(id));
-            let done = metric(&gateway, "sensor_gateway_store_flushes_total") >= FLUSHES
-                && metric(&gateway, "sensor_gateway_store_compactions_total") >= COMPACTIONS;
+            let done = gateway.metric("store_flushes_total") >= FLUSHES
+                && gateway.metric("store_compactions_total") >= COMPACTIONS;
             let failed = readers.iter().any(thread::ScopedJoinHandle::is_finished);
             (done || failed).then_some(())
         });

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use e2e_tests::{Gateway, Simulator, verify, wait_until};
+use e2e_tests::{Gateway, Simulator, assert_verified, verify, wait_until};
 use serde_json::Value;
 
 /// Dated readings, some of them twice, late or corrected.
@@ -32,31 +32,22 @@ pub(crate) fn same_ports(gateway: &Gateway) -> Vec<String> {
     .to_vec()
 }
 
-pub(crate) fn received(gateway: &Gateway) -> u64 {
-    gateway.ledger()["messages"]["received"].as_u64().expect("a count")
-}
-
 /// So many further messages come in.
 pub(crate) fn wait_for_load(gateway: &Gateway, more: u64) {
-    let before = received(gateway);
-    wait_until("messages of the clients", || (received(gateway) > before + more).then_some(()));
+    let before = gateway.received();
+    wait_until("messages of the clients", || (gateway.received() > before + more).then_some(()));
 }
 
 /// Everything is in the store, and the ledger's parts are its sums.
 pub(crate) fn assert_balanced(gateway: &Gateway) -> Value {
-    let ledger = gateway.wait_until_flushed(received(gateway));
-    let sum = |group: &str, parts: &[&str]| -> u64 {
-        parts.iter().map(|part| ledger[group][*part].as_u64().expect("a count")).sum()
-    };
-    let messages = sum("messages", &["decoded", "partial", "quarantined", "ignored", "pending"]);
-    assert_eq!(ledger["messages"]["received"], messages, "{ledger}");
-    let parts = ["inserted", "corrected", "outranked", "duplicate", "unresolved", "quarantined"];
-    assert_eq!(ledger["observations"]["total"], sum("observations", &parts), "{ledger}");
+    let ledger = gateway.wait_until_flushed(gateway.received());
+    e2e_tests::assert_balanced(&ledger);
     ledger
 }
 
-/// What `firmware-sim` sent and had acknowledged is there, once.
+/// What `firmware-sim` sent and had acknowledged is there, once, and `journal verify` finds nothing.
 pub(crate) fn assert_nothing_lost(truth: &Path, data_dir: &Path, rows_min: u64) {
+    assert_verified(data_dir);
     let report = verify(truth, data_dir);
     assert!(
         report["rows_required"].as_u64().is_some_and(|rows| rows >= rows_min),

@@ -88,11 +88,7 @@ fn b1_2_when_descriptors_run_out_files_have_theirs_and_clients_wait() {
         (0..400).map(|_| TcpStream::connect(gateway.mqtt).expect("the backlog has room")).collect();
     wait_until("a word about descriptors", || gateway.stderr().contains("descriptors").then_some(()));
     // Flushes, compactions and questions need files; the segments are small, so the logs do, too.
-    let flushes = || {
-        let metrics = gateway.http_get("/metrics").1;
-        let line = metrics.lines().find(|line| line.starts_with("sensor_gateway_store_flushes_total"));
-        line.and_then(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).expect("a count")
-    };
+    let flushes = || gateway.metric("store_flushes_total");
     let before = flushes();
     wait_until("flushes beside the crowd", || (flushes() > before + 5).then_some(()));
     wait_for_load(&gateway, 500);

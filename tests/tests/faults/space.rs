@@ -3,9 +3,7 @@
 
 use e2e_tests::{Gateway, Simulator, SmallDisk, wait_until};
 
-use super::load::{
-    DATED, assert_balanced, assert_nothing_lost, received, same_ports, start_load, wait_for_load,
-};
+use super::load::{DATED, assert_balanced, assert_nothing_lost, same_ports, start_load, wait_for_load};
 
 const SMALL: [&str; 8] = [
     "--set",
@@ -58,8 +56,8 @@ fn b1_2_a_crash_loop_on_a_full_disk_loses_nothing() {
     disk.free();
     let gateway = Gateway::start_wrapped(&wrapper, &data_dir, &again);
     wait_until("/ready", || (gateway.http_get("/ready").0 == 200).then_some(()));
-    let before = received(&gateway);
-    wait_until("work to go on", || (received(&gateway) > before + 1_000).then_some(()));
+    let before = gateway.received();
+    wait_until("work to go on", || (gateway.received() > before + 1_000).then_some(()));
     let truth = Simulator::stop(load);
     assert_balanced(&gateway);
     gateway.terminate();

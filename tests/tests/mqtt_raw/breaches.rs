@@ -7,7 +7,7 @@ use e2e_tests::wire::{
     subscribe_with, subscribed, take, text, unsubscribe,
 };
 
-use crate::{assert_closed, metric};
+use crate::assert_closed;
 
 const MALFORMED: u8 = 0x81;
 const PROTOCOL_ERROR: u8 = 0x82;
@@ -111,9 +111,7 @@ fn breaches_close_the_connection_with_their_reason() {
         let _ = client.try_send(&bytes(version));
         assert_closed(client, version, what, reasons);
     }
-    let (status, metrics) = own.gateway.http_get("/metrics");
-    assert_eq!(status, 200);
-    let counted = metric(&metrics, "sensor_gateway_mqtt_protocol_errors_total");
+    let counted = own.gateway.metric("mqtt_protocol_errors_total");
     assert!(counted >= (2 * BREACHES.len() + BREACHES_V5.len()) as u64, "{counted}");
 }
 

@@ -348,15 +348,9 @@ fn a_stopping_gateway_says_goodbye() {
     let client = connect(&own.gateway, V5, "stop");
     let old = connect(&own.gateway, V3, "stop-old");
     wait_until("both connections to be counted", || {
-        let (_, metrics) = own.gateway.http_get("/metrics");
-        (metric(&metrics, "sensor_gateway_mqtt_connections") == 2).then_some(())
+        (own.gateway.metric("mqtt_connections") == 2).then_some(())
     });
     own.gateway.signal("TERM");
     assert_closed(client, V5, "stop", &[0x8B]);
     assert_closed(old, V3, "stop", &[]);
-}
-
-pub(crate) fn metric(metrics: &str, name: &str) -> u64 {
-    let line = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-    line.unwrap_or_else(|| panic!("no {name} in:\n{metrics}")).trim().parse().expect("a counter is a number")
 }

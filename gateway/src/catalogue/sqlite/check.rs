@@ -10,7 +10,8 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::history::{book_hour, book_row, settlements};
 use super::load::{number, snapshot};
-use super::{APPLICATION_ID, BUSY_TIMEOUT, FORMAT_VERSION};
+use super::row_sums::{add_function, wrong_rows};
+use super::{BUSY_TIMEOUT, SCHEMA, is_empty};
 use crate::catalogue::{
     BookCounts, BookHour, BookRow, CATALOGUE_FILE, CatalogueError, HourDigest, OTHER_ID, SettledCounts,
     SettlementRow, Snapshot,
@@ -50,19 +51,10 @@ impl CatalogueCut {
         let path = data_dir.join(CATALOGUE_FILE);
         let on_sqlite = |error| CatalogueError::of_sqlite(&path, error);
         let connection = if beside_gateway { beside(&path) } else { alone(&path) }.map_err(on_sqlite)?;
-        let read =
-            |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0)).map_err(on_sqlite);
-        let (application, found) = (read("application_id")?, read("user_version")?);
-        if application != APPLICATION_ID {
+        if is_empty(&connection, &path)? {
             return Err(CatalogueError::Foreign { path: path.clone() });
         }
-        if found != FORMAT_VERSION {
-            return Err(if found > FORMAT_VERSION {
-                CatalogueError::TooNew { path: path.clone(), found, known: FORMAT_VERSION }
-            } else {
-                CatalogueError::TooOld { path: path.clone(), found, known: FORMAT_VERSION }
-            });
-        }
+        add_function(&connection).map_err(on_sqlite)?;
         connection.execute_batch("BEGIN").map_err(on_sqlite)?;
         // The first read is what fixes the cut.
         connection.query_row("SELECT count(*) FROM checkpoint", [], |_| Ok(())).map_err(on_sqlite)?;
@@ -80,6 +72,24 @@ impl CatalogueCut {
             let mut statement = connection.prepare(&sql)?;
             let lines = statement.query_map([], |row| row.get::<_, String>(0))?;
             lines.filter(|line| line.as_ref().map_or(true, |line| line != "ok")).collect()
+        })
+    }
+
+    /// Rows that are not what was written: table, and which.
+    pub fn wrong_rows(&self) -> Result<Vec<(String, String)>, CatalogueError> {
+        self.read(wrong_rows)
+    }
+
+    /// The names of tables and indices that are not as this build makes them.
+    pub fn wrong_tables(&self) -> Result<Vec<String>, CatalogueError> {
+        self.read(|connection| {
+            let fresh = Connection::open_in_memory()?;
+            fresh.execute_batch(SCHEMA)?;
+            let (mut expected, mut found) = (tables(&fresh)?, tables(connection)?);
+            let all = expected.clone();
+            expected.retain(|table| !found.contains(table));
+            found.retain(|table| !all.contains(table));
+            Ok(expected.into_iter().chain(found).map(|(name, _)| name).collect())
         })
     }
 
@@ -176,6 +186,12 @@ impl CatalogueCut {
     }
 }
 
+/// Name and definition.
+fn tables(connection: &Connection) -> rusqlite::Result<Vec<(String, Option<String>)>> {
+    let mut statement = connection.prepare("SELECT name, type || tbl_name || sql FROM sqlite_schema")?;
+    statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
+}
+
 /// The gateway's own connection keeps the index of the write-ahead log.
 fn beside(path: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -185,7 +201,7 @@ fn beside(path: &Path) -> rusqlite::Result<Connection> {
 }
 
 /// Nobody else has it: the index of a write-ahead log that a crash left is made in memory, and nothing is checkpointed.
-fn alone(path: &Path) -> rusqlite::Result<Connection> {
+pub(super) fn alone(path: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags_and_vfs(path, flags, c"unix-none")?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;

@@ -178,12 +178,7 @@ fn settlement_row(row: &Row<'_>) -> rusqlite::Result<SettlementRow> {
 
 pub(super) fn quarantine_totals(connection: &Connection) -> rusqlite::Result<QuarantineTotals> {
     connection.query_row("SELECT * FROM quarantine_totals", [], |row| {
-        Ok(QuarantineTotals {
-            entries: number(row, 1)?,
-            bytes: number(row, 2)?,
-            dropped_entries: number(row, 3)?,
-            dropped_bytes: number(row, 4)?,
-        })
+        Ok(QuarantineTotals { entries: number(row, 1)?, bytes: number(row, 2)? })
     })
 }
 

@@ -6,6 +6,7 @@ mod check;
 mod history;
 mod load;
 mod quarantine;
+mod row_sums;
 mod write;
 
 use std::path::{Path, PathBuf};
@@ -20,17 +21,10 @@ use history::SqliteHistory;
 /// "SGWc".
 const APPLICATION_ID: i64 = 0x5347_5763;
 
-/// Each takes the database one format further; the first makes format 1 of an empty file.
-const MIGRATIONS: &[&str] = &[
-    include_str!("schema.sql"),
-    QUARANTINE_BY_CLIENT,
-    include_str!("rank.sql"),
-    include_str!("checks_and_removals.sql"),
-    include_str!("settlements.sql"),
-];
-/// The quota's sums at start read this instead of the payloads' pages.
-const QUARANTINE_BY_CLIENT: &str = "CREATE INDEX quarantine_by_client ON quarantine (client, bytes);";
-const FORMAT_VERSION: i64 = MIGRATIONS.len() as i64;
+/// Another number for every change of the tables or of the store's files; a build reads this one only. Numbers below were given
+/// away while there was no 1.0.
+const FORMAT_VERSION: i64 = 7;
+const SCHEMA: &str = include_str!("schema.sql");
 
 /// How long a commit waits for another process that holds the write lock.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -52,9 +46,14 @@ pub struct SqliteCatalogue {
 }
 
 impl SqliteCatalogue {
-    /// Opens the catalogue of a data directory, makes it if there is none, brings an older format up to date.
+    /// Opens the catalogue of a data directory, makes it if there is none. The caller holds the directory's lock.
     pub fn open(data_dir: &Path) -> Result<Self, CatalogueError> {
         let path = data_dir.join(CATALOGUE_FILE);
+        if path.exists() {
+            // Without writing: opened for writing, even a file that is refused gets its write-ahead log folded in.
+            let connection = check::alone(&path).map_err(|error| CatalogueError::of_sqlite(&path, error))?;
+            is_empty(&connection, &path)?;
+        }
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
             | OpenFlags::SQLITE_OPEN_CREATE
             | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -63,7 +62,7 @@ impl SqliteCatalogue {
         Ok(Self { connection, path, failed: false })
     }
 
-    /// Free pages go back to the file system, some at a time. A catalogue that an older build made keeps them for itself.
+    /// Free pages go back to the file system, some at a time.
     fn give_back_pages(&self) {
         let sql = format!("PRAGMA incremental_vacuum({VACUUM_PAGES})");
         let freed = self.connection.prepare(&sql).and_then(|mut statement| {
@@ -130,40 +129,46 @@ fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, CatalogueError> 
     connect().map_err(|error| CatalogueError::of_sqlite(path, error))
 }
 
-fn prepare(connection: &mut Connection, path: &Path) -> Result<(), CatalogueError> {
+/// Whether nothing is in it yet; else it is a catalogue of this build's format, or refused.
+fn is_empty(connection: &Connection, path: &Path) -> Result<bool, CatalogueError> {
     let on_sqlite = |error| CatalogueError::of_sqlite(path, error);
     let read =
         |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0)).map_err(on_sqlite);
-    let (application, found) = (read("application_id")?, read("user_version")?);
-    if application == APPLICATION_ID {
-        if found > FORMAT_VERSION {
-            return Err(CatalogueError::TooNew { path: path.to_owned(), found, known: FORMAT_VERSION });
+    match (read("application_id")?, read("user_version")?) {
+        (APPLICATION_ID, FORMAT_VERSION) => return Ok(false),
+        (APPLICATION_ID, found) => {
+            return Err(CatalogueError::OtherFormat { path: path.to_owned(), found, known: FORMAT_VERSION });
         }
-    } else {
-        let tables: i64 = connection
-            .query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
-            .map_err(on_sqlite)?;
-        if application != 0 || found != 0 || tables != 0 {
-            return Err(CatalogueError::Foreign { path: path.to_owned() });
-        }
+        (0, 0) => {}
+        _ => return Err(CatalogueError::Foreign { path: path.to_owned() }),
     }
+    let tables: i64 = connection
+        .query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
+        .map_err(on_sqlite)?;
+    if tables == 0 { Ok(true) } else { Err(CatalogueError::Foreign { path: path.to_owned() }) }
+}
+
+fn prepare(connection: &mut Connection, path: &Path) -> Result<(), CatalogueError> {
+    let is_empty = is_empty(connection, path)?;
     let mut configure = || {
-        if application == 0 {
+        row_sums::add_function(connection)?;
+        if is_empty {
             // Only a file without tables takes it: so what retention frees can be given back.
             connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
         }
         connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
         connection.pragma_update(None, "synchronous", "FULL")?;
         connection.pragma_update_and_check(None, "journal_size_limit", WAL_BYTES_KEPT, |_| Ok(()))?;
-        migrate(connection, found)
+        if is_empty { make_tables(connection) } else { Ok(()) }
     };
-    configure().map_err(on_sqlite)
+    configure().map_err(|error| CatalogueError::of_sqlite(path, error))
 }
 
-fn migrate(connection: &mut Connection, found: i64) -> rusqlite::Result<()> {
+fn make_tables(connection: &mut Connection) -> rusqlite::Result<()> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    for migration in MIGRATIONS.iter().skip(found.max(0) as usize) {
-        transaction.execute_batch(migration)?;
+    transaction.execute_batch(SCHEMA)?;
+    for table in ["removals", "quarantine_totals"] {
+        row_sums::seal(&transaction, table, "id = 1", &[])?;
     }
     transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
     transaction.pragma_update(None, "user_version", FORMAT_VERSION)?;

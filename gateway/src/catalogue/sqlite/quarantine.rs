@@ -122,22 +122,19 @@ fn item(row: &Row<'_>) -> rusqlite::Result<QuarantineItem> {
         agency: row.get(9)?,
         payload_bytes: row.get(10)?,
     };
-    let outcome: Option<u8> = row.get(11)?;
-    let booked = outcome.map(|outcome| {
-        Ok::<_, rusqlite::Error>(BookedEntry {
-            position: entry.position,
-            ordinal: entry.ordinal,
-            receive_time_us: entry.receive_time_us,
-            agency: row.get(12)?,
-            client: row.get(13)?,
-            station: row.get(14)?,
-            readings: entry.readings,
-            outcome,
-            ..BookedEntry::default()
-        })
-    });
+    let booked = BookedEntry {
+        position: entry.position,
+        ordinal: entry.ordinal,
+        receive_time_us: entry.receive_time_us,
+        agency: row.get(12)?,
+        client: row.get(13)?,
+        station: row.get(14)?,
+        readings: entry.readings,
+        outcome: row.get(11)?,
+        ..BookedEntry::default()
+    };
     Ok(QuarantineItem {
-        booked: booked.transpose()?,
+        booked,
         settled: row.get(15)?,
         flags: row.get(16)?,
         packet_id: row.get(17)?,

@@ -2,6 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension, params};
 
+use super::row_sums::{seal, write_row};
 use crate::catalogue::{
     BooksDelta, Commit, DatastreamState, QuarantineChange, QuarantineDelta, RemainingEntry, SettledCounts,
 };
@@ -23,15 +24,14 @@ pub(super) fn commit(connection: &Connection, commit: &Commit) -> rusqlite::Resu
     }
     quarantine(connection, &commit.quarantine)?;
     let checkpoint = &commit.checkpoint;
-    connection.prepare_cached("INSERT OR REPLACE INTO checkpoint VALUES (1, ?, ?, ?, ?, ?)")?.execute(
-        params![
-            checkpoint.observation_frame_no as i64,
-            checkpoint.next_obs_no as i64,
-            checkpoint.next_record_no as i64,
-            checkpoint.next_message_no as i64,
-            checkpoint.store,
-        ],
-    )?;
+    connection.prepare_cached(&write_row("INSERT OR REPLACE", "checkpoint", 6))?.execute(params![
+        1,
+        checkpoint.observation_frame_no as i64,
+        checkpoint.next_obs_no as i64,
+        checkpoint.next_record_no as i64,
+        checkpoint.next_message_no as i64,
+        checkpoint.store,
+    ])?;
     Ok(())
 }
 
@@ -39,19 +39,19 @@ fn definitions(connection: &Connection, definitions: &[Definition]) -> rusqlite:
     for definition in definitions {
         match definition {
             Definition::Agency { id, code } => connection
-                .prepare_cached("INSERT OR REPLACE INTO agencies VALUES (?, ?)")?
+                .prepare_cached(&write_row("INSERT OR REPLACE", "agencies", 2))?
                 .execute(params![id, code])?,
             Definition::Client { id, name } => connection
-                .prepare_cached("INSERT OR REPLACE INTO clients VALUES (?, ?)")?
+                .prepare_cached(&write_row("INSERT OR REPLACE", "clients", 2))?
                 .execute(params![id, name])?,
             Definition::Symbol { id, text } => connection
-                .prepare_cached("INSERT OR REPLACE INTO symbols VALUES (?, ?)")?
+                .prepare_cached(&write_row("INSERT OR REPLACE", "symbols", 2))?
                 .execute(params![id, text])?,
             Definition::Station { id, agency, code } => connection
-                .prepare_cached("INSERT OR REPLACE INTO stations VALUES (?, ?, ?)")?
+                .prepare_cached(&write_row("INSERT OR REPLACE", "stations", 3))?
                 .execute(params![id, agency, code])?,
             Definition::Datastream { id, station, property, period_s, domain, unit } => connection
-                .prepare_cached("INSERT OR REPLACE INTO datastreams VALUES (?, ?, ?, ?, ?, ?)")?
+                .prepare_cached(&write_row("INSERT OR REPLACE", "datastreams", 6))?
                 .execute(params![id, station, property, period_s, domain, unit])?,
         };
     }
@@ -63,8 +63,7 @@ fn files(connection: &Connection, removed: &[u64], added: &[FileEntry]) -> rusql
     for file_no in removed {
         remove.execute([*file_no as i64])?;
     }
-    let mut add =
-        connection.prepare_cached("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)")?;
+    let mut add = connection.prepare_cached(&write_row("INSERT OR REPLACE", "files", 9))?;
     for file in added {
         add.execute(params![
             file.file_no as i64,
@@ -82,9 +81,7 @@ fn files(connection: &Connection, removed: &[u64], added: &[FileEntry]) -> rusql
 }
 
 fn books(connection: &Connection, delta: &BooksDelta) -> rusqlite::Result<()> {
-    let mut row = connection.prepare_cached(
-        "INSERT OR REPLACE INTO book_rows VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-    )?;
+    let mut row = connection.prepare_cached(&write_row("INSERT OR REPLACE", "book_rows", 14))?;
     for item in &delta.rows {
         let mut values = [0; 14];
         values[0] = item.hour;
@@ -96,7 +93,7 @@ fn books(connection: &Connection, delta: &BooksDelta) -> rusqlite::Result<()> {
         }
         row.execute(values)?;
     }
-    let mut hour = connection.prepare_cached("INSERT OR REPLACE INTO book_hours VALUES (?, ?, ?, ?, ?)")?;
+    let mut hour = connection.prepare_cached(&write_row("INSERT OR REPLACE", "book_hours", 5))?;
     for item in &delta.hours {
         hour.execute(params![
             item.hour,
@@ -109,27 +106,24 @@ fn books(connection: &Connection, delta: &BooksDelta) -> rusqlite::Result<()> {
     if let Some(runs) = &delta.unresolved {
         let bytes: &[u8] = bytemuck::cast_slice(runs);
         connection
-            .prepare_cached("INSERT OR REPLACE INTO book_unresolved VALUES (1, ?)")?
-            .execute([bytes])?;
+            .prepare_cached(&write_row("INSERT OR REPLACE", "book_unresolved", 2))?
+            .execute(params![1, bytes])?;
     }
     connection
         .prepare_cached("UPDATE removals SET lost = ?, expired = ?")?
         .execute([delta.totals.lost as i64, delta.totals.expired as i64])?;
+    seal(connection, "removals", "id = 1", &[])?;
     let mut values = [1; 12];
     for (value, count) in values[1..].iter_mut().zip(delta.totals.counts.to_array()) {
         *value = count as i64;
     }
     values[11] = delta.totals.flushed as i64;
-    connection
-        .prepare_cached("INSERT OR REPLACE INTO book_totals VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")?
-        .execute(values)?;
+    connection.prepare_cached(&write_row("INSERT OR REPLACE", "book_totals", 12))?.execute(values)?;
     Ok(())
 }
 
 fn settlements(connection: &Connection, delta: &BooksDelta) -> rusqlite::Result<()> {
-    let mut settlement = connection.prepare_cached(
-        "INSERT OR REPLACE INTO settlements VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-    )?;
+    let mut settlement = connection.prepare_cached(&write_row("INSERT OR REPLACE", "settlements", 19))?;
     for row in &delta.settlements {
         settlement.execute(params![
             row.settlement_no as i64,
@@ -153,9 +147,7 @@ fn settlements(connection: &Connection, delta: &BooksDelta) -> rusqlite::Result<
             row.digest.as_slice(),
         ])?;
     }
-    let mut settled = connection.prepare_cached(
-        "INSERT OR REPLACE INTO settled_rows VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-    )?;
+    let mut settled = connection.prepare_cached(&write_row("INSERT OR REPLACE", "settled_rows", 19))?;
     for (hour, key, counts) in &delta.settled {
         let mut values = [0; 5 + SettledCounts::LEN];
         values[0] = *hour;
@@ -169,13 +161,15 @@ fn settlements(connection: &Connection, delta: &BooksDelta) -> rusqlite::Result<
     if let Some(runs) = &delta.settled_unresolved {
         let bytes: &[u8] = bytemuck::cast_slice(runs);
         connection
-            .prepare_cached("INSERT OR REPLACE INTO settled_unresolved VALUES (1, ?)")?
-            .execute([bytes])?;
+            .prepare_cached(&write_row("INSERT OR REPLACE", "settled_unresolved", 2))?
+            .execute(params![1, bytes])?;
     }
     if !delta.settled.is_empty() {
         let totals = delta.totals.settled.to_array();
         let bytes: &[u8] = bytemuck::cast_slice(&totals);
-        connection.prepare_cached("INSERT OR REPLACE INTO settled_totals VALUES (1, ?)")?.execute([bytes])?;
+        connection
+            .prepare_cached(&write_row("INSERT OR REPLACE", "settled_totals", 2))?
+            .execute(params![1, bytes])?;
     }
     Ok(())
 }
@@ -206,15 +200,15 @@ fn forget_books(connection: &Connection, before: i64) -> rusqlite::Result<()> {
         sums.join(", ")
     );
     connection.prepare_cached(&sql)?.execute([last])?;
+    seal(connection, "removals", "id = 1", &[])?;
     connection.prepare_cached("DELETE FROM book_rows WHERE hour <= ?")?.execute([last])?;
     connection.prepare_cached("DELETE FROM book_hours WHERE hour <= ?")?.execute([last])?;
     Ok(())
 }
 
 fn datastream_states(connection: &Connection, states: &[(u32, DatastreamState)]) -> rusqlite::Result<()> {
-    let mut statement = connection.prepare_cached(
-        "INSERT OR REPLACE INTO datastream_states VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-    )?;
+    let mut statement =
+        connection.prepare_cached(&write_row("INSERT OR REPLACE", "datastream_states", 17))?;
     for (datastream, state) in states {
         statement.execute(params![
             datastream,
@@ -240,7 +234,7 @@ fn datastream_states(connection: &Connection, states: &[(u32, DatastreamState)])
 }
 
 fn retained(connection: &Connection, changes: &[RetainedChange]) -> rusqlite::Result<()> {
-    let mut set = connection.prepare_cached("INSERT OR REPLACE INTO retained VALUES (?, ?, ?, ?, ?, ?)")?;
+    let mut set = connection.prepare_cached(&write_row("INSERT OR REPLACE", "retained", 6))?;
     let mut remove = connection.prepare_cached("DELETE FROM retained WHERE topic = ?")?;
     for change in changes {
         if change.payload.is_empty() {
@@ -261,19 +255,19 @@ fn retained(connection: &Connection, changes: &[RetainedChange]) -> rusqlite::Re
 
 fn resend_marks(connection: &Connection, marks: &[ResendMark]) -> rusqlite::Result<()> {
     let bytes: &[u8] = bytemuck::cast_slice(marks);
-    connection.prepare_cached("INSERT OR REPLACE INTO resend_marks VALUES (1, ?)")?.execute([bytes])?;
+    connection
+        .prepare_cached(&write_row("INSERT OR REPLACE", "resend_marks", 2))?
+        .execute(params![1, bytes])?;
     Ok(())
 }
 
 fn quarantine(connection: &Connection, delta: &QuarantineDelta) -> rusqlite::Result<()> {
     let (mut entries, mut bytes) = (0, 0);
-    let mut add = connection.prepare_cached(
-        "INSERT OR IGNORE INTO quarantine VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-    )?;
+    let mut add = connection.prepare_cached(&write_row("INSERT OR IGNORE", "quarantine", 22))?;
     for item in &delta.items {
         let entry = &item.entry;
         let size = entry.bytes() as i64;
-        let booked = item.booked.unwrap_or_default();
+        let booked = &item.booked;
         let added = add.execute(params![
             entry.position as i64,
             entry.ordinal,
@@ -287,7 +281,7 @@ fn quarantine(connection: &Connection, delta: &QuarantineDelta) -> rusqlite::Res
             entry.agency,
             entry.payload_bytes,
             size,
-            item.booked.map(|booked| booked.outcome),
+            booked.outcome,
             booked.agency,
             booked.client,
             booked.station,
@@ -310,6 +304,7 @@ fn quarantine(connection: &Connection, delta: &QuarantineDelta) -> rusqlite::Res
         connection
             .prepare_cached("UPDATE quarantine_totals SET entries = entries + ?, bytes = bytes + ?")?
             .execute([entries, bytes])?;
+        seal(connection, "quarantine_totals", "id = 1", &[])?;
     }
     Ok(())
 }
@@ -324,7 +319,7 @@ fn quarantine_change(connection: &Connection, change: &QuarantineChange) -> rusq
         )?
         .query_row(key, |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()?;
-    // Already gone: by the budget, or because this commit is carried out once more.
+    // Already gone: this commit is carried out once more.
     let Some((bytes, texts)) = before else { return Ok((0, 0)) };
     let Some(RemainingEntry { booked, settled, remaining }) = &change.remaining else {
         connection
@@ -354,5 +349,11 @@ fn quarantine_change(connection: &Connection, change: &QuarantineChange) -> rusq
             change.position as i64,
             change.ordinal,
         ])?;
+    seal(
+        connection,
+        "quarantine",
+        "position = ? AND ordinal = ?",
+        &[&(change.position as i64), &change.ordinal],
+    )?;
     Ok((0, grown))
 }

@@ -82,17 +82,50 @@ pub(super) fn read_footer(file: &StoreFile, path: &str) -> std::result::Result<P
     let metadata = footer.file_metadata();
     let format =
         metadata.key_value_metadata().and_then(|pairs| pairs.iter().find(|pair| pair.key == FORMAT_KEY));
-    match format.and_then(|pair| pair.value.as_deref()) {
+    match format.and_then(|pair| pair.value.as_deref()?.parse().ok()) {
         Some(FORMAT) => {}
-        found => {
-            let found = found.unwrap_or("none").to_owned();
-            return Err(StoreError::UnknownFormat { path: path.to_owned(), found, known: FORMAT });
+        Some(found) => {
+            return Err(StoreError::OtherFormat { path: path.to_owned(), found, known: FORMAT });
         }
+        None => return Err(damaged(ParquetError::General("it does not say its format".to_owned()))),
     }
     if metadata.schema() != schema::schema().map_err(damaged)?.as_ref() {
         return Err(damaged(ParquetError::General("its columns are not those of its format".to_owned())));
     }
+    if !places_are_possible(&footer, file.size) {
+        let what = "its footer names places that are not in the file".to_owned();
+        return Err(damaged(ParquetError::General(what)));
+    }
     Ok(footer)
+}
+
+/// Whether every page lies within its column, and every column within the file; the crate takes that for granted.
+fn places_are_possible(footer: &ParquetMetaData, size: u64) -> bool {
+    let columns = (0..footer.num_row_groups())
+        .flat_map(|group| (0..footer.row_group(group).num_columns()).map(move |column| (group, column)));
+    columns.into_iter().all(|(group_no, column_no)| {
+        let group = footer.row_group(group_no);
+        let column = group.column(column_no);
+        let start = column.dictionary_page_offset().unwrap_or(column.data_page_offset());
+        let Some(end) = start.checked_add(column.compressed_size()) else { return false };
+        let index = footer.page_index_for_row_group(group_no);
+        let pages = index.offset_index(column_no).map_or(&[][..], |index| index.page_locations());
+        let mut next = start;
+        let mut are_in_order = pages.iter().all(|page| {
+            let is_behind = page.offset >= next && page.compressed_page_size >= 0;
+            next = page.offset.saturating_add(i64::from(page.compressed_page_size));
+            is_behind
+        });
+        let mut row = -1;
+        are_in_order &=
+            pages.iter().all(|page| page.first_row_index > std::mem::replace(&mut row, page.first_row_index));
+        0 <= start
+            && start <= end
+            && end as u64 <= size
+            && next <= end
+            && row < group.num_rows()
+            && are_in_order
+    })
 }
 
 fn read_row_group(

@@ -14,8 +14,9 @@ pub(super) const ROW_GROUP_ROWS: usize = 65_536;
 /// Rows of a page of every column; the last one of a row group may have fewer.
 pub(super) const PAGE_ROWS: usize = 4_096;
 
-/// Version of the files' format and the key under which they carry it.
-pub(super) const FORMAT: &str = "2";
+/// Version of the files' format and the key under which they carry it. Another one goes with another format of the catalogue,
+/// which is looked at before any file is.
+pub(super) const FORMAT: u32 = 2;
 pub(super) const FORMAT_KEY: &str = "sensor_gateway.store_format";
 
 const SCHEMA: &str = "message observations {
@@ -83,7 +84,7 @@ pub(super) fn writer_properties() -> WriterPropertiesPtr {
         .set_write_batch_size(PAGE_ROWS)
         .set_data_page_size_limit(PAGE_BYTES_MAX)
         .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
-        .set_key_value_metadata(Some(vec![KeyValue::new(FORMAT_KEY.to_owned(), FORMAT.to_owned())]))
+        .set_key_value_metadata(Some(vec![KeyValue::new(FORMAT_KEY.to_owned(), FORMAT.to_string())]))
         .set_sorting_columns(Some(sorting.to_vec()))
         .set_column_statistics_enabled(ColumnPath::from("phenomenon_time"), EnabledStatistics::Page);
     for column in ["phenomenon_time", "seq", "position", "result_time"] {
