@@ -6,7 +6,7 @@
 //! - [`mosquitto_pub`], [`MosquittoSub`] and [`python`] are the clients from outside that `tests/setup.sh` installs.
 //! - [`Simulator`] is `firmware-sim` as load, and [`verify`] its verdict; [`JournalCount`] counts a journal without the
 //!   gateway's code; [`check_ack_order`] reads what strace saw.
-//! - [`SmallDisk`] is a file system that can be filled.
+//! - [`SmallDisk`] is a file system that can be filled, [`WallClock`] a wall clock that can be set.
 //! - [`wait_until`] is how every test waits: for a condition, with a deadline.
 //!
 //! All helpers panic with a sentence when something is not as it must be: they run in tests only.
@@ -22,6 +22,7 @@ mod simulator;
 mod small_disk;
 mod strace;
 mod wait;
+mod wall_clock;
 pub mod wire;
 
 pub use gateway::{Gateway, Row, RunOutput, parse_csv, sensor_gateway, sensor_gateway_command};
@@ -34,3 +35,4 @@ pub use simulator::{Simulator, verify};
 pub use small_disk::SmallDisk;
 pub use strace::{AckOrder, Call, check_ack_order, parse_strace};
 pub use wait::{DEADLINE, wait_until};
+pub use wall_clock::WallClock;
