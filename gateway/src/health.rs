@@ -24,6 +24,8 @@ pub enum Trouble {
     ClientsWait = 16,
     /// Some clients may publish nothing more that is decoded, because of what they have in quarantine.
     QuarantineFull = 32,
+    /// The wall clock went further than time has passed, so nothing expires by it.
+    ClockLeapt = 64,
 }
 
 /// What is said of a state.
@@ -39,7 +41,7 @@ struct Words {
     remedy: &'static str,
 }
 
-const WORDS: [Words; 6] = [
+const WORDS: [Words; 7] = [
     Words {
         trouble: Trouble::JournalSpace,
         state: "journal_full",
@@ -92,6 +94,15 @@ const WORDS: [Words; 6] = [
                 is refused; others are served",
         remedy: "see `quarantine list`, correct the payload or the mapping and replay, or erase; or raise \
                  quarantine.client_bytes_max or quarantine.bytes_max",
+    },
+    Words {
+        trouble: Trouble::ClockLeapt,
+        state: "clock_leapt",
+        blocks: false,
+        budget: "disk",
+        cause: "the machine's clock is further ahead than time has passed since the last commit (it leapt, or the gateway was off \
+                for longer than retention.clock_leap_max_hours), so nothing expires by it",
+        remedy: "set the clock right; if it is right, start once with a higher retention.clock_leap_max_hours",
     },
 ];
 

@@ -1,10 +1,14 @@
 //! How long observations are kept, by domain (B1-7). One definition for the three who must agree: the pipeline takes nothing in
 //! that would be gone, queries show nothing that has expired, compaction takes expired rows away, a little later.
 
+mod clock;
+
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use codecs::property_catalogue::Domain;
+
+pub use clock::RetentionClock;
 
 use crate::registry::SharedRegistry;
 
@@ -58,7 +62,7 @@ fn index_of(domain: &str) -> u8 {
 #[derive(Debug)]
 pub struct Retention {
     spans: RetentionSpans,
-    /// Receive time of the newest that is known; nothing expires before it was told.
+    /// As [`RetentionClock`] has it; nothing expires before it was told.
     now_us: AtomicI64,
     registry: SharedRegistry,
     /// By datastream, index into [`Domain::ALL`].

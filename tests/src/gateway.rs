@@ -250,6 +250,13 @@ impl Gateway {
         panic!("{received} messages were not received and flushed after {DEADLINE:?}; the ledger: {last}");
     }
 
+    /// Waits until all that was accepted is decoded, whether or not it is in a file.
+    pub fn wait_until_processed(&self) {
+        wait_until("messages to be decoded", || {
+            (count(&self.ledger(), "messages", "pending") == 0).then_some(())
+        });
+    }
+
     /// Rows of `query --format csv` beside this gateway.
     pub fn query_csv(&self, args: &[&str]) -> Vec<Row> {
         query_csv(&self.data_dir, args)

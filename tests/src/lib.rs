@@ -7,7 +7,7 @@
 //! - [`Simulator`] is `firmware-sim` as load, and [`verify`] its verdict; [`JournalCount`] counts a journal without the
 //!   gateway's code; [`check_ack_order`] reads what strace saw.
 //! - [`assert_balanced`] holds of every ledger; [`kill_seed`] is the seed of what happens by chance.
-//! - [`SmallDisk`] is a file system that can be filled.
+//! - [`SmallDisk`] is a file system that can be filled, [`WallClock`] a wall clock that can be set.
 //! - [`wait_until`] is how every test waits: for a condition, with a deadline.
 //!
 //! All helpers panic with a sentence when something is not as it must be: they run in tests only.
@@ -25,6 +25,7 @@ mod simulator;
 mod small_disk;
 mod strace;
 mod wait;
+mod wall_clock;
 pub mod wire;
 
 pub use gateway::{
@@ -43,3 +44,4 @@ pub use simulator::{Simulator, verify};
 pub use small_disk::SmallDisk;
 pub use strace::{AckOrder, Call, check_ack_order, parse_strace};
 pub use wait::{DEADLINE, wait_until};
+pub use wall_clock::WallClock;

@@ -1,7 +1,7 @@
 //! A file system of a few MiB that can be filled, in a mount namespace of its own, which nobody else sees and which is gone
 //! with the test: a tmpfs, or ext4 on a loop device where the tests run as root and there are such devices.
 
-use std::fs::{self, File};
+use std::fs::{self, OpenOptions};
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -99,9 +99,10 @@ impl SmallDisk {
         PathBuf::from(format!("/proc/{}/root", self.holder.id())).join(inside)
     }
 
-    /// Writes a file until nothing more fits.
+    /// Writes a file until nothing more fits; once more: takes what came free meanwhile.
     pub fn fill(&self) {
-        let mut file = File::create(self.filler()).expect("a file can be made");
+        let filler = OpenOptions::new().create(true).append(true).open(self.filler());
+        let mut file = filler.expect("a file can be made");
         for block in [1 << 20, 4096] {
             while file.write_all(&vec![0; block]).is_ok() {}
         }

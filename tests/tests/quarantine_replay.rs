@@ -9,7 +9,7 @@ use std::thread::sleep;
 use codecs::mqtt::ProtocolVersion;
 use e2e_tests::{
     Gateway, Random, RawMqtt, Row, assert_balanced, assert_verified, count, kill_seed, milliseconds,
-    new_data_dir, parse_csv, sensor_gateway, sensor_gateway_command,
+    new_data_dir, parse_csv, sensor_gateway, sensor_gateway_command, wait_until,
 };
 use serde_json::Value;
 
@@ -308,6 +308,8 @@ fn b1_5_kill_9_in_the_middle_of_a_replay_changes_nothing_in_exactly_once() {
     gateway.wait_until_flushed(MESSAGES as u64 + 1);
     gateway.terminate();
 
+    let third = (MESSAGES / 3) as u64;
+    let (mut settled, mut in_the_middle) = (0, 0);
     for kill in 0..KILLS {
         let gateway = fixture.start(&[]);
         let mut replay = sensor_gateway_command(&fixture.arguments(&["quarantine", "replay", "--all"]))
@@ -315,17 +317,32 @@ fn b1_5_kill_9_in_the_middle_of_a_replay_changes_nothing_in_exactly_once() {
             .stderr(Stdio::null())
             .spawn()
             .expect("the command can be run");
-        sleep(milliseconds(&mut random, 0, 512));
+        if kill < KILLS / 2 {
+            // Its first batch is settled: the next one is under way.
+            wait_until("the replay to settle something", || {
+                let ended = replay.try_wait().expect("the command can be waited for").is_some();
+                (ended || count(&gateway.ledger(), "settled", "messages") > settled).then_some(())
+            });
+            sleep(milliseconds(&mut random, 0, 32));
+        } else {
+            sleep(milliseconds(&mut random, 0, 512));
+        }
         gateway.kill9();
         let ended = replay.wait().expect("the command can be waited for");
-        println!("kill {kill}: the replay ended with {:?}", ended.code());
-        assert_books_and_rows_agree(&fixture);
+        let now_settled = assert_books_and_rows_agree(&fixture);
+        println!(
+            "kill {kill}: {now_settled} of {} settled, the replay ended with {:?}",
+            2 * third,
+            ended.code()
+        );
+        in_the_middle += u32::from(settled < now_settled && now_settled < 2 * third);
+        settled = now_settled;
     }
+    assert!(in_the_middle > 0, "no kill found a replay that had settled something and not everything");
     let gateway = fixture.start(&[]);
     fixture.run(&["quarantine", "replay", "--all"]);
     let ledger = gateway.wait_until_flushed(MESSAGES as u64 + 1);
     assert_balanced(&ledger);
-    let third = (MESSAGES / 3) as u64;
     assert_eq!(
         count(&ledger, "messages", "decoded"),
         third + 1,
@@ -352,8 +369,9 @@ fn b1_5_kill_9_in_the_middle_of_a_replay_changes_nothing_in_exactly_once() {
     assert_verified(&fixture.data_dir);
 }
 
-/// At every stop: what the books say is stored is what a query gives, and the quarantine holds what they say it does.
-fn assert_books_and_rows_agree(fixture: &Fixture) {
+/// At every stop: what the books say is stored is what a query gives, and the quarantine holds what they say it does. Gives the
+/// messages that are settled.
+fn assert_books_and_rows_agree(fixture: &Fixture) -> u64 {
     let ledger = fixture.json(&["ledger"]);
     assert_balanced(&ledger);
     let stored = count(&ledger, "observations", "inserted") + count(&ledger, "observations", "corrected");
@@ -361,4 +379,5 @@ fn assert_books_and_rows_agree(fixture: &Fixture) {
     let open = count(&ledger, "messages", "quarantined") + count(&ledger, "messages", "partial");
     assert_eq!(fixture.quarantined().len() as u64, open, "{ledger}");
     assert_verified(&fixture.data_dir);
+    count(&ledger, "settled", "messages")
 }

@@ -296,7 +296,7 @@ impl Books {
         // Everything before the first hour in memory is closed and committed.
         let first_hour = self.hours.first_key_value().map_or(self.first_open_hour, |(hour, _)| *hour);
         let to_hour = query.to_hour.map_or(first_hour, |to| to.min(first_hour));
-        (part.settled, part.settled_to_frame_no) = self.settlements.uncommitted(&query);
+        (part.settled_by_hour, part.settled_to_frame_no) = self.settlements.uncommitted(&query);
         part.settled_query = Some(query.clone());
         part.older = Some(BookQuery { to_hour: Some(to_hour), ..query });
         part

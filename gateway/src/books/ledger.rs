@@ -1,5 +1,7 @@
 //! The ledger: the answer of the books in the words of the outside contract.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 use super::{HOUR_US, hour_of};
@@ -76,8 +78,11 @@ pub struct LedgerPart {
     pub(super) lost: Option<u64>,
     /// The closed hours to be added.
     pub(super) older: Option<BookQuery>,
-    /// What settlements changed, those up to this frame of the log (which the catalogue has) aside where there is a query.
+    /// What settlements changed.
     pub(super) settled: SettledCounts,
+    /// Where there is a query: what is to be added, but for hours that are forgotten; and the frame of the log up to which the
+    /// catalogue has the rest.
+    pub(super) settled_by_hour: BTreeMap<i64, SettledCounts>,
     pub(super) settled_to_frame_no: u64,
     pub(super) settled_query: Option<BookQuery>,
 }
@@ -89,6 +94,9 @@ impl LedgerPart {
             self.counts.add(&history.book_sums(query)?);
         }
         if let Some(query) = &self.settled_query {
+            let forgotten_to = history.forgotten_to_hour()?;
+            let kept = self.settled_by_hour.iter().filter(|(hour, _)| Some(**hour) > forgotten_to);
+            kept.for_each(|(_, counts)| self.settled.add(counts));
             // By the frame that brought them, so that a commit meanwhile changes nothing.
             self.settled.add(&history.settled_sums(query, self.settled_to_frame_no)?);
         }

@@ -139,15 +139,15 @@ impl Settlements {
         self.unresolved.len()
     }
 
-    /// What is in memory of the rows that a query names, and the frame up to which the catalogue has the rest.
-    pub(super) fn uncommitted(&self, query: &BookQuery) -> (SettledCounts, u64) {
-        let mut sum = SettledCounts::default();
+    /// What is in memory of the rows that a query names, by hour, and the frame up to which the catalogue has the rest.
+    pub(super) fn uncommitted(&self, query: &BookQuery) -> (BTreeMap<i64, SettledCounts>, u64) {
+        let mut sums: BTreeMap<i64, SettledCounts> = BTreeMap::new();
         for ((hour, key), counts) in &self.changes {
             if query.includes_hour(*hour) && query.includes_key(key) {
-                sum.add(counts);
+                sums.entry(*hour).or_default().add(counts);
             }
         }
-        (sum, self.committed_frame_no)
+        (sums, self.committed_frame_no)
     }
 
     pub(super) fn delta(&self, frame_no: u64, registry: &Registry, delta: &mut BooksDelta) {

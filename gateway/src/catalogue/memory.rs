@@ -46,6 +46,7 @@ struct State {
     files: BTreeMap<u64, FileEntry>,
     totals: super::BookTotals,
     hours: BTreeMap<i64, BookHour>,
+    forgotten_to_hour: Option<i64>,
     rows: BTreeMap<(i64, BookKey), BookCounts>,
     unresolved: Vec<UnresolvedRun>,
     settlements: BTreeMap<u64, SettlementRow>,
@@ -134,6 +135,7 @@ impl State {
             let closed = || self.hours.values().filter(|hour| hour.digest.is_some()).map(|hour| hour.hour);
             let last_closed = closed().max().unwrap_or(i64::MIN);
             if let Some(last) = closed().filter(|hour| *hour < before && *hour < last_closed).max() {
+                self.forgotten_to_hour = Some(last);
                 self.hours.retain(|hour, _| *hour > last);
                 self.rows.retain(|(hour, _), _| *hour > last);
             }
@@ -260,8 +262,10 @@ impl History for MemoryCatalogue {
 
     fn settled_sums(&mut self, query: &BookQuery, frame_no: u64) -> Result<SettledCounts, CatalogueError> {
         let mut sum = SettledCounts::default();
-        for ((hour, key, frame), counts) in &self.state().settled {
-            if *frame <= frame_no && query.includes_hour(*hour) && query.includes_key(key) {
+        let state = self.state();
+        for ((hour, key, frame), counts) in &state.settled {
+            let is_kept = state.forgotten_to_hour.is_none_or(|last| *hour > last);
+            if is_kept && *frame <= frame_no && query.includes_hour(*hour) && query.includes_key(key) {
                 sum.add(counts);
             }
         }
@@ -275,6 +279,10 @@ impl History for MemoryCatalogue {
 
     fn last_settlement_no(&mut self) -> Result<u64, CatalogueError> {
         Ok(self.state().settlements.keys().next_back().copied().unwrap_or(0))
+    }
+
+    fn forgotten_to_hour(&mut self) -> Result<Option<i64>, CatalogueError> {
+        Ok(self.state().forgotten_to_hour)
     }
 
     fn has_book_row(&mut self, hour: i64, key: &BookKey) -> Result<bool, CatalogueError> {

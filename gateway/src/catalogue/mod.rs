@@ -55,12 +55,15 @@ pub trait History: Send {
     fn book_hours(&mut self, from_hour: i64, limit: usize) -> Result<Vec<BookHour>, CatalogueError>;
     /// The rows of one hour in the order of their keys.
     fn book_rows(&mut self, hour: i64) -> Result<Vec<BookRow>, CatalogueError>;
-    /// The sum over what settlements changed up to a frame of the observation log, for the rows that the query names.
+    /// The sum over what settlements changed up to a frame of the observation log, for the rows that the query names in hours
+    /// that are not forgotten.
     fn settled_sums(&mut self, query: &BookQuery, frame_no: u64) -> Result<SettledCounts, CatalogueError>;
     /// Settlements behind this number, in order, at most `limit`.
     fn settlements(&mut self, after_no: u64, limit: usize) -> Result<Vec<SettlementRow>, CatalogueError>;
     /// 0 = none yet.
     fn last_settlement_no(&mut self) -> Result<u64, CatalogueError>;
+    /// The last hour that the books have forgotten (`retention.books_days`), with all before it.
+    fn forgotten_to_hour(&mut self) -> Result<Option<i64>, CatalogueError>;
     /// Whether the books have a row for this hour and key.
     fn has_book_row(&mut self, hour: i64, key: &BookKey) -> Result<bool, CatalogueError>;
     /// A piece of a walk through the quarantine.

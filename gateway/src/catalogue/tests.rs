@@ -523,3 +523,46 @@ fn simulated_commits_fail_whole_or_are_done_whole() {
     assert_eq!(catalogue.load().unwrap().checkpoint, commit(3).checkpoint);
     assert_eq!(handle.commits(), 3);
 }
+
+/// B1-7: hours before the limit go but for the last closed one; their sums and the end of their chain stay; what settlements
+/// changed in them is in no narrowed sum any more.
+#[test]
+fn b1_7_both_catalogues_forget_the_same_hours_and_keep_their_sums() {
+    for (before, forgotten_to) in [(1, None), (3, Some(2)), (7, Some(6)), (8, Some(6)), (100, Some(6))] {
+        let (dir, mut catalogues) = both();
+        let mut seen = Vec::new();
+        for catalogue in &mut catalogues {
+            // Hours 1 to 9, of which those with an even number are closed.
+            (1..9).for_each(|number| catalogue.commit(&commit(number)).unwrap());
+            let forgetting = Commit { forget_books_before: Some(before), ..commit(9) };
+            catalogue.commit(&forgetting).unwrap();
+            // Once more takes nothing twice.
+            catalogue.commit(&forgetting).unwrap();
+            let mut history = catalogue.history().unwrap();
+            assert_eq!(history.forgotten_to_hour().unwrap(), forgotten_to, "before {before}");
+            let hours = history.book_hours(i64::MIN, 100).unwrap();
+            let first = forgotten_to.map_or(1, |last| last + 1);
+            assert_eq!(
+                hours.iter().map(|hour| hour.hour).collect::<Vec<_>>(),
+                (first..=9).collect::<Vec<_>>()
+            );
+            assert!((1..=9).all(|hour| history.book_rows(hour).unwrap().is_empty() == (hour < first)));
+            let sums = history.book_sums(&BookQuery::default()).unwrap();
+            let settled = history.settled_sums(&BookQuery::default(), u64::MAX >> 1).unwrap();
+            let mut expected = SettledCounts::default();
+            (first..=9).for_each(|number| expected.add(&commit(number as u64).books.settled[0].2));
+            assert_eq!(settled, expected, "before {before}");
+            seen.push((sums, settled, catalogue.load().unwrap()));
+        }
+        assert_eq!(seen[0], seen[1], "before {before}");
+        drop(catalogues);
+        let removals = CatalogueCut::open(dir.path(), false).unwrap().removals().unwrap();
+        let mut all = removals.counts;
+        all.add(&seen[0].0);
+        let mut expected = BookCounts::default();
+        (1..=9).for_each(|number| expected.add(&commit(number).books.rows[0].counts));
+        assert_eq!(all, expected, "nothing is lost from the sums, before {before}");
+        let anchor = forgotten_to.map(|hour| (hour, [hour as u8; 32]));
+        assert_eq!(removals.anchor, anchor, "before {before}");
+    }
+}

@@ -15,6 +15,7 @@ use crate::pipeline::rules::{Pattern, RULES_MAX, RankRule};
 use crate::record::{CONTROL_HEAD_LEN, MESSAGE_HEAD_LEN, REFUSED_BYTES_MAX};
 use crate::retention::RetentionSpans;
 
+const HOUR_US: i64 = 3_600_000_000;
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
@@ -212,6 +213,8 @@ settings! {
         water_days: u32 = integer(0, 0..=36_500);
         /// Hours of the books, in days of their receive time: older closed hours go, their sums and the digest of the last one stay. 0 = for ever.
         books_days: u32 = integer(0, 0..=36_500);
+        /// The machine's clock may be so much further than time has passed since the last commit, a stop of the gateway included; further ahead nothing expires by it (state `clock_leapt`). Raise it for one start behind a long stop, if the clock is right.
+        clock_leap_max_hours: u32 = integer(24, 1..=876_000);
     }
 
     /// What could not be decoded, kept with its reason.
@@ -323,6 +326,10 @@ impl Config {
 }
 
 impl Retention {
+    pub fn clock_leap_max_us(&self) -> i64 {
+        i64::from(self.clock_leap_max_hours) * HOUR_US
+    }
+
     pub fn spans(&self) -> RetentionSpans {
         RetentionSpans::of_days(|domain| match domain {
             Domain::Disaster => self.disaster_days,

@@ -43,6 +43,7 @@ use crate::pipeline::rules::{Ranks, SameTime};
 use crate::pipeline::stage::PipelineStart;
 use crate::pipeline::{KeeperProgress, MessageDecoder, Pipeline};
 use crate::registry::{Registry, SharedRegistry};
+use crate::retention::RetentionClock;
 use crate::sinks::{Quarantine, QuarantineQuota};
 use crate::store::{Store, StoreConfig, StoreError, StoreReader};
 
@@ -141,6 +142,10 @@ impl Opened {
                 refold_from_record_no: cursor.refold_from_record_no,
                 commit_interval_ms: config.store.flush_interval_ms,
                 books_days: config.retention.books_days,
+                retention_clock: RetentionClock::new(
+                    cursor.retention_us,
+                    config.retention.clock_leap_max_us(),
+                ),
             },
             catalogue,
             to_pipeline,
@@ -173,6 +178,7 @@ impl Opened {
             }
             keeper.apply(&frame)?;
         }
+        keeper.tell_clock(&*clock);
 
         let lanes = Lanes::new(LanesConfig {
             shards: config.mqtt.shard_count(),

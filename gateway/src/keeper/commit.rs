@@ -10,7 +10,6 @@ use std::sync::PoisonError;
 impl Keeper {
     /// Flushes and commits what is due; with `force` whatever there is.
     pub fn commit_due(&mut self, now_us: i64, force: bool) -> Result<(), KeeperError> {
-        self.store.tell_time(now_us);
         match self.try_commit_due(now_us, force) {
             // A compaction gives way: its files go, or its part of the transaction.
             Err(error) if error.is_backpressure() && self.drop_compaction() => {
@@ -27,21 +26,22 @@ impl Keeper {
             .is_some_and(|since_us| now_us.saturating_sub(since_us) >= self.commit_interval_us);
         let is_much = self.retained_bytes >= RETAINED_PENDING_BYTES_MAX
             || lock(&self.quarantine).wants_commit()
+            || self.lets_expire() && self.retention_clock.wants_commit()
             || (force || self.progress.wants_commit()) && self.uncommitted_since_us.is_some();
         if flush.is_none() && !is_old && !is_much && self.compaction.is_none() {
             return Ok(());
         }
-        self.commit(flush, now_us)
+        self.commit(flush)
     }
 
     /// The hour before which the books are to forget, once in an hour.
-    fn forget_books_before(&self, now_us: i64) -> Option<i64> {
-        let kept_from = hour_of(now_us) - i64::from(self.books_days) * 24;
+    fn forget_books_before(&self) -> Option<i64> {
+        let kept_from = hour_of(self.retention_clock.now_us()) - i64::from(self.books_days) * 24;
         (self.books_days > 0 && kept_from > self.books_kept_from).then_some(kept_from)
     }
 
-    fn commit(&mut self, flush: Option<Flush>, now_us: i64) -> Result<(), KeeperError> {
-        let forget_books_before = self.forget_books_before(now_us);
+    fn commit(&mut self, flush: Option<Flush>) -> Result<(), KeeperError> {
+        let forget_books_before = self.forget_books_before();
         let cursor = flush.as_ref().map_or_else(|| self.store.cursor(), |flush| flush.cursor);
         let needed_from_frame = cursor.refold_from_frame.min(self.checkpoint.observation_frame_no + 1);
         let refold_from_record_no = self
@@ -50,7 +50,8 @@ impl Keeper {
             .find(|(frame_no, _)| *frame_no >= needed_from_frame)
             // No such frame yet: the next one, which follows the last one that was folded.
             .map_or(self.end_record_no, |(_, record_no)| *record_no);
-        let keeper_cursor = KeeperCursor { store: cursor, refold_from_record_no };
+        let retention_us = if self.lets_expire() { self.retention_clock.now_us() } else { i64::MIN };
+        let keeper_cursor = KeeperCursor { store: cursor, refold_from_record_no, retention_us };
         let (books, quarantine) = {
             let registry = self.registry.read().unwrap_or_else(PoisonError::into_inner);
             let expired_rows = self.compaction.as_ref().map_or(0, |compaction| compaction.rows_expired);
@@ -100,6 +101,7 @@ impl Keeper {
         self.checkpoint = commit.checkpoint;
         self.metrics.store_messages.set(self.checkpoint.next_message_no as i64 - 1);
         self.books_kept_from = forget_books_before.unwrap_or(self.books_kept_from);
+        self.retention_clock.committed(retention_us);
         self.definitions.clear();
         self.retained.clear();
         self.retained_bytes = 0;

@@ -32,12 +32,14 @@ pub use thread::{KeeperTurns, run_keeper};
 
 use crate::books::Books;
 use crate::catalogue::{Catalogue, CatalogueError, Checkpoint, DatastreamState, History};
+use crate::clock::Clock;
 use crate::disk::ReadersGate;
 use crate::metrics::Metrics;
 use crate::observation::{Definition, ObservationFrame, Outcome, RetainedChange};
 use crate::pipeline::KeeperProgress;
 use crate::pipeline::resend::ResendWindow;
 use crate::registry::SharedRegistry;
+use crate::retention::RetentionClock;
 use crate::sinks::Quarantine;
 use crate::store::{Compaction, Store, StoreCursor, StoreError};
 
@@ -81,13 +83,19 @@ pub struct KeeperCursor {
     pub store: StoreCursor,
     /// First record of the first frame that a restart has to read.
     pub refold_from_record_no: u64,
+    /// Time of [`RetentionClock`]; `i64::MIN` where nothing was ever to expire.
+    pub retention_us: i64,
 }
 
 impl KeeperCursor {
     /// Of a checkpoint; the start of everything where nothing was committed yet.
     pub fn of_checkpoint(checkpoint: &Checkpoint) -> Result<Self, KeeperError> {
         if checkpoint.store.is_empty() {
-            return Ok(Self { store: StoreCursor::default(), refold_from_record_no: 1 });
+            return Ok(Self {
+                store: StoreCursor::default(),
+                refold_from_record_no: 1,
+                retention_us: i64::MIN,
+            });
         }
         serde_json::from_str(&checkpoint.store)
             .map_err(|_| KeeperError::Cursor { text: checkpoint.store.clone() })
@@ -110,6 +118,7 @@ pub struct KeeperParts {
     pub commit_interval_ms: u64,
     /// Closed hours of the books are kept for so many days; 0 = for ever.
     pub books_days: u32,
+    pub retention_clock: RetentionClock,
 }
 
 pub struct Keeper {
@@ -138,6 +147,7 @@ pub struct Keeper {
     uncommitted_since_us: Option<i64>,
     commit_interval_us: i64,
     books_days: u32,
+    retention_clock: RetentionClock,
     /// Hours of the books before this one are gone, as far as they could go.
     books_kept_from: i64,
     /// Classified, and not yet taken by the pipeline.
@@ -187,6 +197,7 @@ impl Keeper {
             uncommitted_since_us: None,
             commit_interval_us: parts.commit_interval_ms as i64 * 1_000,
             books_days: parts.books_days,
+            retention_clock: parts.retention_clock,
             books_kept_from: i64::MIN,
             outcomes: None,
             compaction: None,
@@ -259,7 +270,7 @@ impl Keeper {
     /// Classifies and commits what is due, and tells the pipeline to hold while the bounds of memory are reached. While the
     /// observation log is full, everything is due.
     pub fn step(&mut self, now_us: i64) -> Result<(), KeeperError> {
-        self.store.tell_time(now_us);
+        self.store.tell_time(self.retention_clock.now_us());
         let pressure = self.store.pressure();
         let wants_room = self.progress.wants_room();
         self.classify(now_us, pressure.must_classify || wants_room)?;
@@ -267,6 +278,23 @@ impl Keeper {
         self.commit_due(now_us, pressure.must_flush || wants_room)?;
         self.progress.set_hold(self.is_full());
         Ok(())
+    }
+
+    /// Both clocks, now and then: by them it is known what has expired.
+    pub fn tell_clock(&mut self, clock: &dyn Clock) {
+        if self.lets_expire() {
+            self.retention_clock.tell(clock.receive_time_us(), clock.monotonic_us());
+            self.store.tell_time(self.retention_clock.now_us());
+        }
+    }
+
+    /// The wall clock is ahead of what it can be, so that nothing expires by it.
+    pub fn clock_has_leapt(&self) -> bool {
+        self.retention_clock.has_leapt()
+    }
+
+    fn lets_expire(&self) -> bool {
+        self.books_days > 0 || !self.store.keeps_for_ever()
     }
 
     /// Whether the bounds of memory are reached.

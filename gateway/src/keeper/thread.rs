@@ -55,6 +55,8 @@ impl KeeperTurns {
         let now_us = clock.monotonic_us();
         let full_for_us = full_for_us(&mut self.full_since_us, keeper.is_full(), now_us);
         health.set(Trouble::StoreFull, full_for_us > FULL_US_MAX);
+        keeper.tell_clock(clock);
+        health.set(Trouble::ClockLeapt, keeper.clock_has_leapt());
         health.watch(now_us);
         // Also while nothing can be flushed: what it gives back may be what is missing.
         keeper.sweep(now_us, self.failing);

@@ -172,6 +172,10 @@ fn booked(item: &QuarantineItem, history: &mut dyn History) -> Result<BookedEntr
         return Ok(booked);
     }
     let hour = hour_of(booked.receive_time_us);
+    // The row is in the sums of what the books have forgotten, under whatever name: the settlement keeps the right one.
+    if history.forgotten_to_hour()?.is_some_and(|last| hour <= last) {
+        return Ok(Some(booked));
+    }
     let names = [
         (booked.agency, booked.client, booked.station),
         (booked.agency, booked.client, OTHER_ID),

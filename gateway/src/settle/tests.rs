@@ -327,3 +327,58 @@ fn b1_5_the_operators_page_names_every_reason() {
         assert!(page.contains(&format!("`{reason}`")), "{reason}");
     }
 }
+
+/// The hour of the messages is forgotten before their replay (`retention.books_days`): the settlements keep the right names, the
+/// whole balances, and a narrowed ledger shows neither the hour nor what was changed in it, at no moment.
+#[test]
+fn b1_5_b1_7_a_replay_into_hours_that_the_books_have_forgotten() {
+    let mut disk = Disk::default();
+    Life::start(&mut disk, 10).receive();
+    let hour = crate::books::hour_of(NOW_US);
+    let closed = |hour| crate::catalogue::BookHour {
+        hour,
+        first_message_no: 1,
+        next_message_no: MESSAGES + 1,
+        digest: Some([1; 32]),
+    };
+    let snapshot = disk.catalogue.load().unwrap();
+    let books = crate::catalogue::BooksDelta {
+        totals: snapshot.books.totals,
+        hours: vec![closed(hour), closed(hour + 1)],
+        ..Default::default()
+    };
+    let forgetting = Commit {
+        checkpoint: snapshot.checkpoint,
+        books,
+        forget_books_before: Some(hour + 1),
+        ..Commit::default()
+    };
+    disk.catalogue.commit(&forgetting).unwrap();
+    assert_eq!(disk.catalogue.clone().forgotten_to_hour().unwrap(), Some(hour));
+
+    let mut life = Life::start(&mut disk, 1_000);
+    assert_eq!(life.run(Change::Replay, false).unwrap().decoded, 10);
+    check(&life);
+    let settlements = life.disk.catalogue.clone().settlements(0, 100).unwrap();
+    assert_eq!(settlements.len(), 10);
+    for row in &settlements {
+        assert_eq!((row.from, row.to), (row.to, row.from), "replayed under its own names");
+        assert!(![row.from.agency, row.from.client].contains(&crate::catalogue::OTHER_ID), "{row:?}");
+    }
+    let narrowed = |life: &Life<'_>, filter: LedgerFilter| {
+        let part = life.books.ledger(&filter, &life.registry.read().unwrap(), MESSAGES);
+        part.complete(&mut life.disk.catalogue.clone()).unwrap()
+    };
+    let of_box = LedgerFilter { client: Some("box".to_owned()), ..LedgerFilter::default() };
+    let of_hour = LedgerFilter { from_us: Some(NOW_US), to_us: Some(NOW_US + 1), ..LedgerFilter::default() };
+    for filter in [of_box, of_hour] {
+        let ledger = narrowed(&life, filter.clone());
+        let counts = (ledger.messages.received, ledger.observations.total, ledger.settled.messages);
+        assert_eq!(counts, (0, 0, 0), "{filter:?}");
+        // Also while what is changed waits for its commit.
+        life.disk.catalogue.fail_commit(1, CommitFault::NoSpace);
+        let _ = life.run(Change::Erase, false);
+        let ledger = narrowed(&life, filter);
+        assert_eq!((ledger.messages.received, ledger.settled.erased_messages), (0, 0));
+    }
+}

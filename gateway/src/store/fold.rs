@@ -109,7 +109,12 @@ impl Store {
         ))
     }
 
-    /// By which time rows expire. Late rows that wait hold it back: what they repeat must still be there.
+    /// Nothing ever expires.
+    pub fn keeps_for_ever(&self) -> bool {
+        self.config.retention.is_for_ever()
+    }
+
+    /// By which time rows expire, see [`crate::retention::RetentionClock`]. Late rows that wait hold it back: what they repeat must still be there.
     pub fn tell_time(&self, now_us: i64) {
         let waiting_us = self.late.oldest().map_or(i64::MAX, |late| late.row.result_time_us);
         self.shared.retention.tell_time(now_us.min(waiting_us));

@@ -1,42 +1,11 @@
-//! The wall clock is set an hour forward and two back, under load and over a restart. libfaketime stands between the gateway
-//! and `CLOCK_REALTIME`; the monotonic clock stays what it is.
-
-use std::fs;
-use std::path::{Path, PathBuf};
+//! The wall clock is set an hour forward and two back, under load and over a restart.
 
 use codecs::mqtt::ProtocolVersion;
-use e2e_tests::{Gateway, RawMqtt, Row, Simulator, new_data_dir, wait_until};
+use e2e_tests::{Gateway, RawMqtt, Row, Simulator, WallClock, new_data_dir, wait_until};
 
 use super::load::{
     DATED, UNDATED, assert_balanced, assert_nothing_lost, same_ports, start_load, wait_for_load,
 };
-
-/// Of Debian's `libfaketime`, wherever this machine's libraries are.
-fn libfaketime() -> PathBuf {
-    let machines = fs::read_dir("/usr/lib").expect("there are libraries").filter_map(Result::ok);
-    machines
-        .map(|entry| entry.path().join("faketime/libfaketimeMT.so.1"))
-        .find(|path| path.exists())
-        .expect("no libfaketime: run tests/setup.sh")
-}
-
-struct WallClock(PathBuf);
-
-impl WallClock {
-    fn set(&self, offset_s: i64) {
-        // Written aside and renamed: whoever asks the time reads a whole number.
-        let aside = self.0.with_extension("new");
-        fs::write(&aside, format!("{offset_s:+}\n")).expect("the directory is writable");
-        fs::rename(aside, &self.0).expect("the directory is writable");
-    }
-
-    fn start_gateway(&self, data_dir: &Path, args: &[&str]) -> Gateway {
-        let preload = format!("LD_PRELOAD={}", libfaketime().display());
-        let file = format!("FAKETIME_TIMESTAMP_FILE={}", self.0.display());
-        let wrapper = ["env", &preload, &file, "FAKETIME_NO_CACHE=1", "FAKETIME_DONT_FAKE_MONOTONIC=1"];
-        Gateway::start_wrapped(&wrapper, data_dir, args)
-    }
-}
 
 /// In the order of their messages.
 fn by_position(mut rows: Vec<Row>) -> Vec<Row> {
@@ -48,8 +17,7 @@ fn by_position(mut rows: Vec<Row>) -> Vec<Row> {
 fn b1_2_the_wall_clock_jumps_an_hour_forward_and_two_back() {
     let directory = new_data_dir();
     let data_dir = directory.path().join("data");
-    let clock = WallClock(directory.path().join("wall-clock"));
-    clock.set(0);
+    let clock = WallClock::new(&directory.path().join("wall-clock"), 0);
     // Stations keep the right time, so to a gateway two hours behind their readings come from the future.
     let settings = ["--set", "store.flush_interval_ms=300", "--set", "pipeline.clock_skew_max_s=10000"];
     let mut gateway = clock.start_gateway(&data_dir, &settings);

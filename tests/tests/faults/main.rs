@@ -6,12 +6,14 @@
 //! - [`space`]: a full disk, with a crash loop while it is full.
 //! - [`read_only`]: the data directory made read-only.
 //! - [`scarce`]: memory and descriptors.
+//! - [`replay`]: a replay of the quarantine in whose middle the disk becomes full.
 //!
 //! `kill -9` has a file of its own (`tests/kill.rs`).
 
 mod clock;
 mod load;
 mod read_only;
+mod replay;
 mod scarce;
 mod space;
 mod stopped;

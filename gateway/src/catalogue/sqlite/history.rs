@@ -67,6 +67,12 @@ impl History for SqliteHistory {
         })
     }
 
+    fn forgotten_to_hour(&mut self) -> Result<Option<i64>, CatalogueError> {
+        self.read(|connection| {
+            connection.prepare_cached("SELECT anchor_hour FROM removals")?.query_row([], |row| row.get(0))
+        })
+    }
+
     fn has_book_row(&mut self, hour: i64, key: &BookKey) -> Result<bool, CatalogueError> {
         self.read(|connection| {
             connection
@@ -109,7 +115,8 @@ fn settled_sums(
     let sql = format!(
         "SELECT sum(decoded), sum(partial), sum(quarantined_messages), sum(ignored), sum(inserted), sum(corrected), \
          sum(outranked), sum(duplicate), sum(unresolved), sum(quarantined_readings), sum(messages), sum(readings), \
-         sum(erased_messages), sum(erased_readings) FROM settled_rows WHERE frame_no <= {} AND {}",
+         sum(erased_messages), sum(erased_readings) FROM settled_rows WHERE frame_no <= {} \
+         AND hour > coalesce((SELECT anchor_hour FROM removals), -9223372036854775808) AND {}",
         i64::try_from(frame_no).unwrap_or(i64::MAX),
         conditions(query)
     );
