@@ -73,6 +73,14 @@ impl Plan {
     }
 }
 
+/// The same for an operator who set it too narrow.
+pub(super) fn strict(config: &Config) -> Arc<Config> {
+    let mut config = config.clone();
+    config.pipeline.backfill_max_days = 1_000;
+    config.pipeline.stations_per_agency_max = 3;
+    Arc::new(config)
+}
+
 /// Small parts, so that segments are recycled, files merged and bounds reached after a few messages.
 pub(super) fn config(random: &mut Random) -> (Arc<Config>, Sizes) {
     let mut config = Config::default();
@@ -84,7 +92,7 @@ pub(super) fn config(random: &mut Random) -> (Arc<Config>, Sizes) {
     config.journal.frame_bytes_max = 12 << 10;
     config.journal.segment_bytes_max = (4 + random.below(10)) * (4 << 10) + (4 << 10);
     let observation_frame_bytes = (1 + random.below(8) as usize) << 10;
-    let observation_segment = 4 * config_frame_bytes(&config, observation_frame_bytes);
+    let observation_segment = 4 * config.observation_frame_bytes_max_of(observation_frame_bytes as u64);
     config.journal.log_bytes_max = (4 + random.below(5)) * observation_segment.max(64 << 10);
     config.store.flush_interval_ms = 50 + random.below(1_000);
     config.store.flush_rows_max = 5 + random.below(60) as usize;
@@ -103,9 +111,4 @@ pub(super) fn config(random: &mut Random) -> (Arc<Config>, Sizes) {
         },
     };
     (Arc::new(config), sizes)
-}
-
-/// As the gateway computes the largest observation frame.
-fn config_frame_bytes(config: &Config, frame_bytes: usize) -> u64 {
-    (2 * frame_bytes as u64 + 3 * config.mqtt.packet_bytes_max as u64).next_multiple_of(4 << 10)
 }

@@ -21,7 +21,8 @@ use super::disk::Shared;
 use super::feeds::Feeds;
 use super::model::Model;
 use super::network::SimNetwork;
-use super::plan::{Options, Plan, config};
+use super::operators::Operators;
+use super::plan::{Options, Plan, config, strict};
 use super::story::Story;
 use super::traffic::Traffic;
 
@@ -37,6 +38,11 @@ pub struct Report {
     pub starts: u64,
     pub damages: u64,
     pub questions: u64,
+    /// Quarantined messages that a replay decoded, wholly or in part, and entries that were erased.
+    pub replayed: u64,
+    pub erased: u64,
+    /// Operators' sessions during which the gateway ended.
+    pub sessions_broken_off: u64,
     /// Of the simulated disk.
     pub steps: u64,
 }
@@ -93,6 +99,8 @@ pub(super) struct Run {
     pub(super) random: Random,
     pub(super) plan: Plan,
     pub(super) config: Arc<Config>,
+    /// Refuses what `config` takes: readings that are too old for it, stations that are too many.
+    pub(super) strict_config: Arc<Config>,
     pub(super) sizes: Sizes,
     pub(super) clock: Arc<SimClock>,
     pub(super) disk: SimDisk,
@@ -100,12 +108,14 @@ pub(super) struct Run {
     pub(super) catalogue: MemoryCatalogue,
     pub(super) network: SimNetwork,
     pub(super) gateway: Option<SimulatedGateway>,
+    pub(super) operators: Option<Operators>,
     pub(super) hands: SimHands,
     pub(super) model: Arc<Mutex<Model>>,
     pub(super) feeds: Feeds,
     pub(super) clients: Vec<Client>,
     pub(super) traffic: Traffic,
     pub(super) report: Report,
+    pub(super) is_last: bool,
 }
 
 impl Run {
@@ -113,6 +123,7 @@ impl Run {
         let mut random = Random::new(options.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x5eed);
         let plan = Plan::new(&mut random, &options);
         let (config, sizes) = config(&mut random);
+        let strict_config = strict(&config);
         let disk = SimDisk::new(random.next_u64());
         // The database was made when the directory was.
         let made = disk.create(catalogue::FILE, OpenMode::Write).and_then(|mut file| {
@@ -142,6 +153,7 @@ impl Run {
             random,
             plan,
             config,
+            strict_config,
             sizes,
             clock,
             disk,
@@ -149,12 +161,14 @@ impl Run {
             catalogue: MemoryCatalogue::default(),
             network: SimNetwork::default(),
             gateway: None,
+            operators: None,
             hands,
             model: Arc::default(),
             feeds: Feeds::default(),
             clients,
             traffic: Traffic::default(),
             report: Report::default(),
+            is_last: false,
         }
     }
 
