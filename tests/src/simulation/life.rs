@@ -44,7 +44,10 @@ impl Run {
                 self.disk.crash_at(step, crash);
             }
             match self.try_open(Damage::Refuse) {
-                Ok(()) if self.disk.is_down() => self.ended("the machine went down behind the start"),
+                Ok(()) if self.disk.is_down() => {
+                    self.report.starts_broken_off += 1;
+                    self.ended("the machine went down behind the start");
+                }
                 Ok(()) => {
                     self.hands.waits = 0;
                     self.started();
@@ -58,6 +61,7 @@ impl Run {
                 Err(failure) => {
                     let expected = self.disk.is_down() || self.shared.errors() > 0;
                     assert!(expected, "the gateway does not start: {failure} (exit {:?})", failure.exit);
+                    self.report.starts_broken_off += 1;
                     self.ended(&format!("no start: {failure}"));
                 }
             }
@@ -269,6 +273,9 @@ impl Run {
 
     /// False where the gateway did not survive it.
     fn turn(&mut self, stage: Stage) -> bool {
+        if self.plan.lazy == Some(stage) && !self.in_a_hurry && !self.random.chance(4) {
+            return true;
+        }
         let Some(gateway) = &mut self.gateway else { return false };
         let result = gateway.turn(stage, &mut self.network, &mut self.hands);
         if matches!(result, Ok(true)) {
@@ -362,6 +369,13 @@ impl Run {
     /// Everything that clients have to say arrives and is settled; false where the gateway did not survive it.
     pub(super) fn quiet(&mut self) -> bool {
         self.story().tell(|| "waiting for quiet".to_owned());
+        self.in_a_hurry = true;
+        let survived = self.get_quiet();
+        self.in_a_hurry = false;
+        survived
+    }
+
+    fn get_quiet(&mut self) -> bool {
         self.disk.set_capacity(u64::MAX);
         for round in 0..QUIET_ROUNDS_MAX {
             for index in 0..self.clients.len() {
@@ -380,10 +394,15 @@ impl Run {
                 self.read_client(index, usize::MAX);
             }
             self.clock.advance(1_000 + self.random.below(30_000));
+            if round % 100 == 99 {
+                self.make_room_in_quarantine();
+            }
             if round % 4 == 3 && self.is_quiet() {
                 if let Some(asked) = self.ask() {
                     self.model().check_quiet(&asked);
                     self.report.rows = asked.rows.len() as u64;
+                    self.report.corrected = asked.ledger.observations.corrected;
+                    self.report.outranked = asked.ledger.observations.outranked;
                 }
                 return true;
             }
@@ -392,6 +411,16 @@ impl Run {
         let ledger = view.and_then(|view| view.ledger(&Default::default()).ok());
         let in_flight: Vec<usize> = self.clients.iter().map(super::client::Client::in_flight).collect();
         panic!("the gateway is not done with what it has: {ledger:?}, in flight {in_flight:?}");
+    }
+
+    /// A client whose garbage fills its share is refused until somebody erases some of it.
+    fn make_room_in_quarantine(&mut self) {
+        self.check_between();
+        let positions = self.model().quarantined_positions();
+        if !positions.is_empty() && self.operators.as_ref().is_some_and(|operators| !operators.is_busy()) {
+            let selection = Selection { positions, filter: QuarantineFilter::default() };
+            self.begin_session(SettleRequest { change: Change::Erase, selection, dry_run: false });
+        }
     }
 
     fn is_quiet(&self) -> bool {

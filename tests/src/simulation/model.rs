@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use gateway::settle::{Change, SettleRequest};
 
+use super::plan::Rules;
 use super::view::{Asked, QuarantineSeen, RowSeen};
 
 pub(super) type MessageId = usize;
@@ -97,6 +98,17 @@ impl Sums {
             Meaning::Plain => self.ignored += 1,
         }
     }
+
+    fn subtract(&mut self, other: &Self) {
+        self.received -= other.received;
+        self.decoded -= other.decoded;
+        self.partial -= other.partial;
+        self.quarantined -= other.quarantined;
+        self.ignored -= other.ignored;
+        self.observations -= other.observations;
+        self.either -= other.either;
+        self.perhaps -= other.perhaps;
+    }
 }
 
 /// Stations of this agency may be too many.
@@ -167,9 +179,15 @@ pub(super) struct Model {
     gone: BTreeMap<(u64, u32), Vec<u8>>,
     counters_seen: BTreeMap<&'static str, u64>,
     pub(super) questions: u64,
+    pub(super) refused: u64,
+    rules: Rules,
 }
 
 impl Model {
+    pub(super) fn new(rules: Rules) -> Self {
+        Self { rules, ..Self::default() }
+    }
+
     /// A client is about to send a message for the first time.
     pub(super) fn say(
         &mut self,
@@ -248,6 +266,18 @@ impl Model {
         self.acked.entry(client.to_owned()).or_default().add(&message.meaning);
         if matches!(message.meaning, Meaning::Plain) {
             self.plain_proven.entry(client.to_owned()).or_default().insert(id);
+        }
+    }
+
+    /// PUBACK 0x97: this copy was not taken.
+    pub(super) fn copy_refused(&mut self, id: MessageId, client: &str) {
+        self.now += 1;
+        self.refused += 1;
+        let mut sums = Sums::default();
+        sums.add(&self.messages[id].meaning);
+        self.messages[id].copies_sent -= 1;
+        if let Some(sent) = self.sent.get_mut(client) {
+            sent.subtract(&sums);
         }
     }
 
@@ -344,9 +374,12 @@ impl Model {
             }
         }
         for ((datastream, time_us), rows) in keys {
-            let contents: BTreeSet<&str> = rows.iter().map(|row| &*row.content).collect();
-            assert_eq!(contents.len(), rows.len(), "{datastream} at {time_us} has a content twice: {rows:?}");
-            if self.twos.contains(&(datastream.to_owned(), time_us)) {
+            for row in &rows {
+                let count = rows.iter().filter(|other| other.content == row.content).count();
+                let most = self.rows_of_one_content(row);
+                assert!(count <= most, "{datastream} at {time_us} has a content twice: {rows:?}");
+            }
+            if rows.iter().any(|row| self.has_many(row)) {
                 continue;
             }
             for (revision, row) in (0..).zip(&rows) {
@@ -389,7 +422,11 @@ impl Model {
                 sent <= earliest_proof,
                 "{row:?} lies before a message that was acknowledged before this one was sent"
             );
-            if let [id] = ids[..] {
+            // A copy from a source of a higher rank brings a row of its own, later than what was acknowledged first.
+            let (lowest, highest) = self.ranks(row);
+            if let [id] = ids[..]
+                && lowest == highest
+            {
                 earliest_proof = earliest_proof.min(self.messages[id].first_proof.unwrap_or(u64::MAX));
             }
         }
@@ -407,13 +444,19 @@ impl Model {
 
     /// One row per key: the newest revision.
     fn check_in_force(&self, asked: &Asked) {
-        let mut newest: BTreeMap<(&str, i64), &RowSeen> = BTreeMap::new();
+        let mut rows: BTreeMap<(&str, i64), Vec<&RowSeen>> = BTreeMap::new();
+        let mut two: BTreeSet<(&str, i64, &str)> = BTreeSet::new();
         let mut expected = 0;
         for row in &asked.rows {
-            let has_two = self.has_many(row);
-            if has_two || newest.insert((&row.datastream, row.time_us), row).is_none() {
-                expected += 1;
-            }
+            let key = (row.datastream.as_str(), row.time_us);
+            let of_key = rows.entry(key).or_default();
+            of_key.push(row);
+            let is_new = if self.twos.contains(&(row.datastream.clone(), row.time_us)) {
+                two.insert((key.0, key.1, &row.content))
+            } else {
+                self.has_many(row) || of_key.len() == 1
+            };
+            expected += usize::from(is_new);
         }
         assert_eq!(asked.in_force.len(), expected, "rows in force are not one for each key");
         let mut keys = BTreeSet::new();
@@ -422,8 +465,16 @@ impl Model {
                 continue;
             }
             assert!(keys.insert((&row.datastream, row.time_us)), "two rows in force for one key: {row:?}");
-            let newest = newest.get(&(&*row.datastream, row.time_us));
-            assert_eq!(Some(&row), newest, "the row in force is not the newest revision");
+            let of_key = rows.get(&(&*row.datastream, row.time_us)).map_or(&[][..], Vec::as_slice);
+            assert!(of_key.contains(&row), "{row:?} is in force and no row");
+            let (_, highest) = self.ranks(row);
+            for other in of_key {
+                let (lowest, _) = self.ranks(other);
+                assert!(
+                    lowest < highest || lowest == highest && other.revision <= row.revision,
+                    "the row in force is {row:?}, and not {other:?}"
+                );
+            }
         }
     }
 
@@ -564,7 +615,8 @@ impl Model {
                 assert!(
                     !message.must_be_there()
                         || there.contains(&(datastream, *time_us, content))
-                        || self.may_be_refused(*id, asked),
+                        || self.may_be_refused(*id, asked)
+                        || self.may_be_outranked(datastream, *time_us, content, asked),
                     "lost: {content} of {datastream} at {time_us} (message {id} on {})",
                     message.topic
                 );
@@ -632,9 +684,40 @@ impl Model {
                 }))
     }
 
+    /// Most rows of one key that say the same.
+    fn rows_of_one_content(&self, row: &RowSeen) -> usize {
+        let ids = self.senders(&row.datastream, row.time_us, &row.content);
+        if self.rules.keeps(&row.datastream) {
+            let seqs: BTreeSet<u64> = ids.iter().filter_map(|id| self.messages[*id].seq).collect();
+            return seqs.len().max(1);
+        }
+        // A source of a higher rank confirms it.
+        let clients = ids.iter().flat_map(|id| &self.messages[*id].clients);
+        clients.map(|client| self.rules.rank(client)).collect::<BTreeSet<u8>>().len()
+    }
+
+    /// The lowest and the highest rank that a row can have: nobody but the gateway knows which copy brought it.
+    fn ranks(&self, row: &RowSeen) -> (u8, u8) {
+        let ids = self.senders(&row.datastream, row.time_us, &row.content);
+        let ranks = ids.iter().flat_map(|id| &self.messages[*id].clients).map(|it| self.rules.rank(it));
+        (ranks.clone().min().unwrap_or(0), ranks.max().unwrap_or(0))
+    }
+
+    /// Whether a row of a source with a higher rank stands where this content was to stand.
+    fn may_be_outranked(&self, datastream: &str, time_us: i64, content: &str, asked: &Asked) -> bool {
+        let ids = self.senders(datastream, time_us, content);
+        let ranks = ids.iter().flat_map(|id| &self.messages[*id].clients).map(|it| self.rules.rank(it));
+        let lowest = ranks.min().unwrap_or(0);
+        self.rules == Rules::Ranks
+            && asked.rows.iter().any(|row| {
+                row.datastream == datastream && row.time_us == time_us && self.ranks(row).1 > lowest
+            })
+    }
+
     /// Rows that have their time together with others: two values of one message, undated ones that were replayed.
     fn has_many(&self, row: &RowSeen) -> bool {
         row.datastream.starts_with(REFUSABLE_AGENCY)
+            || self.rules.keeps(&row.datastream)
             || self.twos.contains(&(row.datastream.clone(), row.time_us))
     }
 
