@@ -314,7 +314,7 @@ impl Config {
     }
 
     /// The same for frames that are closed at another size.
-    pub(crate) fn observation_frame_bytes_max_of(&self, frame_bytes: u64) -> u64 {
+    pub fn observation_frame_bytes_max_of(&self, frame_bytes: u64) -> u64 {
         (2 * frame_bytes + 4 * self.mqtt.packet_bytes_max as u64)
             .next_multiple_of(crate::disk::BLOCK_BYTES as u64)
     }

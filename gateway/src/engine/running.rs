@@ -31,6 +31,7 @@ use crate::mqtt::ShardMessage;
 use crate::mqtt::listener::{ShardLoop, ShardSender, ShardThread, bind};
 use crate::pipeline::{Pipeline, PipelineLinks, run_pipeline};
 use crate::query::GatewayView;
+use crate::settle::wait_of_thread;
 use crate::things::Directory;
 
 type Handle<T> = JoinHandle<Option<T>>;
@@ -121,7 +122,7 @@ impl RunningEngine {
             stop_writer,
         } = Assembly::new(opened, &view, Box::new(Senders(shard_senders.clone())))?;
         let (stop_shards, stop_keeper) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
-        let door = RunningDoor::new(lanes.clone(), keeper.progress(), stop_shards.clone());
+        let door = RunningDoor::new(lanes.clone(), keeper.progress(), wait_of_thread(stop_shards.clone()));
         view.take_changes(Settling::new(Box::new(door), keeper.history()?, config.clone()));
         let writer = {
             let (clock, stop) = (clock.clone(), stop_writer.clone());

@@ -1,7 +1,7 @@
 //! The two ways of operators' changes into the journal: through the lanes of a running gateway, or by stages that no thread runs.
 
 use std::any::Any;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, RwLock};
 
 use crossbeam::channel::{Receiver, Sender, bounded};
@@ -22,7 +22,7 @@ use crate::pipeline::rules::{Ranks, SameTime};
 use crate::pipeline::{KeeperProgress, MessageDecoder};
 use crate::record::Control;
 use crate::registry::Registry;
-use crate::settle::{Door, DryRun, SettleError, wait_until};
+use crate::settle::{Door, DryRun, SettleError, Wait, wait_until};
 
 /// What a session of `quarantine replay` or `erase` works with.
 pub(super) struct Settling {
@@ -57,19 +57,19 @@ impl Settling {
     }
 }
 
-/// Beside the threads.
+/// Beside the stages of a gateway; `wait` says how one waits for them.
 pub(super) struct RunningDoor {
     port: JournalPort,
     lanes: Arc<Lanes>,
     progress: Arc<KeeperProgress>,
     /// The last batch that holds something of ours.
     batch_no: u64,
-    stop: Arc<AtomicBool>,
+    wait: Wait,
 }
 
 impl RunningDoor {
-    pub(super) fn new(lanes: Arc<Lanes>, progress: Arc<KeeperProgress>, stop: Arc<AtomicBool>) -> Self {
-        Self { port: JournalPort::of_operators(lanes.clone()), lanes, progress, batch_no: 0, stop }
+    pub(super) fn new(lanes: Arc<Lanes>, progress: Arc<KeeperProgress>, wait: Wait) -> Self {
+        Self { port: JournalPort::of_operators(lanes.clone()), lanes, progress, batch_no: 0, wait }
     }
 }
 
@@ -79,7 +79,7 @@ impl Door for RunningDoor {
     }
 
     fn append(&mut self, control: &Control<'_>) -> Result<(), SettleError> {
-        let (port, stop, batch_no) = (&mut self.port, &self.stop, &mut self.batch_no);
+        let (port, wait, batch_no) = (&mut self.port, &mut self.wait, &mut self.batch_no);
         let appended = || match port.append_control(control) {
             Ok(appended) => {
                 *batch_no = appended;
@@ -88,18 +88,18 @@ impl Door for RunningDoor {
             // The buffers come back when the pipeline is through with them.
             Err(_) => false,
         };
-        wait_until(appended, || stop.load(Ordering::Acquire))
+        wait_until(appended, wait)
     }
 
     fn barrier(&mut self) -> Result<(), SettleError> {
         self.port.hand_over();
-        let stopping = || self.stop.load(Ordering::Acquire);
-        wait_until(|| self.port.durable_batch() >= self.batch_no, stopping)?;
+        let Self { port, lanes, progress, batch_no, wait } = self;
+        wait_until(|| port.durable_batch() >= *batch_no, wait)?;
         // Whatever is durable by now, with all that an earlier run of the gateway left.
-        let next = self.lanes.positions.next_durable_record.load(Ordering::Acquire);
-        self.progress.set_wants_commit(true);
-        let committed = wait_until(|| self.progress.next_uncommitted_record() >= next, stopping);
-        self.progress.set_wants_commit(false);
+        let next = lanes.positions.next_durable_record.load(Ordering::Acquire);
+        progress.set_wants_commit(true);
+        let committed = wait_until(|| progress.next_uncommitted_record() >= next, wait);
+        progress.set_wants_commit(false);
         committed
     }
 }

@@ -15,6 +15,7 @@ use crossbeam::channel::{Sender, TrySendError};
 use super::EngineError;
 use super::assembly::Assembly;
 use super::open::Opened;
+use super::settle::{RunningDoor, Settling};
 use super::stages::{Now, Stages};
 use super::view::EngineView;
 use super::world::World;
@@ -24,12 +25,13 @@ use crate::config::Config;
 use crate::feeds::router::ShardLink;
 use crate::feeds::{Router, RouterInputs};
 use crate::health::Health;
-use crate::journal::{WriterTurn, WriterTurns};
+use crate::journal::{Lanes, WriterTurn, WriterTurns};
 use crate::keeper::{CompactorInputs, CompactorTurn, Keeper, KeeperBallast, KeeperTurns};
 use crate::mqtt::{Readiness, RouterRequest, Shard, ShardMessage, Socket};
 use crate::observation::{ObservationFrame, Outcome};
 use crate::pipeline::{Go, Pipeline, PipelineLinks, Surroundings};
 use crate::query::GatewayView;
+use crate::settle::Wait;
 use crate::things::Directory;
 
 /// Turns that a stopping gateway gives its shards to send what they owe.
@@ -94,6 +96,8 @@ pub struct SimulatedGateway {
     behind: Behind,
     view: Arc<EngineView>,
     clock: Arc<dyn Clock>,
+    config: Arc<Config>,
+    lanes: Arc<Lanes>,
     _lock: Box<dyn Any + Send>,
 }
 
@@ -119,7 +123,7 @@ impl SimulatedGateway {
         let mut opened = Opened::open(config, damage, world)?;
         opened.prepare_segments()?;
         let view = Arc::new(EngineView::new(&mut opened, Directory::of_communes()?)?);
-        let clock = opened.clock.clone();
+        let (clock, lanes) = (opened.clock.clone(), opened.lanes.clone());
         let lock = std::mem::replace(&mut opened.lock, Box::new(()));
         let inboxes = Inboxes::default();
         let Assembly {
@@ -161,12 +165,24 @@ impl SimulatedGateway {
             },
             view,
             clock,
+            config: config.clone(),
+            lanes,
             _lock: lock,
         })
     }
 
     pub fn view(&self) -> Arc<dyn GatewayView> {
         self.view.clone()
+    }
+
+    /// From here on the view takes operators' changes. A session asks `wait` whenever it has to wait for the stages; it may run
+    /// on a thread of its own that goes on only while whoever moves the stages lets it.
+    pub fn take_changes(&self, wait: Wait) -> Result<(), Failure> {
+        let keeper = &self.behind.keeper;
+        let history = keeper.history().map_err(|error| EngineError::from(error).failure())?;
+        let door = RunningDoor::new(self.lanes.clone(), keeper.progress(), wait);
+        self.view.take_changes(Settling::new(Box::new(door), history, self.config.clone()));
+        Ok(())
     }
 
     pub fn shard_count(&self) -> usize {

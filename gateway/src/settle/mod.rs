@@ -24,7 +24,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 pub use dry_run::DryRun;
-pub use session::{Door, SettleError, run, wait_until};
+pub use session::{Door, SettleError, Wait, run, wait_of_thread, wait_until};
 
 use crate::catalogue::{QuarantineFilter, QuarantineItem};
 use crate::record::{Door as RecordDoor, Message};

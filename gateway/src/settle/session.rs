@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use thiserror::Error;
@@ -264,14 +266,27 @@ impl Batches {
     }
 }
 
-/// Waits by looking: what is waited for takes a sync or a commit.
-pub fn wait_until(mut is_done: impl FnMut() -> bool, stopping: impl Fn() -> bool) -> Result<(), SettleError> {
+/// How somebody waits for others: returns when it is worth to look again; false where nobody works any more.
+pub type Wait = Box<dyn FnMut() -> bool + Send>;
+
+/// As a thread beside threads: what is waited for takes a sync or a commit.
+pub fn wait_of_thread(stop: Arc<AtomicBool>) -> Wait {
+    Box::new(move || {
+        let goes_on = !stop.load(Ordering::Acquire);
+        if goes_on {
+            std::thread::sleep(LOOK_AGAIN);
+        }
+        goes_on
+    })
+}
+
+/// Waits by looking.
+pub fn wait_until(mut is_done: impl FnMut() -> bool, wait: &mut Wait) -> Result<(), SettleError> {
     while !is_done() {
-        if stopping() {
+        if !wait() {
             let sentence = "the gateway stops; what its journal has of this is settled at the next start: ask again then";
             return Err(SettleError::Unavailable(sentence.to_owned()));
         }
-        std::thread::sleep(LOOK_AGAIN);
     }
     Ok(())
 }

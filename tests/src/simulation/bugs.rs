@@ -35,11 +35,15 @@ pub enum Bug {
     QuarantineDropped,
     /// What recovery read back counts as durable and is not made so (P1).
     RecoveredTailTrusted,
+    /// Ranks, or the datastreams whose times are kept, are not applied (design §4.2).
+    RulesForgotten,
+    /// A commit leaves out what a replay or an erasure took out of the quarantine (P2, B1-5).
+    SettlementForgotten,
     /// A store file's new name is not made durable (P2).
     RenameNotSynced,
 }
 
-pub const BUGS: [Bug; 14] = [
+pub const BUGS: [Bug; 16] = [
     Bug::AckBeforeSync,
     Bug::CheckpointAhead,
     Bug::CursorBeforeFile,
@@ -54,11 +58,19 @@ pub const BUGS: [Bug; 14] = [
     Bug::QuarantineDropped,
     Bug::RecoveredTailTrusted,
     Bug::RenameNotSynced,
+    Bug::RulesForgotten,
+    Bug::SettlementForgotten,
 ];
 
-/// What [`Bug::CursorBeforeFile`] leaves out of a commit.
+/// What planted bugs remember from one commit to the next.
 #[derive(Debug, Default)]
-pub(super) struct Delayed(Vec<FileEntry>);
+pub(super) struct Delayed {
+    /// What [`Bug::CursorBeforeFile`] left out.
+    files: Vec<FileEntry>,
+    /// Of [`Bug::LateRowCountedTwice`]: late rows that wait, and those that were counted once more.
+    unresolved: u64,
+    late_counted: u64,
+}
 
 impl Bug {
     /// Whether the disk says that a call was done which was not.
@@ -81,12 +93,18 @@ impl Bug {
         let mut commit = commit.clone();
         match self {
             Self::CursorBeforeFile => {
-                let files = std::mem::replace(&mut commit.files_added, std::mem::take(&mut delayed.0));
-                delayed.0 = files;
+                let files = std::mem::replace(&mut commit.files_added, std::mem::take(&mut delayed.files));
+                delayed.files = files;
             }
             Self::CheckpointAhead => commit.checkpoint.next_message_no += 1,
-            Self::LateRowCountedTwice => commit.books.totals.counts.inserted += 1,
+            Self::LateRowCountedTwice => {
+                let unresolved = commit.books.totals.counts.unresolved;
+                delayed.late_counted += delayed.unresolved.saturating_sub(unresolved);
+                delayed.unresolved = unresolved;
+                commit.books.totals.counts.inserted += delayed.late_counted;
+            }
             Self::QuarantineDropped => commit.quarantine.items.clear(),
+            Self::SettlementForgotten => commit.quarantine.changes.clear(),
             _ => {}
         }
         commit

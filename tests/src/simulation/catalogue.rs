@@ -75,6 +75,9 @@ impl Catalogue for SimCatalogue {
                         commit.files_removed.len()
                     )
                 });
+                if !commit.files_removed.is_empty() {
+                    self.shared.note_merge();
+                }
                 self.shared.between("committed");
                 Ok(())
             }

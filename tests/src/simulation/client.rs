@@ -198,7 +198,10 @@ impl Client {
                     panic!("{} got PUBACK {id}, which nothing in flight has", self.name)
                 };
                 let it = self.in_flight.remove(place);
-                if !is_refused {
+                if is_refused {
+                    assert_eq!(body[2], 0x97, "{} was refused: {body:02x?}", self.name);
+                    model.copy_refused(it.message, &self.name);
+                } else {
                     model.copy_acked(it.message, &self.name);
                 }
             }

@@ -37,6 +37,9 @@ struct State {
     log_failed: Option<String>,
     is_opening: bool,
     probe_percent: u64,
+    /// Commits that took files away; segments that were used again.
+    merges: u64,
+    reuses: u64,
 }
 
 impl std::fmt::Debug for Shared {
@@ -53,6 +56,8 @@ impl Shared {
             log_failed: None,
             is_opening: false,
             probe_percent,
+            merges: 0,
+            reuses: 0,
         };
         Arc::new(Self { state: Mutex::new(state), probe: Mutex::default(), story, bug })
     }
@@ -85,6 +90,15 @@ impl Shared {
 
     pub(super) fn log_failed(&self) -> Option<String> {
         self.state().log_failed.clone()
+    }
+
+    pub(super) fn note_merge(&self) {
+        self.state().merges += 1;
+    }
+
+    pub(super) fn merges_and_reuses(&self) -> (u64, u64) {
+        let state = self.state();
+        (state.merges, state.reuses)
     }
 
     pub(super) fn chance(&self, percent: u64) -> bool {
@@ -173,7 +187,12 @@ impl Disk for SeenDisk {
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        self.step("rename to", to, |disk| disk.rename(from, to))
+        let renamed = self.step("rename to", to, |disk| disk.rename(from, to));
+        // Under its next epoch.
+        if renamed.is_ok() && from.ends_with(".seg") && to.ends_with(".new") {
+            self.shared.state().reuses += 1;
+        }
+        renamed
     }
 
     fn remove(&self, path: &str) -> io::Result<()> {

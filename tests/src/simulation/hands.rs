@@ -27,6 +27,7 @@ impl Run {
             }
             let said = traffic.say(&client.name, clock.now_us(), random, &mut model);
             let qos = match random.below(100) {
+                _ if said.once => 0,
                 0..15 if !said.retain => 0,
                 15..40 if client.is_v3() => 2,
                 _ => 1,

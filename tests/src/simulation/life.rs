@@ -3,16 +3,18 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, PoisonError};
 
-use gateway::catalogue::Catalogue;
+use gateway::catalogue::{Catalogue, QuarantineFilter};
 use gateway::cli::{Damage, Exit, Failure};
 use gateway::disk::{Crash, Disk, Fault, FaultKind, FaultOn};
 use gateway::engine::World;
 use gateway::engine::simulated::{SimulatedGateway, Stage};
 use gateway::log::LogId;
+use gateway::settle::{Change, Selection, SettleRequest};
 
 use super::bugs::Bug;
 use super::catalogue::SimCatalogue;
 use super::disk::SeenDisk;
+use super::operators::Operators;
 use super::run::Run;
 use super::view::Asked;
 
@@ -42,7 +44,10 @@ impl Run {
                 self.disk.crash_at(step, crash);
             }
             match self.try_open(Damage::Refuse) {
-                Ok(()) if self.disk.is_down() => self.ended("the machine went down behind the start"),
+                Ok(()) if self.disk.is_down() => {
+                    self.report.starts_broken_off += 1;
+                    self.ended("the machine went down behind the start");
+                }
                 Ok(()) => {
                     self.hands.waits = 0;
                     self.started();
@@ -56,6 +61,7 @@ impl Run {
                 Err(failure) => {
                     let expected = self.disk.is_down() || self.shared.errors() > 0;
                     assert!(expected, "the gateway does not start: {failure} (exit {:?})", failure.exit);
+                    self.report.starts_broken_off += 1;
                     self.ended(&format!("no start: {failure}"));
                 }
             }
@@ -81,9 +87,16 @@ impl Run {
             readers: None,
             lock: Box::new(()),
         };
-        let opened = SimulatedGateway::open(&self.config, damage, world);
+        let is_lenient = self.random.chance(50) || self.is_last;
+        self.story().tell(|| format!("lenient: {is_lenient}"));
+        let config = if is_lenient { &self.config } else { &self.strict_config };
+        let opened = SimulatedGateway::open(config, damage, world);
         self.shared.opening(false);
-        self.gateway = Some(opened?);
+        let gateway = opened?;
+        let (operators, wait) = Operators::new();
+        gateway.take_changes(wait)?;
+        self.operators = Some(operators);
+        self.gateway = Some(gateway);
         Ok(())
     }
 
@@ -198,7 +211,10 @@ impl Run {
                 let stage = self.some_stage();
                 return self.turn(stage);
             }
-            40..46 => return self.turn_all(),
+            40..46 => {
+                self.operators_go_on();
+                return self.turn_all();
+            }
             action @ 46..68 if action < 46 + publish => self.publish(),
             68..78 => self.arrive(),
             78..88 => self.read(),
@@ -209,6 +225,7 @@ impl Run {
                 0 => self.check_between(),
                 1 => self.fill_disk(),
                 2 => self.ping_or_forget(),
+                4 | 5 => self.operate(),
                 3 if self.random.chance(30) => return self.quiet(),
                 _ => {}
             },
@@ -256,6 +273,9 @@ impl Run {
 
     /// False where the gateway did not survive it.
     fn turn(&mut self, stage: Stage) -> bool {
+        if self.plan.lazy == Some(stage) && !self.in_a_hurry && !self.random.chance(4) {
+            return true;
+        }
         let Some(gateway) = &mut self.gateway else { return false };
         let result = gateway.turn(stage, &mut self.network, &mut self.hands);
         if matches!(result, Ok(true)) {
@@ -307,6 +327,7 @@ impl Run {
         self.story().tell(|| format!("ended: {why}"));
         self.report.crashes += 1;
         self.shared.set_probe(None);
+        self.end_operators();
         self.gateway = None;
         if !self.disk.is_down() {
             let crash = self.some_crash();
@@ -335,6 +356,7 @@ impl Run {
 
     pub(super) fn stop(&mut self) {
         self.story().tell(|| "stop".to_owned());
+        self.end_operators();
         let Some(gateway) = self.gateway.take() else { return };
         let result = gateway.stop(&mut self.network, &mut self.hands);
         if let Err(failure) = result {
@@ -347,6 +369,13 @@ impl Run {
     /// Everything that clients have to say arrives and is settled; false where the gateway did not survive it.
     pub(super) fn quiet(&mut self) -> bool {
         self.story().tell(|| "waiting for quiet".to_owned());
+        self.in_a_hurry = true;
+        let survived = self.get_quiet();
+        self.in_a_hurry = false;
+        survived
+    }
+
+    fn get_quiet(&mut self) -> bool {
         self.disk.set_capacity(u64::MAX);
         for round in 0..QUIET_ROUNDS_MAX {
             for index in 0..self.clients.len() {
@@ -357,6 +386,7 @@ impl Run {
                     link.arrive(usize::MAX);
                 });
             }
+            self.operators_go_on();
             if !self.turn_all() {
                 return false;
             }
@@ -364,10 +394,15 @@ impl Run {
                 self.read_client(index, usize::MAX);
             }
             self.clock.advance(1_000 + self.random.below(30_000));
+            if round % 100 == 99 {
+                self.make_room_in_quarantine();
+            }
             if round % 4 == 3 && self.is_quiet() {
                 if let Some(asked) = self.ask() {
                     self.model().check_quiet(&asked);
                     self.report.rows = asked.rows.len() as u64;
+                    self.report.corrected = asked.ledger.observations.corrected;
+                    self.report.outranked = asked.ledger.observations.outranked;
                 }
                 return true;
             }
@@ -378,8 +413,21 @@ impl Run {
         panic!("the gateway is not done with what it has: {ledger:?}, in flight {in_flight:?}");
     }
 
+    /// A client whose garbage fills its share is refused until somebody erases some of it.
+    fn make_room_in_quarantine(&mut self) {
+        self.check_between();
+        let positions = self.model().quarantined_positions();
+        if !positions.is_empty() && self.operators.as_ref().is_some_and(|operators| !operators.is_busy()) {
+            let selection = Selection { positions, filter: QuarantineFilter::default() };
+            self.begin_session(SettleRequest { change: Change::Erase, selection, dry_run: false });
+        }
+    }
+
     fn is_quiet(&self) -> bool {
         let Some(gateway) = &self.gateway else { return false };
+        if self.operators.as_ref().is_some_and(Operators::is_busy) {
+            return false;
+        }
         let done = self.clients.iter().all(|client| {
             client.online
                 && client.in_flight() == 0
@@ -413,14 +461,18 @@ impl Run {
     pub(super) fn last_life(&mut self) {
         self.story().tell(|| "the last life".to_owned());
         self.options.calm = true;
+        self.is_last = true;
         self.options.crash_at = None;
         self.disk.restart();
-        if self.gateway.is_none() {
-            self.open();
+        // With settings that take everything.
+        if self.gateway.is_some() {
+            self.stop();
         }
+        self.open();
         self.shared.opening(true);
         self.shared.opening(false);
         assert!(self.quiet(), "the last life ended early");
+        self.replay_everything();
         self.audit();
         self.stop();
         self.open();
@@ -436,7 +488,17 @@ impl Run {
         if self.options.bug != Some(Bug::OrphansKept) {
             self.shared.set_probe(None);
         }
+        self.end_operators();
         self.gateway = None;
+    }
+
+    /// With the settings of now, nothing of what may be decoded stays in quarantine.
+    fn replay_everything(&mut self) {
+        let selection = Selection { positions: Vec::new(), filter: QuarantineFilter::default() };
+        self.begin_session(SettleRequest { change: Change::Replay, selection, dry_run: false });
+        assert!(self.quiet(), "the last life ended early");
+        let Some(asked) = self.ask() else { panic!("a healthy disk gives answers") };
+        self.model().check_replayed(&asked);
     }
 
     /// A subscriber that comes when all is done: what is retained is the newest there is.

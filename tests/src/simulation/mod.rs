@@ -19,6 +19,7 @@ mod hands;
 mod life;
 mod model;
 mod network;
+mod operators;
 mod plan;
 mod run;
 mod story;

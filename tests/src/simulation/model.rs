@@ -8,6 +8,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use gateway::settle::{Change, SettleRequest};
+
+use super::plan::Rules;
 use super::view::{Asked, QuarantineSeen, RowSeen};
 
 pub(super) type MessageId = usize;
@@ -21,6 +24,8 @@ pub(super) enum Meaning {
     Partial { readings: Vec<Expected>, bad: u64, reason: &'static str },
     /// Quarantined, with so many readings counted.
     Garbage { reason: &'static str, readings: u64 },
+    /// Decoded like readings, or quarantined as a whole with so many of them counted: as the settings of the moment are.
+    Refusable { readings: Vec<Expected>, reason: &'static str, counted: u64 },
     /// On an ordinary topic: routed, kept if it is retained.
     Plain,
 }
@@ -64,6 +69,9 @@ struct Sums {
     quarantined: u64,
     ignored: u64,
     observations: u64,
+    /// Messages that were decoded or quarantined, and their readings that may not have been counted.
+    either: u64,
+    perhaps: u64,
 }
 
 impl Sums {
@@ -82,7 +90,68 @@ impl Sums {
                 self.quarantined += 1;
                 self.observations += readings;
             }
+            Meaning::Refusable { readings, counted, .. } => {
+                self.either += 1;
+                self.observations += counted;
+                self.perhaps += readings.len() as u64 - counted;
+            }
             Meaning::Plain => self.ignored += 1,
+        }
+    }
+
+    fn subtract(&mut self, other: &Self) {
+        self.received -= other.received;
+        self.decoded -= other.decoded;
+        self.partial -= other.partial;
+        self.quarantined -= other.quarantined;
+        self.ignored -= other.ignored;
+        self.observations -= other.observations;
+        self.either -= other.either;
+        self.perhaps -= other.perhaps;
+    }
+}
+
+/// Stations of this agency may be too many.
+pub(super) const REFUSABLE_AGENCY: &str = "B/";
+
+/// Positions that operators named for one change.
+#[derive(Debug, Default)]
+struct Named {
+    positions: BTreeSet<u64>,
+    /// Everything up to here.
+    all_until: u64,
+    /// The same for all times, while a session runs.
+    all_now: bool,
+}
+
+impl Named {
+    fn add(&mut self, request: &SettleRequest, until: u64) {
+        self.positions.extend(&request.selection.positions);
+        if request.selection.positions.is_empty() {
+            self.all_now = until == u64::MAX;
+            if !self.all_now {
+                self.all_until = self.all_until.max(until);
+            }
+        }
+    }
+
+    fn names(&self, position: u64) -> bool {
+        self.all_now || position <= self.all_until || self.positions.contains(&position)
+    }
+}
+
+#[derive(Debug, Default)]
+struct Sessions {
+    replay: Named,
+    erase: Named,
+}
+
+impl Sessions {
+    fn of(&mut self, request: &SettleRequest) -> Option<&mut Named> {
+        match request.change {
+            _ if request.dry_run => None,
+            Change::Replay => Some(&mut self.replay),
+            Change::Erase => Some(&mut self.erase),
         }
     }
 }
@@ -104,11 +173,21 @@ pub(super) struct Model {
     rows_seen: BTreeMap<(String, i64, u32, u64), RowSeen>,
     quarantine_seen: BTreeMap<(u64, u32), QuarantineSeen>,
     hours_seen: BTreeMap<i64, String>,
+    /// What operators asked for.
+    sessions: Sessions,
+    /// Payloads of what has left the quarantine.
+    gone: BTreeMap<(u64, u32), Vec<u8>>,
     counters_seen: BTreeMap<&'static str, u64>,
     pub(super) questions: u64,
+    pub(super) refused: u64,
+    rules: Rules,
 }
 
 impl Model {
+    pub(super) fn new(rules: Rules) -> Self {
+        Self { rules, ..Self::default() }
+    }
+
     /// A client is about to send a message for the first time.
     pub(super) fn say(
         &mut self,
@@ -119,7 +198,9 @@ impl Model {
     ) -> MessageId {
         let id = self.messages.len();
         match &meaning {
-            Meaning::Readings(readings) | Meaning::Partial { readings, .. } => {
+            Meaning::Readings(readings)
+            | Meaning::Partial { readings, .. }
+            | Meaning::Refusable { readings, .. } => {
                 for reading in readings {
                     let Expected { datastream, time_us, content, .. } = reading.clone();
                     match time_us {
@@ -132,7 +213,9 @@ impl Model {
             }
             Meaning::Garbage { .. } | Meaning::Plain => {}
         }
-        if matches!(meaning, Meaning::Garbage { .. } | Meaning::Partial { .. }) {
+        let may_be_refused =
+            matches!(meaning, Meaning::Garbage { .. } | Meaning::Partial { .. } | Meaning::Refusable { .. });
+        if may_be_refused {
             self.quarantined.insert(payload.clone(), id);
         }
         self.messages.push(Message {
@@ -183,6 +266,18 @@ impl Model {
         self.acked.entry(client.to_owned()).or_default().add(&message.meaning);
         if matches!(message.meaning, Meaning::Plain) {
             self.plain_proven.entry(client.to_owned()).or_default().insert(id);
+        }
+    }
+
+    /// PUBACK 0x97: this copy was not taken.
+    pub(super) fn copy_refused(&mut self, id: MessageId, client: &str) {
+        self.now += 1;
+        self.refused += 1;
+        let mut sums = Sums::default();
+        sums.add(&self.messages[id].meaning);
+        self.messages[id].copies_sent -= 1;
+        if let Some(sent) = self.sent.get_mut(client) {
+            sent.subtract(&sums);
         }
     }
 
@@ -279,13 +374,24 @@ impl Model {
             }
         }
         for ((datastream, time_us), rows) in keys {
-            let contents: BTreeSet<&str> = rows.iter().map(|row| &*row.content).collect();
-            assert_eq!(contents.len(), rows.len(), "{datastream} at {time_us} has a content twice: {rows:?}");
-            if self.twos.contains(&(datastream.to_owned(), time_us)) {
+            for row in &rows {
+                let count = rows.iter().filter(|other| other.content == row.content).count();
+                let most = self.rows_of_one_content(row);
+                assert!(count <= most, "{datastream} at {time_us} has a content twice: {rows:?}");
+            }
+            if rows.iter().any(|row| self.has_many(row)) {
                 continue;
             }
             for (revision, row) in (0..).zip(&rows) {
                 assert_eq!(row.revision, revision, "revisions of {datastream} at {time_us}: {rows:?}");
+            }
+            // What was replayed came again later than its position says.
+            let was_refusable = |row: &&RowSeen| {
+                let ids = self.senders(datastream, time_us, &row.content);
+                ids.iter().any(|id| matches!(self.messages[*id].meaning, Meaning::Refusable { .. }))
+            };
+            if rows.iter().any(was_refusable) {
+                continue;
             }
             assert!(
                 rows.is_sorted_by(|a, b| a.position <= b.position),
@@ -316,7 +422,11 @@ impl Model {
                 sent <= earliest_proof,
                 "{row:?} lies before a message that was acknowledged before this one was sent"
             );
-            if let [id] = ids[..] {
+            // A copy from a source of a higher rank brings a row of its own, later than what was acknowledged first.
+            let (lowest, highest) = self.ranks(row);
+            if let [id] = ids[..]
+                && lowest == highest
+            {
                 earliest_proof = earliest_proof.min(self.messages[id].first_proof.unwrap_or(u64::MAX));
             }
         }
@@ -334,23 +444,37 @@ impl Model {
 
     /// One row per key: the newest revision.
     fn check_in_force(&self, asked: &Asked) {
-        let mut newest: BTreeMap<(&str, i64), &RowSeen> = BTreeMap::new();
+        let mut rows: BTreeMap<(&str, i64), Vec<&RowSeen>> = BTreeMap::new();
+        let mut two: BTreeSet<(&str, i64, &str)> = BTreeSet::new();
         let mut expected = 0;
         for row in &asked.rows {
-            let has_two = self.twos.contains(&(row.datastream.clone(), row.time_us));
-            if has_two || newest.insert((&row.datastream, row.time_us), row).is_none() {
-                expected += 1;
-            }
+            let key = (row.datastream.as_str(), row.time_us);
+            let of_key = rows.entry(key).or_default();
+            of_key.push(row);
+            let is_new = if self.twos.contains(&(row.datastream.clone(), row.time_us)) {
+                two.insert((key.0, key.1, &row.content))
+            } else {
+                self.has_many(row) || of_key.len() == 1
+            };
+            expected += usize::from(is_new);
         }
         assert_eq!(asked.in_force.len(), expected, "rows in force are not one for each key");
         let mut keys = BTreeSet::new();
         for row in &asked.in_force {
-            if self.twos.contains(&(row.datastream.clone(), row.time_us)) {
+            if self.has_many(row) {
                 continue;
             }
             assert!(keys.insert((&row.datastream, row.time_us)), "two rows in force for one key: {row:?}");
-            let newest = newest.get(&(&*row.datastream, row.time_us));
-            assert_eq!(Some(&row), newest, "the row in force is not the newest revision");
+            let of_key = rows.get(&(&*row.datastream, row.time_us)).map_or(&[][..], Vec::as_slice);
+            assert!(of_key.contains(&row), "{row:?} is in force and no row");
+            let (_, highest) = self.ranks(row);
+            for other in of_key {
+                let (lowest, _) = self.ranks(other);
+                assert!(
+                    lowest < highest || lowest == highest && other.revision <= row.revision,
+                    "the row in force is {row:?}, and not {other:?}"
+                );
+            }
         }
     }
 
@@ -397,7 +521,21 @@ impl Model {
         let entries: BTreeMap<_, _> =
             asked.quarantine.iter().map(|it| ((it.position, it.ordinal), it)).collect();
         for (key, seen) in &self.quarantine_seen {
-            assert_eq!(entries.get(key), Some(&seen), "a quarantined entry changed or is gone");
+            match entries.get(key) {
+                Some(entry) => assert_eq!(entry, &seen, "a quarantined entry changed"),
+                None => assert!(
+                    self.sessions.replay.names(seen.position) || self.sessions.erase.names(seen.position),
+                    "a quarantined entry is gone that nobody replayed or erased: {seen:?}"
+                ),
+            }
+        }
+        for (key, seen) in &self.quarantine_seen {
+            if !entries.contains_key(key) {
+                self.gone.insert(*key, seen.payload.clone());
+            }
+        }
+        for key in entries.keys() {
+            assert!(!self.gone.contains_key(key), "an entry that had left the quarantine is back: {key:?}");
         }
         self.quarantine_seen.extend(entries.into_iter().map(|(key, entry)| (key, entry.clone())));
         for (hour, digest) in &asked.closed_hours {
@@ -406,12 +544,16 @@ impl Model {
         }
         assert!(asked.closed_hours.len() >= self.hours_seen.len(), "closed hours are gone");
         let (messages, observations) = (&asked.ledger.messages, &asked.ledger.observations);
+        let settled = &asked.ledger.settled;
         for (what, count) in [
             ("durable", asked.ledger.durable),
             ("processed", asked.ledger.processed),
             ("decoded", messages.decoded),
-            ("partial", messages.partial),
-            ("quarantined", messages.quarantined),
+            ("settled", settled.messages),
+            ("settled readings", settled.readings),
+            ("erased", settled.erased_messages),
+            // A replay that decodes a part makes a partial message of a quarantined one.
+            ("undecoded", messages.partial + messages.quarantined + settled.messages),
             ("ignored", messages.ignored),
             ("observations", observations.total),
             ("inserted", observations.inserted),
@@ -431,7 +573,10 @@ impl Model {
                 panic!("quarantine has a payload that nobody sent, or that was to be decoded: {entry:?}")
             };
             let message = &self.messages[*id];
-            let (Meaning::Garbage { reason, .. } | Meaning::Partial { reason, .. }) = &message.meaning else {
+            let (Meaning::Garbage { reason, .. }
+            | Meaning::Partial { reason, .. }
+            | Meaning::Refusable { reason, .. }) = &message.meaning
+            else {
                 panic!("{entry:?} is no garbage")
             };
             assert_eq!(&entry.reason, reason, "the reason of {entry:?}");
@@ -443,10 +588,16 @@ impl Model {
             let sent = self.messages[id].copies_sent;
             assert!(count <= sent, "{count} entries of message {id}, which was sent {sent} times");
         }
+        // These are messages that were taken: only their readings count as erased. No replay decodes the rest of one here.
+        let is_partial = |payload: &&Vec<u8>| {
+            let id = self.quarantined.get(*payload);
+            id.is_some_and(|id| matches!(self.messages[*id].meaning, Meaning::Partial { .. }))
+        };
+        let partials_erased = self.gone.values().filter(is_partial).count() as u64;
         let books = &asked.ledger.messages;
         assert_eq!(
             books.quarantined + books.partial,
-            asked.quarantine.len() as u64,
+            asked.quarantine.len() as u64 + asked.ledger.settled.erased_messages + partials_erased,
             "the books count other entries than the quarantine has"
         );
     }
@@ -462,14 +613,19 @@ impl Model {
             for (content, id) in contents {
                 let message = &self.messages[*id];
                 assert!(
-                    !message.must_be_there() || there.contains(&(datastream, *time_us, content)),
+                    !message.must_be_there()
+                        || there.contains(&(datastream, *time_us, content))
+                        || self.may_be_refused(*id, asked)
+                        || self.may_be_outranked(datastream, *time_us, content, asked),
                     "lost: {content} of {datastream} at {time_us} (message {id} on {})",
                     message.topic
                 );
             }
         }
         for ((datastream, content), ids) in &self.undated {
-            let least = ids.iter().filter(|id| self.messages[**id].must_be_there()).count() as u64;
+            let must =
+                |id: &&MessageId| self.messages[**id].must_be_there() && !self.may_be_refused(**id, asked);
+            let least = ids.iter().filter(must).count() as u64;
             let count = undated.get(&(&**datastream, &**content)).copied().unwrap_or(0);
             assert!(
                 count >= least,
@@ -481,6 +637,11 @@ impl Model {
     fn check_quarantine_completeness(&self, asked: &Asked) {
         for (payload, id) in &self.quarantined {
             let count = asked.quarantine.iter().filter(|entry| entry.payload == *payload).count() as u64;
+            let gone = self.gone.values().filter(|gone| *gone == payload).count() as u64;
+            let count = count + gone;
+            if matches!(self.messages[*id].meaning, Meaning::Refusable { .. }) {
+                continue;
+            }
             let least = self.messages[*id].copies_acked;
             assert!(
                 count >= least,
@@ -499,17 +660,94 @@ impl Model {
             let proven = self.plain_proven.get(client).map_or(0, |ids| ids.len() as u64);
             for (what, least, count, most) in [
                 ("received", acked.received, messages.received, sent.received),
-                ("decoded", acked.decoded, messages.decoded, sent.decoded),
+                ("decoded", acked.decoded, messages.decoded, sent.decoded + sent.either),
                 ("partial", acked.partial, messages.partial, sent.partial),
-                ("quarantined", acked.quarantined, messages.quarantined, sent.quarantined),
+                ("quarantined", acked.quarantined, messages.quarantined, sent.quarantined + sent.either),
                 ("ignored", acked.ignored.max(proven), messages.ignored, sent.ignored),
-                ("observations", acked.observations, observations.total, sent.observations),
+                ("observations", acked.observations, observations.total, sent.observations + sent.perhaps),
             ] {
                 assert!(
                     (least..=most).contains(&count),
                     "{client}: {what} is {count} in the books, and must lie between {least} and {most}"
                 );
             }
+        }
+    }
+
+    /// Whether nothing says that the readings of a message are stored by now.
+    fn may_be_refused(&self, id: MessageId, asked: &Asked) -> bool {
+        let message = &self.messages[id];
+        matches!(message.meaning, Meaning::Refusable { .. })
+            && (asked.quarantine.iter().any(|entry| entry.payload == message.payload)
+                || self.gone.iter().any(|((position, _), payload)| {
+                    *payload == message.payload && self.sessions.erase.names(*position)
+                }))
+    }
+
+    /// Most rows of one key that say the same.
+    fn rows_of_one_content(&self, row: &RowSeen) -> usize {
+        let ids = self.senders(&row.datastream, row.time_us, &row.content);
+        if self.rules.keeps(&row.datastream) {
+            let seqs: BTreeSet<u64> = ids.iter().filter_map(|id| self.messages[*id].seq).collect();
+            return seqs.len().max(1);
+        }
+        // A source of a higher rank confirms it.
+        let clients = ids.iter().flat_map(|id| &self.messages[*id].clients);
+        clients.map(|client| self.rules.rank(client)).collect::<BTreeSet<u8>>().len()
+    }
+
+    /// The lowest and the highest rank that a row can have: nobody but the gateway knows which copy brought it.
+    fn ranks(&self, row: &RowSeen) -> (u8, u8) {
+        let ids = self.senders(&row.datastream, row.time_us, &row.content);
+        let ranks = ids.iter().flat_map(|id| &self.messages[*id].clients).map(|it| self.rules.rank(it));
+        (ranks.clone().min().unwrap_or(0), ranks.max().unwrap_or(0))
+    }
+
+    /// Whether a row of a source with a higher rank stands where this content was to stand.
+    fn may_be_outranked(&self, datastream: &str, time_us: i64, content: &str, asked: &Asked) -> bool {
+        let ids = self.senders(datastream, time_us, content);
+        let ranks = ids.iter().flat_map(|id| &self.messages[*id].clients).map(|it| self.rules.rank(it));
+        let lowest = ranks.min().unwrap_or(0);
+        self.rules == Rules::Ranks
+            && asked.rows.iter().any(|row| {
+                row.datastream == datastream && row.time_us == time_us && self.ranks(row).1 > lowest
+            })
+    }
+
+    /// Rows that have their time together with others: two values of one message, undated ones that were replayed.
+    fn has_many(&self, row: &RowSeen) -> bool {
+        row.datastream.starts_with(REFUSABLE_AGENCY)
+            || self.rules.keeps(&row.datastream)
+            || self.twos.contains(&(row.datastream.clone(), row.time_us))
+    }
+
+    /// Positions of what is known to lie in quarantine.
+    pub(super) fn quarantined_positions(&self) -> Vec<u64> {
+        let there = self.quarantine_seen.keys().filter(|key| !self.gone.contains_key(key));
+        there.map(|(position, _)| *position).collect()
+    }
+
+    pub(super) fn session_begins(&mut self, request: &SettleRequest) {
+        if let Some(asked) = self.sessions.of(request) {
+            asked.add(request, u64::MAX);
+        }
+    }
+
+    /// What comes later is not meant any more; what was meant may still be settled, at the next start if need be.
+    pub(super) fn session_ends(&mut self, request: &SettleRequest) {
+        let sent = self.sent.values().map(|sums| sums.received).sum();
+        if let Some(asked) = self.sessions.of(request) {
+            asked.add(request, sent);
+        }
+    }
+
+    /// Behind a replay of everything with settings that refuse none of what may be decoded.
+    pub(super) fn check_replayed(&self, asked: &Asked) {
+        for entry in &asked.quarantine {
+            let id = self.quarantined.get(&entry.payload);
+            let is_refusable =
+                id.is_some_and(|id| matches!(self.messages[*id].meaning, Meaning::Refusable { .. }));
+            assert!(!is_refusable, "a replay left what can be decoded by now: {entry:?}");
         }
     }
 

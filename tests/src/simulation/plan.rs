@@ -5,6 +5,8 @@ use std::sync::Arc;
 use gateway::config::Config;
 use gateway::disk::{Crash, Random};
 use gateway::engine::Sizes;
+use gateway::engine::simulated::Stage;
+use gateway::pipeline::rules::{Pattern, RankRule};
 use gateway::store::StoreConfig;
 
 use super::bugs::Bug;
@@ -55,6 +57,31 @@ pub(super) struct Plan {
     pub(super) full_disk_percent: u64,
     pub(super) damage_percent: u64,
     pub(super) clients: u64,
+    /// A stage that hardly ever has a turn, so that what it has not done lies in the logs when the gateway ends.
+    pub(super) lazy: Option<Stage>,
+    pub(super) rules: Rules,
+}
+
+/// What the operator says about sources and times.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Rules {
+    #[default]
+    None,
+    /// Client `cN` has rank N modulo 3.
+    Ranks,
+    /// Of noise, all readings of one time are kept.
+    KeptTimes,
+}
+
+impl Rules {
+    pub(super) fn rank(self, client: &str) -> u8 {
+        let number: u8 = client.trim_start_matches('c').parse().unwrap_or(0);
+        if self == Self::Ranks { number % 3 } else { 0 }
+    }
+
+    pub(super) fn keeps(self, datastream: &str) -> bool {
+        self == Self::KeptTimes && datastream.ends_with("/noise")
+    }
 }
 
 impl Plan {
@@ -69,13 +96,51 @@ impl Plan {
             full_disk_percent: if random.chance(30) { 40 } else { 0 },
             damage_percent: if random.chance(40) { 60 } else { 0 },
             clients: 2 + random.below(4),
+            lazy: match random.below(10) {
+                0..3 => Some(Stage::Pipeline),
+                3 => Some(Stage::Keeper),
+                _ => None,
+            },
+            rules: match random.below(10) {
+                0..3 => Rules::Ranks,
+                3..6 => Rules::KeptTimes,
+                _ => Rules::None,
+            },
         }
     }
 }
 
+/// The same for an operator who set it too narrow.
+pub(super) fn strict(config: &Config) -> Arc<Config> {
+    let mut config = config.clone();
+    config.pipeline.backfill_max_days = 1_000;
+    config.pipeline.stations_per_agency_max = 3;
+    Arc::new(config)
+}
+
 /// Small parts, so that segments are recycled, files merged and bounds reached after a few messages.
-pub(super) fn config(random: &mut Random) -> (Arc<Config>, Sizes) {
+pub(super) fn config(random: &mut Random, plan: &Plan, bug: Option<Bug>) -> (Arc<Config>, Sizes) {
     let mut config = Config::default();
+    match plan.rules {
+        _ if bug == Some(Bug::RulesForgotten) => {}
+        Rules::None => {}
+        Rules::Ranks => {
+            config.pipeline.ranks =
+                (0..3).map(|rank| RankRule { client: Pattern::new(&format!("c{rank}")), rank }).collect();
+            let again = (3..6)
+                .map(|number| RankRule { client: Pattern::new(&format!("c{number}*")), rank: number - 3 });
+            config.pipeline.ranks.extend(again);
+        }
+        Rules::KeptTimes => config.pipeline.same_time_keep = vec![Pattern::new("*/noise")],
+    }
+    if random.chance(40) {
+        config.mqtt.hold_bytes_max = random.below(3) as usize * (4 << 10);
+        config.mqtt.hold_pool_bytes_max = config.mqtt.hold_bytes_max + (4 << 10);
+        config.mqtt.hold_ms_max = 100 + random.below(300);
+    }
+    if random.chance(15) {
+        config.quarantine.client_bytes_max = 500 + random.below(2_000);
+    }
     config.mqtt.shards = 1 + random.below(2) as usize;
     config.mqtt.packet_bytes_max = 4 << 10;
     config.mqtt.session_queue_bytes_max = 64 << 10;
@@ -84,7 +149,7 @@ pub(super) fn config(random: &mut Random) -> (Arc<Config>, Sizes) {
     config.journal.frame_bytes_max = 12 << 10;
     config.journal.segment_bytes_max = (4 + random.below(10)) * (4 << 10) + (4 << 10);
     let observation_frame_bytes = (1 + random.below(8) as usize) << 10;
-    let observation_segment = 4 * config_frame_bytes(&config, observation_frame_bytes);
+    let observation_segment = 4 * config.observation_frame_bytes_max_of(observation_frame_bytes as u64);
     config.journal.log_bytes_max = (4 + random.below(5)) * observation_segment.max(64 << 10);
     config.store.flush_interval_ms = 50 + random.below(1_000);
     config.store.flush_rows_max = 5 + random.below(60) as usize;
@@ -103,9 +168,4 @@ pub(super) fn config(random: &mut Random) -> (Arc<Config>, Sizes) {
         },
     };
     (Arc::new(config), sizes)
-}
-
-/// As the gateway computes the largest observation frame.
-fn config_frame_bytes(config: &Config, frame_bytes: usize) -> u64 {
-    (2 * frame_bytes as u64 + 3 * config.mqtt.packet_bytes_max as u64).next_multiple_of(4 << 10)
 }

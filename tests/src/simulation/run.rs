@@ -10,7 +10,7 @@ use gateway::config::Config;
 use gateway::disk::{Disk, OpenMode, Random, SimDisk};
 use gateway::engine::Sizes;
 use gateway::engine::simulated::{Hands, SimulatedGateway};
-use gateway::observation::{ObservationFrame, Outcome};
+use gateway::observation::{ObservationFrame, Outcome, OutcomeKind};
 use gateway::pipeline::Go;
 
 use super::bugs::Bug;
@@ -21,7 +21,8 @@ use super::disk::Shared;
 use super::feeds::Feeds;
 use super::model::Model;
 use super::network::SimNetwork;
-use super::plan::{Options, Plan, config};
+use super::operators::Operators;
+use super::plan::{Options, Plan, config, strict};
 use super::story::Story;
 use super::traffic::Traffic;
 
@@ -37,6 +38,23 @@ pub struct Report {
     pub starts: u64,
     pub damages: u64,
     pub questions: u64,
+    /// Quarantined messages that a replay decoded, wholly or in part, and entries that were erased.
+    pub replayed: u64,
+    pub erased: u64,
+    /// Commits that took files away.
+    pub merges: u64,
+    pub segments_reused: u64,
+    /// Outcomes of late rows, and those that stored one.
+    pub late: u64,
+    pub late_stored: u64,
+    pub corrected: u64,
+    pub outranked: u64,
+    /// Starts that did not get to their end.
+    pub starts_broken_off: u64,
+    /// PUBLISHes that were refused with 0x97.
+    pub refused: u64,
+    /// Operators' sessions during which the gateway ended.
+    pub sessions_broken_off: u64,
     /// Of the simulated disk.
     pub steps: u64,
 }
@@ -93,6 +111,8 @@ pub(super) struct Run {
     pub(super) random: Random,
     pub(super) plan: Plan,
     pub(super) config: Arc<Config>,
+    /// Refuses what `config` takes: readings that are too old for it, stations that are too many.
+    pub(super) strict_config: Arc<Config>,
     pub(super) sizes: Sizes,
     pub(super) clock: Arc<SimClock>,
     pub(super) disk: SimDisk,
@@ -100,19 +120,24 @@ pub(super) struct Run {
     pub(super) catalogue: MemoryCatalogue,
     pub(super) network: SimNetwork,
     pub(super) gateway: Option<SimulatedGateway>,
+    pub(super) operators: Option<Operators>,
     pub(super) hands: SimHands,
     pub(super) model: Arc<Mutex<Model>>,
     pub(super) feeds: Feeds,
     pub(super) clients: Vec<Client>,
     pub(super) traffic: Traffic,
     pub(super) report: Report,
+    pub(super) is_last: bool,
+    /// No stage is lazy.
+    pub(super) in_a_hurry: bool,
 }
 
 impl Run {
     fn new(options: Options) -> Self {
         let mut random = Random::new(options.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x5eed);
         let plan = Plan::new(&mut random, &options);
-        let (config, sizes) = config(&mut random);
+        let (config, sizes) = config(&mut random, &plan, options.bug);
+        let strict_config = strict(&config);
         let disk = SimDisk::new(random.next_u64());
         // The database was made when the directory was.
         let made = disk.create(catalogue::FILE, OpenMode::Write).and_then(|mut file| {
@@ -130,6 +155,8 @@ impl Run {
             again: None,
             held: None,
             waits: 0,
+            late: 0,
+            late_stored: 0,
         };
         let clients = (0..plan.clients)
             .map(|number| {
@@ -142,6 +169,7 @@ impl Run {
             random,
             plan,
             config,
+            strict_config,
             sizes,
             clock,
             disk,
@@ -149,12 +177,15 @@ impl Run {
             catalogue: MemoryCatalogue::default(),
             network: SimNetwork::default(),
             gateway: None,
+            operators: None,
             hands,
-            model: Arc::default(),
+            model: Arc::new(Mutex::new(Model::new(plan.rules))),
             feeds: Feeds::default(),
             clients,
             traffic: Traffic::default(),
             report: Report::default(),
+            is_last: false,
+            in_a_hurry: false,
         }
     }
 
@@ -174,12 +205,15 @@ impl Run {
         self.report.steps = self.disk.steps();
         self.last_life();
         self.report.hash = self.story().hash();
-        let (messages, questions) = {
+        let (messages, questions, refused) = {
             let model = self.model();
-            (model.messages.len() as u64, model.questions)
+            (model.messages.len() as u64, model.questions, model.refused)
         };
+        (self.report.merges, self.report.segments_reused) = self.shared.merges_and_reuses();
+        (self.report.late, self.report.late_stored) = (self.hands.late, self.hands.late_stored);
         self.report.messages = messages;
         self.report.questions = questions;
+        self.report.refused = refused;
         self.report
     }
 }
@@ -192,6 +226,9 @@ pub(super) struct SimHands {
     again: Option<Vec<Outcome>>,
     held: Option<Arc<ObservationFrame>>,
     pub(super) waits: u64,
+    /// Outcomes of late rows, and those of them that brought a row.
+    late: u64,
+    late_stored: u64,
 }
 
 /// A pipeline that waits for so long gets space on the disk …
@@ -214,6 +251,11 @@ impl Hands for SimHands {
     }
 
     fn outcomes(&mut self, next: Option<Vec<Outcome>>) -> Option<Vec<Outcome>> {
+        for outcome in next.iter().flatten() {
+            self.late += 1;
+            let is_stored = matches!(outcome.outcome_kind(), OutcomeKind::Inserted | OutcomeKind::Corrected);
+            self.late_stored += u64::from(is_stored);
+        }
         match self.bug {
             Some(bug) => bug.spoil_outcomes(next, &mut self.again),
             None => next,

@@ -4,12 +4,14 @@ use codecs::payload::Value;
 use codecs::payload::flatbuffers::{EncodeReading, encode};
 use gateway::disk::Random;
 
-use super::model::{Expected, Meaning, MessageId, Model};
+use super::model::{Expected, Meaning, MessageId, Model, REFUSABLE_AGENCY};
 use super::view::content;
 
 const HOUR_US: i64 = 3_600_000_000;
 /// Two values at once are of that time or near it.
 const TWOS_US: i64 = 1_790_000_000_000_000;
+/// 2019: beyond `pipeline.backfill_max_days` of some lives.
+const YEARS_AGO_US: i64 = 1_577_000_000_000_000;
 const FAR_FUTURE_S: i64 = 4_086_000_000;
 
 /// Property and unit.
@@ -28,6 +30,8 @@ pub(super) struct Traffic {
 pub(super) struct Said {
     pub(super) id: MessageId,
     pub(super) retain: bool,
+    /// Never sent again: nothing would tell its re-send from a new one.
+    pub(super) once: bool,
 }
 
 struct Reading {
@@ -72,7 +76,7 @@ impl Traffic {
     /// The next thing that a client says.
     pub(super) fn say(&mut self, client: &str, now_us: i64, random: &mut Random, model: &mut Model) -> Said {
         let station = format!("A{}/s{}", random.below(2), random.below(3));
-        let said = |id| Said { id, retain: false };
+        let said = |id| Said { id, retain: false, once: false };
         match random.below(100) {
             0..30 => said(self.dated(&station, now_us, random, model)),
             30..42 => said(self.backfill(&station, now_us, random, model)),
@@ -83,8 +87,10 @@ impl Traffic {
             58..70 => said(self.undated(&station, random, model)),
             70..75 => said(self.numbered(&station, random, model)),
             75..79 => said(self.two_at_once(&station, random, model)),
-            79..88 => said(self.garbage(&station, now_us, random, model)),
-            88..92 => said(self.partial(&station, now_us, random, model)),
+            79..87 => said(self.garbage(&station, now_us, random, model)),
+            87..90 => said(self.partial(&station, now_us, random, model)),
+            90..93 => said(self.too_old(&station, random, model)),
+            93..95 => self.too_many_stations(random, model),
             _ => self.plain(client, random, model),
         }
     }
@@ -284,11 +290,32 @@ impl Traffic {
         model.say(format!("obs/{station}"), payload.into_bytes(), None, meaning)
     }
 
+    /// Of years ago: quarantined while the settings take less. The same few times again and again.
+    fn too_old(&mut self, station: &str, random: &mut Random, model: &mut Model) -> MessageId {
+        let time_us = YEARS_AGO_US + random.below(20) as i64 * 60_000_000;
+        let reading = self.reading(random, Some(time_us));
+        let payload = format!("{{\"readings\":[{}]}}", reading.json()).into_bytes();
+        let readings = vec![reading.expected(station)];
+        let meaning = Meaning::Refusable { readings, reason: "time_out_of_range", counted: 1 };
+        model.say(format!("obs/{station}"), payload, None, meaning)
+    }
+
+    /// Undated, of an agency with more stations than the settings may take.
+    fn too_many_stations(&mut self, random: &mut Random, model: &mut Model) -> Said {
+        let station = format!("{REFUSABLE_AGENCY}s{}", random.below(5));
+        let reading = self.reading(random, None);
+        let payload = format!("{{\"readings\":[{}]}}", reading.json()).into_bytes();
+        let readings = vec![reading.expected(&station)];
+        let meaning = Meaning::Refusable { readings, reason: "registry_limit", counted: 0 };
+        let id = model.say(format!("obs/{station}"), payload, None, meaning);
+        Said { id, retain: false, once: true }
+    }
+
     fn plain(&mut self, client: &str, random: &mut Random, model: &mut Model) -> Said {
         let retain = random.chance(50);
         let topic = if retain { format!("plain/{client}/kept") } else { format!("plain/{client}") };
         let payload = format!("{client} {}", self.number()).into_bytes();
-        Said { id: model.say(topic, payload, None, Meaning::Plain), retain }
+        Said { id: model.say(topic, payload, None, Meaning::Plain), retain, once: false }
     }
 
     /// What a client wants to be said when it breaks off.
