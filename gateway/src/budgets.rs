@@ -12,7 +12,7 @@ use crate::config::Config;
 use crate::disk::Disk;
 use crate::journal::Lanes;
 use crate::metrics::Metrics;
-use crate::sinks::{QuarantineQuota, QuotaUse};
+use crate::sinks::QuarantineQuota;
 
 /// Between two samples.
 const SAMPLE_US: u64 = 10_000_000;
@@ -28,8 +28,8 @@ const HOURS_MAX: f64 = 876_000.0;
 pub struct Budget {
     /// A word of a closed list, also the value of the metrics' label `budget`.
     pub budget: &'static str,
-    /// What bounds it.
-    pub setting: &'static str,
+    /// What bounds it. `None`: no setting does (the disk, and what each shard has).
+    pub setting: Option<&'static str>,
     /// `bytes`, `rows`, `messages` or `buffers`.
     pub unit: &'static str,
     /// `None` where only the rest is known (the disk, which others use too).
@@ -137,9 +137,9 @@ impl Budgets {
         ]
     }
 
-    /// The quarantine, with how many clients it refuses.
-    pub fn quarantine(&self) -> QuotaUse {
-        self.quota.usage()
+    /// Clients that the quarantine refuses now.
+    pub fn clients_refused(&self) -> u64 {
+        self.quota.clients_refused()
     }
 
     fn history(&self) -> std::sync::MutexGuard<'_, VecDeque<Sample>> {
@@ -151,7 +151,7 @@ impl Budgets {
         let Limits { log_bytes, rows_in_memory, late_rows, .. } = self.limits;
         let budget = |budget, setting, unit, used: u64, limit: u64| Budget {
             budget,
-            setting,
+            setting: Some(setting),
             unit,
             used: Some(used),
             limit: Some(limit),
@@ -166,7 +166,7 @@ impl Budgets {
         vec![
             Budget {
                 budget: "disk",
-                setting: "data_dir",
+                setting: None,
                 unit: "bytes",
                 used: None,
                 limit: None,
@@ -181,7 +181,10 @@ impl Budgets {
                 gauge(&metrics.observation_log_bytes),
                 log_bytes,
             ),
-            budget("journal_buffers", "16 per shard", "buffers", buffers_used as u64, buffers as u64),
+            Budget {
+                setting: None,
+                ..budget("journal_buffers", "", "buffers", buffers_used as u64, buffers as u64)
+            },
             budget(
                 "rows_in_memory",
                 "store.rows_in_memory_max",
@@ -198,14 +201,14 @@ impl Budgets {
             ),
             budget(
                 "hold_pool",
-                "mqtt.hold_pool_bytes_max per shard",
+                "mqtt.hold_pool_bytes_max",
                 "bytes",
                 gauge(&metrics.mqtt_hold_bytes),
                 self.limits.hold_bytes,
             ),
             budget(
                 "incomplete_packets",
-                "mqtt.partial_bytes_max per shard",
+                "mqtt.partial_bytes_max",
                 "bytes",
                 gauge(&metrics.mqtt_partial_bytes),
                 self.limits.partial_bytes,

@@ -212,7 +212,7 @@ impl Health {
         self.next_look_us.store(now_us + LOOK_US, Ordering::Relaxed);
         if let Some(budgets) = self.budgets.get() {
             budgets.sample(now_us);
-            self.set(Trouble::QuarantineFull, budgets.quarantine().clients_refused > 0);
+            self.set(Trouble::QuarantineFull, budgets.clients_refused() > 0);
         }
         let mut courses = self.courses.lock().unwrap_or_else(PoisonError::into_inner);
         for (words, course) in WORDS.iter().zip(courses.iter_mut()) {

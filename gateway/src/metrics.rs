@@ -194,7 +194,7 @@ impl LogMetrics {
         self.oldest_time_seconds.get_or_create(&LogLabels { log }).set(seconds);
     }
 
-    /// The first record (of the journal: message) that a holder still needs.
+    /// `record_no` of the first record that a holder still needs.
     pub fn holds(&self, log: &'static str, holder: &'static str, from: u64) {
         self.needed_from_record.get_or_create(&HolderLabels { log, holder }).set(from as i64);
     }
@@ -214,7 +214,7 @@ impl LogMetrics {
         );
         registry.register(
             "log_needed_from",
-            "The first record of a log (of the journal: message) that a holder still needs; segments before all of them go",
+            "The first record (record_no, as log_oldest_record) of a log that a holder still needs; segments that end before all of them go",
             self.needed_from_record.clone(),
         );
     }

@@ -151,7 +151,7 @@ fn round(blows: &[Blow], seed: u64, random: &mut Random) {
 /// Dated readings with every fault there is, and undated ones: in JSON, where their sequence number tells them apart, and as
 /// bare values, where only DUP, the packet id and the order do. What order cannot tell (`pipeline::resend`, "What is left")
 /// is possible where the first message that is lost has the id, topic and value of one before it; so that the simulator's
-/// count is the only right one, that client has more packet ids than it uses. `exactly_once.rs` has the reuse of ids.
+/// count is the only right one, that client has more packet ids than it uses. `exactly_once/redelivery.rs` has the reuse of ids.
 fn start_loads(directory: &Path, mqtt: &str, seed: u64) -> [Simulator; 4] {
     let seed = (seed % 1_000_000).to_string();
     let start = |name: &str, agency: &str, options: &str| {

@@ -1,6 +1,7 @@
 //! A1-5, A1-10 and the paragraph on bad input: what a start finds, what a stop leaves behind, and what makes a start
 //! fail, with its exit code and one clear line.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::net::TcpListener;
@@ -195,11 +196,152 @@ fn a1_5_damage_in_the_middle_of_a_log_refuses_the_start_with_exit_3() {
         }
         let asked = sensor_gateway(&["query", "--data-dir", &data_dir.to_string_lossy()]);
         assert_eq!(asked.code, Some(3), "{log}: a query does not pass over damage: {}", asked.stderr);
+        if log == "journal" {
+            dump_gives_what_is_whole(&data_dir, places.len() as u64 / 2 + 1);
+        }
         // Nothing was changed by trying.
         flip_byte(&segment, offset + 80);
         Gateway::start(&data_dir, &NEVER_FLUSHED).terminate();
         assert_eq!(query(&data_dir).len(), 20, "{log}");
     }
+}
+
+/// B1-6: exit 1 where damage hides a message that was asked for, and everything else is given; 0 where it hides none.
+fn dump_gives_what_is_whole(data_dir: &Path, damaged: u64) {
+    let dump = |positions: &str| {
+        let data_dir = data_dir.to_string_lossy();
+        sensor_gateway(&["journal", "dump", "--data-dir", &data_dir, "--position", positions])
+    };
+    let all = dump("1..");
+    assert_eq!((all.code, all.stdout.lines().count()), (Some(1), 19), "{}", all.stderr);
+    assert!(all.stderr.contains("damage hides messages that were asked for"), "{}", all.stderr);
+    assert_eq!(dump(&damaged.to_string()).code, Some(1));
+    assert_eq!(dump(&format!("1..{}", damaged - 1)).success().lines().count() as u64, damaged - 1);
+    assert_eq!(dump(&format!("{}..", damaged + 1)).success().lines().count() as u64, 20 - damaged);
+}
+
+/// Everything in a data directory, by path.
+fn files(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    for entry in fs::read_dir(dir).expect("a directory") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            found.extend(files(&path))
+        } else {
+            found.insert(path.clone(), fs::read(&path).expect("readable"));
+        }
+    }
+    found
+}
+
+fn assert_unchanged(data_dir: &Path, before: &BTreeMap<PathBuf, Vec<u8>>) {
+    let now = files(data_dir);
+    let paths: BTreeSet<&PathBuf> = now.keys().chain(before.keys()).collect();
+    let changed: Vec<_> = paths.into_iter().filter(|path| now.get(*path) != before.get(*path)).collect();
+    assert!(changed.is_empty(), "nothing is written: {changed:?}");
+}
+
+fn write_at(path: &Path, offset: u64, bytes: &[u8]) {
+    let mut file = OpenOptions::new().write(true).open(path).expect("it is there");
+    file.seek(SeekFrom::Start(offset)).and_then(|_| file.write_all(bytes)).expect("writable");
+}
+
+/// A stopped gateway's directory with one store file at least; the file.
+fn stopped(directory: &Path) -> (PathBuf, PathBuf) {
+    let data_dir = directory.join("data");
+    let gateway =
+        Gateway::start(&data_dir, &[&SMALL_SEGMENTS[..], &["--set", "store.flush_interval_ms=200"]].concat());
+    publish_readings(&gateway, "station", 1..=20);
+    gateway.wait_until_flushed(20);
+    gateway.terminate();
+    let store = files(&data_dir.join("store")).into_keys().next().expect("a store file");
+    (data_dir, store)
+}
+
+/// Data of another build: one sentence that says which build reads them, exit 2, and nothing was written (B1-6).
+#[test]
+fn b1_6_another_format_is_refused_before_anything_is_written() {
+    let directory = new_data_dir();
+    let (data_dir, _) = stopped(directory.path());
+    let set_format = |format: i64| {
+        let catalogue = rusqlite::Connection::open(data_dir.join("catalogue.db")).expect("it opens");
+        let found: i64 =
+            catalogue.pragma_query_value(None, "user_version", |row| row.get(0)).expect("readable");
+        catalogue.pragma_update(None, "user_version", format).expect("writable");
+        found
+    };
+    let known = set_format(0);
+    for (format, age) in [(known - 1, "older"), (known + 1, "newer")] {
+        set_format(format);
+        let before = files(&data_dir);
+        let line = fails_to_start(&data_dir, &SMALL_SEGMENTS, 2);
+        assert_says(
+            &line,
+            &[
+                "catalogue.db",
+                &format!(
+                    "written in format {format}, this build reads format {known}: start the {age} build that wrote it"
+                ),
+                "(docs/operations/damage.md, \"other_format\")",
+            ],
+        );
+        assert_unchanged(&data_dir, &before);
+    }
+    set_format(known);
+
+    let (segment, _) = fullest_segment(&data_dir.join("journal"));
+    let header = fs::read(&segment).expect("readable")[..4096].to_vec();
+    let mut older = header.clone();
+    older[12..16].copy_from_slice(&1_u32.to_le_bytes());
+    let sum = crc32c::crc32c(&older[12..]);
+    older[8..12].copy_from_slice(&sum.to_le_bytes());
+    write_at(&segment, 0, &older);
+    let before = files(&data_dir);
+    let line = fails_to_start(&data_dir, &[&SMALL_SEGMENTS[..], &["--accept-gap"]].concat(), 2);
+    assert_says(&line, &["journal/", "start the older build that wrote it", "\"other_format\""]);
+    assert_unchanged(&data_dir, &before);
+
+    write_at(&segment, 0, &header);
+    Gateway::start(&data_dir, &SMALL_SEGMENTS).terminate();
+    assert_eq!(query(&data_dir).len(), 20);
+}
+
+/// Store file or catalogue gone or damaged: exit 3, and the sentence names its part of the page (B1-6).
+#[test]
+fn b1_6_a_damaged_store_or_catalogue_refuses_the_start_with_exit_3() {
+    let directory = new_data_dir();
+    let (data_dir, store_file) = stopped(directory.path());
+    let whole = fs::read(&store_file).expect("readable");
+    let name = store_file.file_name().expect("a name").to_string_lossy().into_owned();
+    fs::remove_file(&store_file).expect("it can be removed");
+    assert_says(
+        &fails_to_start(&data_dir, &SMALL_SEGMENTS, 3),
+        &[&name, "(docs/operations/damage.md, \"file_missing\")"],
+    );
+    fs::write(&store_file, &whole[..whole.len() - 1]).expect("written");
+    assert_says(&fails_to_start(&data_dir, &SMALL_SEGMENTS, 3), &[&name, "\"file_length\""]);
+    fs::write(&store_file, &whole).expect("written");
+
+    let catalogue = data_dir.join("catalogue.db");
+    let bytes = fs::read(&catalogue).expect("readable");
+    write_at(&catalogue, 100, &[0xff; 64]);
+    assert_says(&fails_to_start(&data_dir, &SMALL_SEGMENTS, 3), &["catalogue.db", "\"catalogue_damaged\""]);
+    write_at(&catalogue, 0, &[0x7f; 16]);
+    assert_says(&fails_to_start(&data_dir, &SMALL_SEGMENTS, 3), &["catalogue.db", "\"catalogue_foreign\""]);
+    fs::write(&catalogue, &bytes).expect("written");
+    let gateway = Gateway::start(&data_dir, &SMALL_SEGMENTS);
+
+    // Who holds which log is told from the start on, in numbers of records.
+    let (_, metrics) = gateway.http_get("/metrics");
+    for holder in
+        ["journal\",holder=\"pipeline", "observations\",holder=\"flush", "observations\",holder=\"late_rows"]
+    {
+        let line = format!("sensor_gateway_log_needed_from{{log=\"{holder}\"}} ");
+        assert!(metrics.lines().any(|found| found.starts_with(&line)), "{line} in {metrics}");
+    }
+    assert!(metrics.contains("{log=\"journal\",holder=\"pipeline\"} 21\n"), "the next record: {metrics}");
+    gateway.terminate();
+    assert_eq!(query(&data_dir).len(), 20);
 }
 
 #[test]

@@ -164,8 +164,9 @@ fn state() -> Value {
 }
 
 fn budget() -> Value {
-    let words = ["budget", "setting", "unit"].map(|name| (name, text()));
+    let words = ["budget", "unit"].map(|name| (name, text()));
     let numbers = [
+        ("setting", nullable(text())),
         ("used", nullable(integer())),
         ("limit", nullable(integer())),
         ("left", integer()),

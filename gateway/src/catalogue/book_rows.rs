@@ -32,6 +32,19 @@ pub struct BookCounts {
 
 impl BookCounts {
     pub const LEN: usize = 10;
+    /// The columns of every table that has counts, in their order.
+    pub const COLUMNS: [&str; Self::LEN] = [
+        "decoded",
+        "partial",
+        "quarantined_messages",
+        "ignored",
+        "inserted",
+        "corrected",
+        "outranked",
+        "duplicate",
+        "unresolved",
+        "quarantined_readings",
+    ];
 
     /// In the order of the fields, of the columns and of the digest.
     pub fn to_array(self) -> [u64; Self::LEN] {

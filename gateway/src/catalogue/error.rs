@@ -21,6 +21,9 @@ pub enum CatalogueError {
     Foreign { path: PathBuf },
     #[error("an earlier commit to the catalogue failed; nothing more is committed, start the gateway again")]
     Failed,
+    /// The operating system does not let SQLite read or write.
+    #[error("{}: {source}; look at the directory's rights, file system and disk", path.display())]
+    System { path: PathBuf, source: rusqlite::Error },
     #[error("{}: {source}", path.display())]
     Sqlite { path: PathBuf, source: rusqlite::Error },
 }
@@ -31,7 +34,7 @@ impl CatalogueError {
         matches!(self, Self::NoSpace { .. } | Self::Busy { .. })
     }
 
-    pub(super) fn of_sqlite(path: &std::path::Path, source: rusqlite::Error) -> Self {
+    pub(crate) fn of_sqlite(path: &std::path::Path, source: rusqlite::Error) -> Self {
         let path = path.to_owned();
         match &source {
             rusqlite::Error::SqliteFailure(error, _)
@@ -43,6 +46,18 @@ impl CatalogueError {
                 if matches!(error.code, ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) =>
             {
                 Self::Busy { path }
+            }
+            rusqlite::Error::SqliteFailure(error, _)
+                if matches!(
+                    error.code,
+                    ErrorCode::ReadOnly
+                        | ErrorCode::CannotOpen
+                        | ErrorCode::PermissionDenied
+                        | ErrorCode::SystemIoFailure
+                        | ErrorCode::OutOfMemory
+                ) =>
+            {
+                Self::System { path, source }
             }
             rusqlite::Error::SqliteFailure(error, _) if error.code == ErrorCode::NotADatabase => {
                 Self::Foreign { path }

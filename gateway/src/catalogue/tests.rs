@@ -283,6 +283,21 @@ fn b1_6_another_format_is_refused_in_one_sentence() {
     }
 }
 
+/// A catalogue that was closed has no write-ahead log; to look at it makes none, whatever the directory is called (B1-6).
+#[test]
+fn b1_6_looking_at_a_closed_catalogue_makes_no_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let data_dir = dir.path().join("dữ liệu 100%?#&");
+    std::fs::create_dir(&data_dir).unwrap();
+    SqliteCatalogue::open(&data_dir).unwrap().commit(&commit(1)).unwrap();
+    let names = || std::fs::read_dir(&data_dir).unwrap().count();
+    assert_eq!(names(), 1);
+    let cut = CatalogueCut::open(&data_dir, false).unwrap();
+    assert_eq!(cut.snapshot().unwrap().checkpoint, commit(1).checkpoint);
+    drop(cut);
+    assert_eq!(names(), 1);
+}
+
 #[test]
 fn a_file_of_something_else_is_refused() {
     let dir = tempfile::tempdir().unwrap();

@@ -16,7 +16,7 @@ pub enum Exit {
     CheckFailed = 1,
     /// Wrong usage, configuration or environment.
     Environment = 2,
-    /// The journal failed or is damaged.
+    /// A log failed, or what is kept is damaged.
     Journal = 3,
 }
 
@@ -76,6 +76,9 @@ pub trait Backend: Debug {
 pub trait Running: Debug {
     /// The MQTT listener's address with its real port.
     fn mqtt_addr(&self) -> SocketAddr;
+
+    /// The share of the process's descriptors that HTTP has.
+    fn http_connections_max(&self) -> usize;
 
     fn view(&self) -> Arc<dyn GatewayView>;
 

@@ -42,9 +42,11 @@ fn verify_all(
     match report.findings.first() {
         None => Ok(()),
         Some(first) => {
-            let count = report.findings_count();
-            let sentence =
-                format!("{}: {count} inconsistencies; the first: {}", first.file, first.fault.code());
+            let others = match report.findings_count() - 1 {
+                0 => String::new(),
+                others => format!(", and {others} more"),
+            };
+            let sentence = format!("{}: inconsistent [{}]{others}", first.file, first.fault.code());
             Err(Failure::new(Exit::CheckFailed, sentence))
         }
     }

@@ -1,5 +1,6 @@
 //! `journal dump`: messages as they came. It reads the segments themselves, beside a running gateway, without one, and where
-//! the gateway refuses to start; what cannot be given is told on standard error.
+//! the gateway refuses to start; what cannot be given is told on standard error. Exit 1: damage hides messages that were asked
+//! for, and everything else was given. What is no longer there because its segment was used again is no damage.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Write};
@@ -13,10 +14,12 @@ use super::arguments::{DumpFormat, JournalDumpArguments};
 use super::{Exit, Failure};
 use crate::disk::OsDisk;
 use crate::log::{
-    Frame, FrameMeta, FrameVisitor, JOURNAL_DIR, KIND_MESSAGE, LogError, LogKind, LogReport, check,
+    Flaw, FlawKind, Frame, FrameMeta, FrameVisitor, Gap, JOURNAL_DIR, KIND_MESSAGE, LogError, LogKind,
+    LogReport, check,
 };
 use crate::query::hex;
 use crate::record::Message;
+use crate::verify::PAGE;
 
 pub(super) fn dump(
     data_dir: &Path,
@@ -34,19 +37,56 @@ pub(super) fn dump(
         None => Place::Stream(out),
         Some(dir) => Place::of_directory(Path::new(dir), arguments.format)?,
     };
-    let mut dump =
-        Dump { wanted: &wanted, format: arguments.format, place, given: 0, done: false, failed: None };
+    let mut dump = Dump {
+        wanted: &wanted,
+        format: arguments.format,
+        place,
+        given: 0,
+        within: 1..=u64::MAX,
+        unreadable: 0,
+        done: false,
+        failed: None,
+    };
     // A writer beside it is nothing to worry about: whatever is whole is given.
     let report =
         check(&disk, JOURNAL_DIR, LogKind::Journal, true, &mut dump).map_err(|error| failure_of(&error))?;
-    let Dump { given, failed, place, .. } = dump;
+    let Dump { given, failed, place, within, unreadable, .. } = dump;
     match failed.map_or_else(|| place.finish(), Err) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
         Err(error) => return Err(Failure::environment(format!("writing the messages: {error}"))),
         Ok(()) => {}
     }
     tell(&wanted, &report, given);
-    Ok(())
+    if unreadable == 0 && !hides(&report, &within, &wanted) {
+        return Ok(());
+    }
+    let sentence = format!(
+        "{JOURNAL_DIR}/: damage hides messages that were asked for; what is whole was given ({PAGE}, \"frames_missing\")"
+    );
+    Err(Failure::new(Exit::CheckFailed, sentence))
+}
+
+/// Whether messages that were asked for may have stood where the journal is damaged, accepted or not. `within`: the messages
+/// whose frames may lie in the time that was asked for.
+fn hides(report: &LogReport, within: &RangeInclusive<u64>, wanted: &Wanted) -> bool {
+    let start = *within.start().max(wanted.positions.start());
+    let end = *within.end().min(wanted.positions.end());
+    // A gap of control records alone ends before it begins.
+    let includes =
+        |gap: &Gap| gap.first_message_no <= end && gap.last_message_no >= start.max(gap.first_message_no);
+    let is_hidden = |flaw: &Flaw| match &flaw.kind {
+        FlawKind::FramesMissing(gap) => includes(gap),
+        // Nobody knows what stood there.
+        FlawKind::Foreign(_) | FlawKind::Unreadable(_) => true,
+        // Nothing is missing, frames of a damaged segment are given all the same, and what cannot be read of a frame is counted.
+        FlawKind::AcceptedDamage
+        | FlawKind::FrameDamaged { .. }
+        | FlawKind::FrameTime { .. }
+        | FlawKind::Header(_)
+        | FlawKind::Length { .. }
+        | FlawKind::Records { .. } => false,
+    };
+    report.flaws.iter().any(is_hidden) || report.accepted.iter().any(includes)
 }
 
 fn failure_of(error: &LogError) -> Failure {
@@ -60,7 +100,7 @@ fn failure_of(error: &LogError) -> Failure {
 
 /// What the journal does not have (any more), and where it is damaged.
 fn tell(wanted: &Wanted, report: &LogReport, given: u64) {
-    let mut lines = vec![format!("{given} messages")];
+    let mut lines = vec![format!("messages given: {given}")];
     match &report.first {
         None => lines.push("the journal holds no message".to_owned()),
         Some(first) if wanted.begins_before(first) => lines.push(format!(
@@ -235,6 +275,10 @@ struct Dump<'a> {
     format: DumpFormat,
     place: Place<'a>,
     given: u64,
+    /// Messages of frames before are too old, of frames behind too young.
+    within: RangeInclusive<u64>,
+    /// Messages that were asked for and cannot be read though their frames passed the checksum.
+    unreadable: u64,
     done: bool,
     failed: Option<io::Error>,
 }
@@ -277,14 +321,24 @@ impl FrameVisitor for Dump<'_> {
     fn frame(&mut self, frame: &Frame<'_>, _path: &str, _offset: u64) {
         let meta = &frame.meta;
         if meta.time_us >= self.wanted.to_us || meta.first_message_no > *self.wanted.positions.end() {
+            self.within = *self.within.start()..=meta.first_message_no.saturating_sub(1);
             self.done = true;
         }
-        if self.done || meta.time_us < self.wanted.from_us {
+        if self.done {
+            return;
+        }
+        if meta.time_us < self.wanted.from_us {
+            self.within = meta.next_message_no()..=u64::MAX;
             return;
         }
         let messages = frame.records().map_while(Result::ok).filter(|record| record.kind == KIND_MESSAGE);
+        let mut next = meta.first_message_no;
         for (position, record) in (meta.first_message_no..).zip(messages) {
-            let Some(message) = Message::parse(record.flags, record.user, record.body) else { continue };
+            next = position + 1;
+            let Some(message) = Message::parse(record.flags, record.user, record.body) else {
+                self.unreadable += u64::from(self.wanted.positions.contains(&position));
+                continue;
+            };
             if self.wanted.includes(position, message.topic)
                 && let Err(error) = self.give(position, meta.time_us, &message)
             {
@@ -293,6 +347,8 @@ impl FrameVisitor for Dump<'_> {
                 return;
             }
         }
+        let missing = next.max(*self.wanted.positions.start())..meta.next_message_no();
+        self.unreadable += missing.filter(|position| self.wanted.positions.contains(position)).count() as u64;
     }
 
     fn progress(&mut self, _bytes: u64) {}

@@ -109,7 +109,7 @@ impl ServedGateway {
         let running = backend.start(config.clone(), damage)?;
         // From here on the gateway runs, so whatever goes wrong it is stopped in order.
         let served = listener
-            .serve(running.view(), HttpSettings::of(config))
+            .serve(running.view(), HttpSettings::of(config, running.http_connections_max()))
             .map_err(|error| Failure::environment(format!("the HTTP server can't start: {error}")))
             .and_then(|http| Ok((http, ControlServer::start(&config.data_dir, running.view())?)));
         match served {

@@ -61,6 +61,10 @@ impl Running for FakeRunning {
         SocketAddr::from(([127, 0, 0, 1], 4711))
     }
 
+    fn http_connections_max(&self) -> usize {
+        16
+    }
+
     fn view(&self) -> Arc<dyn GatewayView> {
         Arc::new(FakeView::default())
     }

@@ -121,7 +121,7 @@ settings! {
         listen: SocketAddr = loopback_address(8080);
         /// How long the gateway may work on one question before it gives up; streams have as long for their first bytes.
         question_ms_max: u64 = integer(10_000, 10..=100_000);
-        /// Listeners to `/api/v1/events` at once; each holds a connection of the 128 there may be.
+        /// Listeners to `/api/v1/events` at once. Each holds one of HTTP's connections: an eighth of the open files allowed (`ulimit -n`), 16 to 128.
         event_listeners_max: usize = integer(32, 0..=100);
     }
 

@@ -13,11 +13,11 @@ use super::open::{BUFFERS_PER_SHARD, OBSERVATION_FRAMES_WAITING_MAX};
 use crate::observation::Row;
 
 /// One part of the budget.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Part {
     pub(super) name: &'static str,
     /// What bounds it.
-    pub(super) setting: &'static str,
+    pub(super) setting: String,
     pub(super) bytes: u64,
 }
 
@@ -47,7 +47,7 @@ const LISTENER_BYTES: u64 = 512 << 10;
 const TAP_FRAMES_MAX: u64 = 4;
 
 pub(super) fn parts(config: &Config) -> Vec<Part> {
-    let part = |name, setting, bytes| Part { name, setting, bytes };
+    let part = |name, setting: &str, bytes| Part { name, setting: setting.to_owned(), bytes };
     let shards = config.mqtt.shard_count() as u64;
     let datastream_bytes = size_of::<HotRow>() as u64
         + size_of::<LastValue>() as u64
@@ -56,7 +56,9 @@ pub(super) fn parts(config: &Config) -> Vec<Part> {
     vec![
         part(
             "journal buffers",
-            "journal.frame_bytes_max × 16 per shard, × 2 for operators' changes",
+            &format!(
+                "journal.frame_bytes_max × {BUFFERS_PER_SHARD} per shard, × {CONTROL_BUFFERS} for operators' changes"
+            ),
             (shards * BUFFERS_PER_SHARD as u64 + CONTROL_BUFFERS as u64) * config.journal.frame_bytes_max,
         ),
         part("connections", "mqtt.connections_max", config.mqtt.connections_max as u64 * CONNECTION_BYTES),
@@ -74,7 +76,7 @@ pub(super) fn parts(config: &Config) -> Vec<Part> {
         part("retained messages", "mqtt.retained_bytes_max", config.mqtt.retained_bytes_max as u64),
         part(
             "observation frames",
-            "two queues of 16 frames, mqtt.packet_bytes_max",
+            &format!("two queues of {OBSERVATION_FRAMES_WAITING_MAX} frames, mqtt.packet_bytes_max"),
             2 * OBSERVATION_FRAMES_WAITING_MAX as u64 * config.observation_frame_bytes_max(),
         ),
         part(
@@ -90,7 +92,7 @@ pub(super) fn parts(config: &Config) -> Vec<Part> {
         part("late rows", "store.late_rows_max", config.store.late_rows_max as u64 * LATE_ROW_BYTES),
         part(
             "retained feed values that wait for an outcome",
-            "65,536 readings",
+            &format!("{UNRESOLVED_VALUES_MAX} readings"),
             (UNRESOLVED_VALUES_MAX * UNRESOLVED_VALUE_BYTES) as u64,
         ),
         part(
@@ -98,11 +100,15 @@ pub(super) fn parts(config: &Config) -> Vec<Part> {
             "rows and texts of one merge",
             COMPACTION_ROWS_MAX * COMPACTION_ROW_BYTES + COMPACTION_TEXT_BYTES_MAX as u64,
         ),
-        part("texts not flushed", "8 MiB, and as much for late rows", 4 * TEXT_BYTES_IN_MEMORY_MAX),
-        part("quarantine not committed", "8 MiB", PENDING_BYTES_MAX),
+        part(
+            "texts not flushed",
+            &format!("{} MiB, and as much for late rows", (2 * TEXT_BYTES_IN_MEMORY_MAX) >> 20),
+            4 * TEXT_BYTES_IN_MEMORY_MAX,
+        ),
+        part("quarantine not committed", &format!("{} MiB", PENDING_BYTES_MAX >> 20), PENDING_BYTES_MAX),
         part(
             "quarantine quota",
-            "100,000 clients, mqtt.client_id_bytes_max",
+            &format!("{QUOTA_CLIENTS_MAX} clients, mqtt.client_id_bytes_max"),
             QUOTA_CLIENTS_MAX as u64 * (QUOTA_CLIENT_BYTES + config.mqtt.client_id_bytes_max as u64),
         ),
         part(
@@ -169,7 +175,7 @@ mod tests {
             parts.iter().map(|part| (lines.iter().find(|line| line.contains(part.name)), part))
         {
             let line = line.expect("each has its line");
-            assert!(line.contains(part.setting) && line.len() < 120, "{line}");
+            assert!(line.contains(&part.setting) && line.len() < 120, "{line}");
         }
     }
 }

@@ -42,7 +42,7 @@ use std::sync::Arc;
 use thiserror::Error;
 
 use crate::catalogue::CatalogueError;
-use crate::cli::{Access, Backend, Damage, Exit, Failure, Running};
+use crate::cli::{Access, Backend, Damage, Failure, Running};
 use crate::config::Config;
 use crate::descriptors::TooFewDescriptors;
 use crate::keeper::KeeperError;
@@ -52,7 +52,7 @@ use crate::query::GatewayView;
 use crate::store::StoreError;
 use crate::things::ThingsError;
 pub use bounds::Sizes;
-pub use world::{LOCK_FILE, World};
+pub use world::World;
 
 /// Why a gateway cannot start, or cannot go on.
 #[derive(Debug, Error)]
@@ -97,38 +97,10 @@ pub enum EngineError {
 
 impl EngineError {
     fn failure(&self) -> Failure {
-        let exit = match self {
-            Self::Store(error) | Self::Keeper(KeeperError::Store(error)) if error.is_log_failure() => {
-                Exit::Journal
-            }
-            Self::Log(error) => match error {
-                LogError::OtherFormat { .. }
-                | LogError::Config(_)
-                | LogError::NoSegmentReady
-                | LogError::NoSpace { .. }
-                | LogError::Io { .. } => Exit::Environment,
-                _ => Exit::Journal,
-            },
-            Self::JournalBehind { .. }
-            | Self::Observation(_)
-            | Self::ObservationsBehind { .. }
-            | Self::ObservationsMissing { .. }
-            | Self::Thread(_) => Exit::Journal,
-            Self::Catalogue(_)
-            | Self::Descriptors(_)
-            | Self::Io { .. }
-            | Self::Keeper(_)
-            | Self::Locked { .. }
-            | Self::NoSegments { .. }
-            | Self::Store(_)
-            | Self::Things(_) => Exit::Environment,
-        };
-        // Who has to act finds what to do; what is wrong with a command line says so itself.
-        let sentence = match exit {
-            Exit::Journal => format!("{self} ({}, \"{}\")", crate::verify::PAGE, self.topic()),
-            Exit::CheckFailed | Exit::Environment => self.to_string(),
-        };
-        Failure::new(exit, sentence)
+        let topic = self.topic();
+        // Who has to act finds what to do.
+        let sentence = format!("{self} ({}, \"{}\")", crate::verify::PAGE, topic.code());
+        Failure::new(topic.exit(), sentence)
     }
 }
 

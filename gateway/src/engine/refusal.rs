@@ -3,103 +3,169 @@
 
 use super::EngineError;
 use crate::catalogue::CatalogueError;
+use crate::cli::Exit;
 use crate::keeper::KeeperError;
 use crate::log::LogError;
 use crate::store::StoreError;
 use crate::verify::Fault;
 
-macro_rules! refusals {
-    ($($name:ident $code:literal,)*) => {
-        /// A refusal that no [`Fault`] of `journal verify` describes.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub enum Refusal { $($name,)* }
-
-        impl Refusal {
-            pub const ALL: &'static [Self] = &[$(Self::$name,)*];
-
-            pub fn code(self) -> &'static str {
-                match self { $(Self::$name => $code,)* }
-            }
-        }
-    };
+/// A refusal that no [`Fault`] of `journal verify` describes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    BugOrOtherBuild,
+    CatalogueForeign,
+    Configuration,
+    DirectoryInUse,
+    GapNotAccepted,
+    LogFailure,
+    NoSpace,
+    OtherFormat,
+    SystemError,
 }
 
-refusals! {
-    BugOrOtherBuild "bug_or_other_build",
-    CatalogueForeign "catalogue_foreign",
-    Configuration "configuration",
-    DirectoryInUse "directory_in_use",
-    GapNotAccepted "gap_not_accepted",
-    LogFailure "log_failure",
-    OtherFormat "other_format",
-    NoSpace "no_space",
-    SystemError "system_error",
+impl Refusal {
+    pub const ALL: [Self; 9] = [
+        Self::BugOrOtherBuild,
+        Self::CatalogueForeign,
+        Self::Configuration,
+        Self::DirectoryInUse,
+        Self::GapNotAccepted,
+        Self::LogFailure,
+        Self::NoSpace,
+        Self::OtherFormat,
+        Self::SystemError,
+    ];
+
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::BugOrOtherBuild => "bug_or_other_build",
+            Self::CatalogueForeign => "catalogue_foreign",
+            Self::Configuration => "configuration",
+            Self::DirectoryInUse => "directory_in_use",
+            Self::GapNotAccepted => "gap_not_accepted",
+            Self::LogFailure => "log_failure",
+            Self::NoSpace => "no_space",
+            Self::OtherFormat => "other_format",
+            Self::SystemError => "system_error",
+        }
+    }
+
+    /// What is kept is not what was written, or a log cannot be relied on any more; or else something round the gateway.
+    fn exit(self) -> Exit {
+        match self {
+            Self::BugOrOtherBuild | Self::CatalogueForeign | Self::GapNotAccepted | Self::LogFailure => {
+                Exit::Journal
+            }
+            Self::Configuration
+            | Self::DirectoryInUse
+            | Self::NoSpace
+            | Self::OtherFormat
+            | Self::SystemError => Exit::Environment,
+        }
+    }
+}
+
+/// A part of the page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Topic {
+    Fault(Fault),
+    Refusal(Refusal),
+}
+
+impl Topic {
+    /// The word that heads the part.
+    pub(super) fn code(self) -> &'static str {
+        match self {
+            Self::Fault(fault) => fault.code(),
+            Self::Refusal(refusal) => refusal.code(),
+        }
+    }
+
+    /// Whatever `journal verify` would find is corruption.
+    pub(super) fn exit(self) -> Exit {
+        match self {
+            Self::Fault(_) => Exit::Journal,
+            Self::Refusal(refusal) => refusal.exit(),
+        }
+    }
+}
+
+impl From<Fault> for Topic {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
+impl From<Refusal> for Topic {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refusal(refusal)
+    }
 }
 
 impl EngineError {
-    /// The word that heads the part of the page.
-    pub(super) fn topic(&self) -> &'static str {
+    pub(super) fn topic(&self) -> Topic {
         match self {
             Self::Catalogue(error) | Self::Keeper(KeeperError::Catalogue(error)) => of_catalogue(error),
-            Self::Descriptors(_) | Self::Io { .. } | Self::Things(_) => Refusal::SystemError.code(),
+            Self::Descriptors(_) | Self::Io { .. } | Self::Things(_) => Refusal::SystemError.into(),
             Self::Keeper(KeeperError::Cursor { .. }) | Self::Observation(_) | Self::Thread(_) => {
-                Refusal::BugOrOtherBuild.code()
+                Refusal::BugOrOtherBuild.into()
             }
             Self::Keeper(KeeperError::Store(error)) | Self::Store(error) => of_store(error),
-            Self::Locked { .. } => Refusal::DirectoryInUse.code(),
+            Self::Locked { .. } => Refusal::DirectoryInUse.into(),
             Self::Log(error) => of_log(error),
-            Self::JournalBehind { .. } => Fault::JournalBehind.code(),
-            Self::NoSegments { .. } => Refusal::NoSpace.code(),
-            Self::ObservationsBehind { .. } => Fault::ObservationsBehind.code(),
-            Self::ObservationsMissing { .. } => Fault::ObservationsMissing.code(),
+            Self::JournalBehind { .. } => Fault::JournalBehind.into(),
+            Self::NoSegments { .. } => Refusal::NoSpace.into(),
+            Self::ObservationsBehind { .. } => Fault::ObservationsBehind.into(),
+            Self::ObservationsMissing { .. } => Fault::ObservationsMissing.into(),
         }
     }
 }
 
-fn of_catalogue(error: &CatalogueError) -> &'static str {
+fn of_catalogue(error: &CatalogueError) -> Topic {
     match error {
-        CatalogueError::NoSpace { .. } => Refusal::NoSpace.code(),
-        CatalogueError::Busy { .. } => Refusal::DirectoryInUse.code(),
-        CatalogueError::OtherFormat { .. } => Refusal::OtherFormat.code(),
-        CatalogueError::Foreign { .. } => Refusal::CatalogueForeign.code(),
-        CatalogueError::Failed => Refusal::LogFailure.code(),
-        CatalogueError::Sqlite { .. } => Fault::CatalogueDamaged.code(),
+        CatalogueError::NoSpace { .. } => Refusal::NoSpace.into(),
+        CatalogueError::Busy { .. } => Refusal::DirectoryInUse.into(),
+        CatalogueError::OtherFormat { .. } => Refusal::OtherFormat.into(),
+        CatalogueError::Foreign { .. } => Refusal::CatalogueForeign.into(),
+        CatalogueError::Failed => Refusal::LogFailure.into(),
+        CatalogueError::System { .. } => Refusal::SystemError.into(),
+        CatalogueError::Sqlite { .. } => Fault::CatalogueDamaged.into(),
     }
 }
 
-fn of_store(error: &StoreError) -> &'static str {
+fn of_store(error: &StoreError) -> Topic {
     match error {
         StoreError::Disk { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
-            Fault::FileMissing.code()
+            Fault::FileMissing.into()
         }
-        error if error.is_no_space() => Refusal::NoSpace.code(),
-        StoreError::Disk { .. } => Refusal::SystemError.code(),
-        StoreError::Damaged { .. } => Fault::FileUnreadable.code(),
-        StoreError::OtherFormat { .. } => Refusal::OtherFormat.code(),
-        StoreError::WrongSize { .. } => Fault::FileLength.code(),
-        StoreError::WrongRowCount { .. } => Fault::FileRows.code(),
+        error if error.is_no_space() => Refusal::NoSpace.into(),
+        StoreError::Disk { .. } => Refusal::SystemError.into(),
+        StoreError::Damaged { .. } => Fault::FileUnreadable.into(),
+        StoreError::OtherFormat { .. } => Refusal::OtherFormat.into(),
+        StoreError::WrongSize { .. } => Fault::FileLength.into(),
+        StoreError::WrongRowCount { .. } => Fault::FileRows.into(),
         StoreError::Cancelled
         | StoreError::Encode { .. }
         | StoreError::FrameGap { .. }
         | StoreError::MalformedFrame { .. }
-        | StoreError::UnknownOutcome { .. } => Refusal::BugOrOtherBuild.code(),
+        | StoreError::UnknownOutcome { .. } => Refusal::BugOrOtherBuild.into(),
     }
 }
 
-fn of_log(error: &LogError) -> &'static str {
+fn of_log(error: &LogError) -> Topic {
     match error {
-        LogError::Fatal { .. } | LogError::Failed => Refusal::LogFailure.code(),
-        LogError::NoSegmentReady | LogError::NoSpace { .. } => Refusal::NoSpace.code(),
-        LogError::Io { .. } => Refusal::SystemError.code(),
-        LogError::Corrupt { .. } | LogError::Unreadable { .. } => Fault::FramesMissing.code(),
-        LogError::BadHeader { .. } => Fault::SegmentHeader.code(),
-        LogError::OtherFormat { .. } => Refusal::OtherFormat.code(),
-        LogError::Foreign { .. } => Fault::LogUnreadable.code(),
-        LogError::Released { .. } => Fault::JournalMissing.code(),
-        LogError::Indispensable { .. } => Refusal::GapNotAccepted.code(),
-        LogError::Config(_) => Refusal::Configuration.code(),
+        LogError::Fatal { .. } | LogError::Failed => Refusal::LogFailure.into(),
+        LogError::NoSegmentReady | LogError::NoSpace { .. } => Refusal::NoSpace.into(),
+        LogError::Io { .. } => Refusal::SystemError.into(),
+        LogError::Corrupt { .. } | LogError::Unreadable { .. } => Fault::FramesMissing.into(),
+        LogError::BadHeader { .. } => Fault::SegmentHeader.into(),
+        LogError::OtherFormat { .. } => Refusal::OtherFormat.into(),
+        LogError::Foreign { .. } => Fault::LogUnreadable.into(),
+        LogError::Released { .. } => Fault::JournalMissing.into(),
+        LogError::Indispensable { .. } => Refusal::GapNotAccepted.into(),
+        LogError::Config(_) => Refusal::Configuration.into(),
         LogError::FrameTooLarge { .. } | LogError::Malformed { .. } | LogError::EmptyFrame => {
-            Refusal::BugOrOtherBuild.code()
+            Refusal::BugOrOtherBuild.into()
         }
     }
 }
@@ -135,5 +201,63 @@ mod tests {
             assert!(part.contains(&means), "{}: {part}", fault.code());
             assert!(part.contains("\n1. "), "{} has no steps", fault.code());
         }
+    }
+
+    #[test]
+    fn b1_6_the_page_says_of_each_refusal_what_to_do() {
+        for refusal in Refusal::ALL {
+            let heading = format!("### `{}`\n", refusal.code());
+            let part = PAGE.split(&heading).nth(1).and_then(|rest| rest.split("\n### ").next()).unwrap();
+            assert!(part.contains("\n1. "), "{} has no steps", refusal.code());
+        }
+    }
+
+    /// The contract: 3 = a log failed or what is kept is damaged, 2 = everything else; each sentence names its part of the page.
+    #[test]
+    fn b1_6_every_refused_start_names_its_part_and_damage_exits_3() {
+        let path = || "store/mixed/run-000000000007.parquet".to_owned();
+        let disk =
+            |kind: std::io::ErrorKind| StoreError::Disk { action: "open", path: path(), source: kind.into() };
+        let sqlite =
+            |code| CatalogueError::of_sqlite(std::path::Path::new("catalogue.db"), sqlite_failure(code));
+        let catalogue = |code| EngineError::Catalogue(sqlite(code));
+        let cases: [(EngineError, &str, Exit); 12] = [
+            (disk(std::io::ErrorKind::NotFound).into(), "file_missing", Exit::Journal),
+            (disk(std::io::ErrorKind::PermissionDenied).into(), "system_error", Exit::Environment),
+            (StoreError::WrongRowCount { path: path() }.into(), "file_rows", Exit::Journal),
+            (
+                StoreError::Damaged {
+                    path: path(),
+                    source: parquet::errors::ParquetError::EOF("short".into()),
+                }
+                .into(),
+                "file_unreadable",
+                Exit::Journal,
+            ),
+            (
+                StoreError::OtherFormat { path: path(), found: 1, known: 2 }.into(),
+                "other_format",
+                Exit::Environment,
+            ),
+            (catalogue(rusqlite::ffi::SQLITE_CORRUPT), "catalogue_damaged", Exit::Journal),
+            (catalogue(rusqlite::ffi::SQLITE_NOTADB), "catalogue_foreign", Exit::Journal),
+            (catalogue(rusqlite::ffi::SQLITE_READONLY), "system_error", Exit::Environment),
+            (catalogue(rusqlite::ffi::SQLITE_CANTOPEN), "system_error", Exit::Environment),
+            (catalogue(rusqlite::ffi::SQLITE_IOERR), "system_error", Exit::Environment),
+            (catalogue(rusqlite::ffi::SQLITE_FULL), "no_space", Exit::Environment),
+            (EngineError::Locked { data_dir: "data".to_owned() }, "directory_in_use", Exit::Environment),
+        ];
+        for (error, code, exit) in cases {
+            let failure = error.failure();
+            assert_eq!(failure.exit, exit, "{failure}");
+            assert!(
+                failure.sentence.ends_with(&format!("(docs/operations/damage.md, \"{code}\")")),
+                "{failure}"
+            );
+        }
+    }
+
+    fn sqlite_failure(code: i32) -> rusqlite::Error {
+        rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(code), None)
     }
 }

@@ -56,6 +56,7 @@ pub(super) struct RunningEngine {
     compactor: Handle<()>,
     router: Handle<()>,
     /// The data directory is ours until this is dropped.
+    http_connections_max: usize,
     _lock: Box<dyn Any + Send>,
 }
 
@@ -194,6 +195,7 @@ impl RunningEngine {
             keeper,
             compactor,
             router,
+            http_connections_max: descriptors.http,
             _lock: lock,
         })
     }
@@ -229,6 +231,10 @@ impl RunningEngine {
 impl Running for RunningEngine {
     fn mqtt_addr(&self) -> SocketAddr {
         self.mqtt_addr
+    }
+
+    fn http_connections_max(&self) -> usize {
+        self.http_connections_max
     }
 
     fn view(&self) -> Arc<dyn GatewayView> {

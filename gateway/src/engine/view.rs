@@ -54,8 +54,7 @@ pub(super) struct EngineView {
     /// `None`: this view takes no changes.
     settling: Mutex<Option<Settling>>,
     /// Of a directory that nobody runs: no gateway removes what is read here.
-    #[expect(dead_code, reason = "held for its lock")]
-    reader: Option<ReaderLock>,
+    _reader: Option<ReaderLock>,
 }
 
 impl std::fmt::Debug for EngineView {
@@ -85,7 +84,7 @@ pub(super) fn offline(mut opened: Opened, access: Access) -> Result<EngineView, 
         let (history, config) = (opened.stages.keeper.history()?, opened.config.clone());
         view.take_changes(Settling::new(Box::new(OfflineDoor::new(opened)), history, config));
     }
-    Ok(EngineView { reader: Some(reader), ..view })
+    Ok(EngineView { _reader: Some(reader), ..view })
 }
 
 impl EngineView {
@@ -111,7 +110,7 @@ impl EngineView {
             states,
             history: Mutex::new(opened.stages.keeper.history()?),
             settling: Mutex::new(None),
-            reader: None,
+            _reader: None,
         })
     }
 
@@ -457,6 +456,8 @@ impl GatewayView for EngineView {
     }
 
     fn refresh_metrics(&self) {
+        let next = self.lanes.positions.next_unprocessed_record.load(Ordering::Acquire);
+        self.metrics.logs.holds("journal", "pipeline", next);
         if let Some(budgets) = self.health.budgets() {
             self.metrics.set_budgets(&budgets.all(), &budgets.lags(), self.health.all());
         }

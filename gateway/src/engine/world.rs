@@ -10,10 +10,8 @@ use super::bounds::Sizes;
 use crate::catalogue::{Catalogue, SqliteCatalogue};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
-use crate::disk::{Disk, OsDisk, ReadersGate};
+use crate::disk::{Disk, LOCK_FILE, OsDisk, ReadersGate};
 use crate::log::{JOURNAL_DIR, LogId, LogKind, OBSERVATIONS_DIR, check_format};
-
-pub const LOCK_FILE: &str = "lock";
 
 /// Everything that a gateway touches beside its sockets.
 pub struct World {

@@ -35,11 +35,8 @@ use tokio::sync::oneshot;
 pub use console::ConsoleSettings;
 
 use crate::config::Config;
-use crate::descriptors::Descriptors;
 use crate::query::GatewayView;
 
-/// Connections that are served at once; more wait to be accepted.
-const CONNECTIONS_MAX: usize = 128;
 /// Questions that are answered at once; more wait, and are refused after [`QUERY_WAIT_MS`].
 const QUERIES_MAX: usize = 4;
 const QUERY_WAIT_MS: u64 = 10_000;
@@ -54,12 +51,16 @@ pub struct HttpSettings {
     /// How long a question may take.
     pub question_ms_max: u64,
     pub event_listeners_max: usize,
+    /// Connections that are served at once; more wait to be accepted.
+    pub connections_max: usize,
     pub console: ConsoleSettings,
 }
 
 impl HttpSettings {
-    pub fn of(config: &Config) -> Self {
+    /// `connections_max`: the share of the process's descriptors.
+    pub fn of(config: &Config, connections_max: usize) -> Self {
         Self {
+            connections_max,
             question_ms_max: config.http.question_ms_max,
             event_listeners_max: config.http.event_listeners_max,
             console: ConsoleSettings::of(config),
@@ -101,9 +102,8 @@ impl HttpListener {
         let stopping = Arc::new(AtomicBool::new(false));
         let events =
             Arc::new(events::EventHub::new(view.clone(), settings.event_listeners_max, stopping.clone()));
+        let connections_max = settings.connections_max;
         let router = routes::router(view, settings, events.clone(), stopping.clone());
-        let connections_max = Descriptors::of_process()
-            .map_or(CONNECTIONS_MAX, |descriptors| CONNECTIONS_MAX.min(descriptors.http));
         let thread = std::thread::Builder::new().name("http".to_owned()).spawn(move || {
             runtime.block_on(async {
                 let (begin, begun) = oneshot::channel::<()>();

@@ -11,6 +11,7 @@ use crate::query::fake::FakeView;
 pub(super) const SETTINGS: HttpSettings = HttpSettings {
     question_ms_max: 1_000,
     event_listeners_max: 2,
+    connections_max: 128,
     console: ConsoleSettings { map_dir: None, fresh_max_s: 900, late_max_s: 7_200, clock_skew_max_s: 300 },
 };
 

@@ -162,7 +162,6 @@ impl JournalWriter {
         if let Some(status) = self.log.changed_status(&self.status) {
             self.metrics.logs.tell("journal", &status);
             self.metrics.journal_log_bytes.set(self.log.bytes_in_use() as i64);
-            self.metrics.logs.holds("journal", "pipeline", next);
             self.status = status;
         }
     }

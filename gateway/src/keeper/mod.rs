@@ -176,6 +176,9 @@ impl Keeper {
         let end_record_no = parts.refold_from_record_no;
         progress.set_next_uncommitted_record(parts.checkpoint.next_record_no);
         parts.metrics.store_messages.set(parts.checkpoint.next_message_no as i64 - 1);
+        for holder in ["flush", "late_rows"] {
+            parts.metrics.logs.holds("observations", holder, parts.refold_from_record_no);
+        }
         let keeper = Self {
             store: parts.store,
             books: parts.books,

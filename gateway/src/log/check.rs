@@ -8,7 +8,7 @@ use super::format::{FRAME_HEADER_LEN, FrameMeta, LogId, LogKind};
 use super::gaps::{AcceptedDamage, Gap};
 use super::record::{KIND_MESSAGE, records};
 use super::segment::{
-    FIRST_FRAME_OFFSET, FrameSource, Resemblance, SegmentFile, SegmentFiles, follows, io_error, segment_path,
+    FIRST_FRAME_OFFSET, FrameSource, SegmentFile, SegmentFiles, follows, io_error, segment_path,
 };
 use super::{Frame, LogError};
 use crate::disk::{BLOCK_BYTES, Disk, OpenMode};
@@ -73,8 +73,6 @@ pub struct LogReport {
     pub accepted_headers: Vec<u64>,
     /// Where an unfinished frame stands at the end; it was never acknowledged.
     pub torn_tail: Option<(String, u64)>,
-    /// Frames of former lives of the segments' files, which are no frames of theirs.
-    pub stale_frames: u64,
     /// Segments that the writer gave up while they were read.
     pub recycled: u64,
     pub flaws: Vec<Flaw>,
@@ -342,8 +340,6 @@ impl Walk<'_> {
             }
             if meta.frame_no < cut {
                 self.take(segment, source, &meta, offset);
-            } else {
-                self.report.stale_frames += 1;
             }
             offset += u64::from(meta.len);
             self.visitor.progress(u64::from(meta.len));
@@ -427,12 +423,10 @@ impl Walk<'_> {
         source: &mut FrameSource,
         offset: u64,
     ) -> Result<(), LogError> {
-        match source.resembles_frame(offset)? {
-            Resemblance::OfThisLife { frame_no } if self.resembling.is_none() => {
-                self.resembling = Some(Resembling { path: segment.path.clone(), offset, frame_no });
-            }
-            Resemblance::OfAnother => self.report.stale_frames += 1,
-            Resemblance::OfThisLife { .. } | Resemblance::None => {}
+        if let Some(frame_no) = source.resembles_frame(offset)?
+            && self.resembling.is_none()
+        {
+            self.resembling = Some(Resembling { path: segment.path.clone(), offset, frame_no });
         }
         Ok(())
     }

@@ -215,14 +215,14 @@ impl FrameSource {
     }
 
     /// What stands at `offset`, where no valid frame is.
-    pub(crate) fn resembles_frame(&mut self, offset: u64) -> Result<Resemblance, LogError> {
-        let Some(start) = self.buffered(offset, FRAME_HEADER_LEN)? else { return Ok(Resemblance::None) };
+    pub(crate) fn resembles_frame(&mut self, offset: u64) -> Result<Option<u64>, LogError> {
+        let Some(start) = self.buffered(offset, FRAME_HEADER_LEN)? else { return Ok(None) };
         let traits = self.check.traits(&self.buffer[start..]);
         if traits.epoch && (traits.magic || traits.len) {
-            return Ok(Resemblance::OfThisLife { frame_no: traits.frame_no });
+            return Ok(Some(traits.frame_no));
         }
         if !traits.magic {
-            return Ok(Resemblance::None);
+            return Ok(None);
         }
         // A frame of a former life, unless it is only the epoch that is wrong.
         if traits.len && traits.epoch_is_close {
@@ -230,10 +230,10 @@ impl FrameSource {
             if let Some(start) = self.buffered(offset, len)?
                 && self.check.sum_fits_with_own_epoch(&self.buffer[start..start + len])
             {
-                return Ok(Resemblance::OfThisLife { frame_no: traits.frame_no });
+                return Ok(Some(traits.frame_no));
             }
         }
-        Ok(Resemblance::OfAnother)
+        Ok(None)
     }
 
     /// `len` bytes as they stand there; `None` if the segment ends before.
@@ -283,18 +283,6 @@ impl FrameSource {
         self.buffer.truncate(got);
         Ok((got >= len).then_some(0))
     }
-}
-
-/// What stands where no frame is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Resemblance {
-    /// It was to be a frame of this segment, or was one.
-    OfThisLife {
-        frame_no: u64,
-    },
-    /// A frame of a former life of the file.
-    OfAnother,
-    None,
 }
 
 /// Frames that follow one another without a hole.

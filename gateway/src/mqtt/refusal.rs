@@ -1,5 +1,7 @@
 //! Why a PUBLISH is not taken, or a message not delivered: reason codes, sentences for clients, labels of metrics.
 
+use std::marker::PhantomData;
+
 use codecs::mqtt::ReasonCode;
 
 use crate::sinks::QuotaRefusal;
@@ -122,32 +124,60 @@ impl Undelivered {
     }
 }
 
+/// One of a closed list that a metric counts.
+pub trait Reason: Copy + 'static {
+    const ALL: &'static [Self];
+
+    /// Its place in [`Self::ALL`].
+    fn index(self) -> usize;
+
+    /// The value of the metrics' label `reason`.
+    fn label(self) -> &'static str;
+}
+
+impl Reason for Refusal {
+    const ALL: &'static [Self] = &Self::ALL;
+
+    fn index(self) -> usize {
+        self as usize
+    }
+
+    fn label(self) -> &'static str {
+        self.label()
+    }
+}
+
+impl Reason for Undelivered {
+    const ALL: &'static [Self] = &Self::ALL;
+
+    fn index(self) -> usize {
+        self as usize
+    }
+
+    fn label(self) -> &'static str {
+        self.label()
+    }
+}
+
 /// Counts per reason of one wake-up.
 #[derive(Clone, Copy, Debug)]
-pub struct ReasonCounts<const N: usize>([u64; N]);
+pub struct ReasonCounts<R, const N: usize>([u64; N], PhantomData<R>);
 
-impl<const N: usize> Default for ReasonCounts<N> {
+pub(super) type RefusalCounts = ReasonCounts<Refusal, { Refusal::ALL.len() }>;
+pub(super) type UndeliveredCounts = ReasonCounts<Undelivered, { Undelivered::ALL.len() }>;
+
+impl<R, const N: usize> Default for ReasonCounts<R, N> {
     fn default() -> Self {
-        Self([0; N])
+        Self([0; N], PhantomData)
     }
 }
 
-impl ReasonCounts<{ Refusal::ALL.len() }> {
-    pub fn add(&mut self, refusal: Refusal, count: u64) {
-        self.0[refusal as usize] += count;
+impl<R: Reason, const N: usize> ReasonCounts<R, N> {
+    pub fn add(&mut self, reason: R, count: u64) {
+        self.0[reason.index()] += count;
     }
 
     pub fn each(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        Refusal::ALL.iter().map(|refusal| refusal.label()).zip(self.0).filter(|(_, count)| *count > 0)
-    }
-}
-
-impl ReasonCounts<{ Undelivered::ALL.len() }> {
-    pub fn add(&mut self, reason: Undelivered, count: u64) {
-        self.0[reason as usize] += count;
-    }
-
-    pub fn each(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        Undelivered::ALL.iter().map(|reason| reason.label()).zip(self.0).filter(|(_, count)| *count > 0)
+        R::ALL.iter().map(|reason| reason.label()).zip(self.0).filter(|(_, count)| *count > 0)
     }
 }

@@ -76,7 +76,7 @@ fn write_ledger(ledger: &Ledger, format: Format, out: &mut dyn Write) -> io::Res
     if let Some(lost) = ledger.lost.filter(|lost| *lost > 0) {
         writeln!(
             out,
-            "{lost} messages are lost: they were missing in the journal, which run --accept-gap accepted"
+            "lost messages: {lost} (they were missing in the journal, which run --accept-gap accepted)"
         )?;
     }
     if let Some(expired) = ledger.expired.filter(|expired| *expired > 0) {

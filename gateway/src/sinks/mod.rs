@@ -9,4 +9,4 @@ mod quarantine_test;
 pub use quarantine::{
     LOOKED_AT_MAX, PENDING_BYTES_MAX, Quarantine, QuarantineExport, QuarantineListing, QuarantineShowing,
 };
-pub use quota::{QUOTA_CLIENTS_MAX, QuarantineQuota, QuotaRefusal, QuotaUse};
+pub use quota::{QUOTA_CLIENTS_MAX, QuarantineQuota, QuotaRefusal};

@@ -120,12 +120,12 @@ fn b1_3_the_quota_counts_every_entry_once() {
     let mut quarantine = Quarantine::new(quota.clone(), &Checkpoint::default());
     quarantine.apply(&frame(1), &registry);
     quarantine.apply(&frame(1), &registry);
-    assert_eq!(quota.usage().bytes, quarantine.pending_bytes());
+    assert_eq!(quota.bytes(), quarantine.pending_bytes());
     let commit = commit(&quarantine, 1);
     catalogue.commit(&commit).unwrap();
     quarantine.committed(&commit.quarantine);
     let held = catalogue.load().unwrap().quarantine_of_clients;
-    assert_eq!(held, [("station".to_owned(), quota.usage().bytes)]);
+    assert_eq!(held, [("station".to_owned(), quota.bytes())]);
 }
 
 #[test]

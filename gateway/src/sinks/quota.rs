@@ -42,16 +42,6 @@ struct Held {
     bytes: u64,
 }
 
-/// What there is now, for those who show it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct QuotaUse {
-    pub bytes: u64,
-    pub bytes_max: u64,
-    pub client_bytes_max: u64,
-    /// Clients that are refused for either reason.
-    pub clients_refused: u64,
-}
-
 impl QuarantineQuota {
     /// `held`: bytes of each client, from the catalogue.
     pub fn new(client_bytes_max: u64, bytes_max: u64, held: impl IntoIterator<Item = (String, u64)>) -> Self {
@@ -157,17 +147,12 @@ impl QuarantineQuota {
         self.bytes_max
     }
 
-    /// Goes through all clients: for those who look once in a while.
-    pub fn usage(&self) -> QuotaUse {
+    /// Clients that are refused for either reason. Goes through all of them: for those who look once in a while.
+    pub fn clients_refused(&self) -> u64 {
         let held = self.held();
         let is_full = held.bytes >= self.bytes_max;
         let refused = |bytes: &&u64| is_full || **bytes >= self.client_bytes_max;
-        QuotaUse {
-            bytes: held.bytes,
-            bytes_max: self.bytes_max,
-            client_bytes_max: self.client_bytes_max,
-            clients_refused: held.clients.values().filter(refused).count() as u64,
-        }
+        held.clients.values().filter(refused).count() as u64
     }
 
     fn held(&self) -> MutexGuard<'_, Held> {
@@ -197,15 +182,12 @@ mod tests {
         assert_ne!(quota.version(), version);
         assert_eq!(quota.refusal("garbage"), Some(QuotaRefusal::Client));
         assert_eq!((quota.refusal("other"), quota.refusal("honest")), (None, None));
-        assert_eq!(quota.usage().clients_refused, 1);
+        assert_eq!(quota.clients_refused(), 1);
         let version = quota.version();
         quota.release("garbage", 60);
         assert_ne!(quota.version(), version, "settled: it may go on");
         assert_eq!(quota.refusal("garbage"), None);
-        assert_eq!(
-            quota.usage(),
-            QuotaUse { bytes: 90, bytes_max: 250, client_bytes_max: 100, clients_refused: 0 }
-        );
+        assert_eq!((quota.bytes(), quota.clients_refused()), (90, 0));
     }
 
     /// B1-3, P2: a full total drops nothing; whoever has added to it waits until it is settled.
@@ -215,7 +197,7 @@ mod tests {
         assert_eq!(quota.refusal("b"), None);
         quota.add("c", 52);
         assert_eq!(quota.refusal("a"), Some(QuotaRefusal::Total));
-        assert_eq!(quota.usage().clients_refused, 3);
+        assert_eq!(quota.clients_refused(), 3);
         let version = quota.version();
         quota.release("b", 99);
         assert_ne!(quota.version(), version);
@@ -227,13 +209,13 @@ mod tests {
         let quota = quota(&[("a", 10), ("b", 10), ("c", 10)]);
         quota.add("d", 200);
         assert_eq!(quota.refusal("d"), None, "its own bytes are not known");
-        assert_eq!(quota.usage().bytes, 230);
+        assert_eq!(quota.bytes(), 230);
         quota.add("e", 20);
         assert_eq!(quota.refusal("d"), Some(QuotaRefusal::Total));
         quota.release("d", 200);
-        assert_eq!((quota.refusal("d"), quota.usage().bytes), (None, 50));
+        assert_eq!((quota.refusal("d"), quota.bytes()), (None, 50));
         quota.release("a", 1_000);
-        assert_eq!(quota.usage().bytes, 0, "never below nothing");
+        assert_eq!(quota.bytes(), 0, "never below nothing");
     }
 
     /// While the total is full, a first entry changes its client's answer, and so does the last one that goes.

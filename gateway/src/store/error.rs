@@ -51,17 +51,6 @@ impl StoreError {
         matches!(self, Self::Disk { source, .. } if disk::is_no_space(source))
     }
 
-    /// The observation log, or a file that the catalogue names, is not what was written.
-    pub fn is_log_failure(&self) -> bool {
-        matches!(
-            self,
-            Self::FrameGap { .. }
-                | Self::MalformedFrame { .. }
-                | Self::UnknownOutcome { .. }
-                | Self::WrongSize { .. }
-        )
-    }
-
     pub(super) fn disk(action: &'static str, path: &str) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self::Disk { action, path, source }

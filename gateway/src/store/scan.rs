@@ -309,7 +309,6 @@ struct Window {
     rows: Vec<Version>,
     texts: Vec<u8>,
     numbers_only: bool,
-    /// Nothing matches any more.
     /// What has expired is not shown, whether or not it lies in a file still.
     horizon: Option<Horizon>,
     cancel: Cancel,

@@ -131,7 +131,9 @@ impl Books<'_> {
 
     fn totals(&self, sum: &BookCounts, report: &mut Report) {
         let totals = &self.snapshot.books.totals;
-        for ((name, total), part) in NAMES.iter().zip(totals.counts.to_array()).zip(sum.to_array()) {
+        for ((name, total), part) in
+            BookCounts::COLUMNS.iter().zip(totals.counts.to_array()).zip(sum.to_array())
+        {
             if total != part {
                 let what = format!("{name}: the total is {total}, the hours sum to {part}");
                 report.find(Finding::new(Fault::BooksSum, CATALOGUE_FILE, what));
@@ -215,8 +217,9 @@ impl Books<'_> {
     }
 
     fn compare(&self, hour: i64, whose: &str, booked: &BookCounts, log: &BookCounts, report: &mut Report) {
-        for ((name, booked), log) in NAMES.iter().zip(booked.to_array()).zip(log.to_array()) {
+        for ((name, booked), log) in BookCounts::COLUMNS.iter().zip(booked.to_array()).zip(log.to_array()) {
             if booked != log {
+                let name = name.replace('_', " ");
                 let what = format!("{name} of {whose}: the books say {booked}, the observation log {log}");
                 report.find(of_books(Fault::BooksRecount, hour, what));
             }
@@ -334,20 +337,6 @@ impl Books<'_> {
 
 /// Settlements that are read at once.
 const SETTLEMENTS_AT_ONCE: usize = 10_000;
-
-/// In the order of [`BookCounts::to_array`].
-const NAMES: [&str; BookCounts::LEN] = [
-    "decoded",
-    "partial",
-    "quarantined messages",
-    "ignored",
-    "inserted",
-    "corrected",
-    "outranked",
-    "duplicate",
-    "unresolved",
-    "quarantined readings",
-];
 
 fn of_books(fault: Fault, hour: i64, what: String) -> Finding {
     let begin = hour.checked_mul(3_600).and_then(|seconds| jiff::Timestamp::from_second(seconds).ok());

@@ -79,18 +79,18 @@ enum Lock {
     /// A gateway.
     Taken,
     /// We do, for as long as this lives; `None` where there is no file to lock: a copy, or a backup.
-    Ours(#[expect(dead_code, reason = "held for its lock")] Option<File>),
+    Ours { _file: Option<File> },
 }
 
 /// Shared with other checks, and against a gateway that starts.
 fn lock(data_dir: &Path) -> std::io::Result<Lock> {
     let file = match File::open(data_dir.join(LOCK_FILE)) {
         Ok(file) => file,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Lock::Ours(None)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Lock::Ours { _file: None }),
         Err(error) => return Err(error),
     };
     match file.try_lock_shared() {
-        Ok(()) => Ok(Lock::Ours(Some(file))),
+        Ok(()) => Ok(Lock::Ours { _file: Some(file) }),
         Err(TryLockError::WouldBlock) => Ok(Lock::Taken),
         Err(TryLockError::Error(error)) => Err(error),
     }

@@ -10,8 +10,6 @@ use indicatif::{ProgressBar, ProgressStyle};
 pub enum Progress {
     Bar(ProgressBar),
     Lines,
-    /// For tests.
-    Silent,
 }
 
 impl Progress {
@@ -41,7 +39,6 @@ impl Progress {
             Self::Bar(bar) => bar.set_message(what.to_owned()),
             // A closed stderr is nobody's loss.
             Self::Lines => drop(writeln!(std::io::stderr(), "checking {what}")),
-            Self::Silent => {}
         }
     }
 

@@ -1,4 +1,4 @@
-//! `SIGSTOP`, then `SIGCONT`: nothing is lost, clients go on or come back. A second in CI, as often as the seed says;
+//! `SIGSTOP`, then `SIGCONT`: nothing is lost, clients go on or come back. Two seconds in CI;
 //! `STOP_SECONDS=60` makes it the minute of the issue, long enough for every Keep Alive to be over.
 
 use std::thread::sleep;

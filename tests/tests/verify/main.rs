@@ -310,7 +310,7 @@ fn b1_6_a_refused_start_can_be_verified_and_an_accepted_gap_is_counted_and_told(
     let report = is_fine(&data_dir);
     assert!(report["notes"].to_string().contains("which an operator accepted"), "{report:#}");
     let table = sensor_gateway(&["ledger", "--data-dir", &data_dir.to_string_lossy()]).success();
-    assert!(table.contains("1 messages are lost"), "{table}");
+    assert!(table.contains("lost messages: 1"), "{table}");
 }
 
 #[test]

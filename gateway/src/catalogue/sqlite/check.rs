@@ -2,6 +2,7 @@
 //! Nothing is changed, not even SQLite's own index files where no gateway has them open.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use codecs::property_catalogue::Domain;
@@ -200,13 +201,33 @@ fn beside(path: &Path) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
-/// Nobody else has it: the index of a write-ahead log that a crash left is made in memory, and nothing is checkpointed.
+/// Nobody else has it: the index of a write-ahead log that a crash left is made in memory, and nothing is checkpointed. Without
+/// such a log SQLite is told that nothing changes, else it would make an empty one.
 pub(super) fn alone(path: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let mut log = path.as_os_str().to_owned();
+    log.push("-wal");
+    if !std::fs::metadata(log).is_ok_and(|log| log.len() > 0) {
+        return Connection::open_with_flags(immutable(path), flags | OpenFlags::SQLITE_OPEN_URI);
+    }
     let connection = Connection::open_with_flags_and_vfs(path, flags, c"unix-none")?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     connection.pragma_update_and_check(None, "locking_mode", "EXCLUSIVE", |_| Ok(()))?;
     Ok(connection)
+}
+
+/// The path as a URI of a file that nobody changes.
+fn immutable(path: &Path) -> String {
+    let mut uri = "file:".to_owned();
+    for byte in path.as_os_str().as_encoded_bytes() {
+        if byte.is_ascii_alphanumeric() || b"/._-".contains(byte) {
+            uri.push(char::from(*byte));
+        } else {
+            // Writing to a String cannot fail.
+            let _ = write!(uri, "%{byte:02x}");
+        }
+    }
+    uri + "?immutable=1"
 }
 
 /// Table and a query that gives a sentence for each row that is wrong.

@@ -98,13 +98,17 @@ impl History for SqliteHistory {
 
 fn book_sums(connection: &Connection, query: &BookQuery) -> rusqlite::Result<BookCounts> {
     let sql = format!(
-        "SELECT sum(decoded), sum(partial), sum(quarantined_messages), sum(ignored), sum(inserted), sum(corrected), \
-         sum(outranked), sum(duplicate), sum(unresolved), sum(quarantined_readings), count(*) FROM book_rows WHERE {}",
+        "SELECT {}, count(*) FROM book_rows WHERE {}",
+        BookCounts::COLUMNS.map(sum_of).join(", "),
         conditions(query)
     );
     connection.query_row(&sql, [], |row| {
         if row.get::<_, i64>(10)? == 0 { Ok(BookCounts::default()) } else { counts(row, 0) }
     })
+}
+
+fn sum_of(column: &str) -> String {
+    format!("sum({column})")
 }
 
 fn settled_sums(
@@ -113,10 +117,9 @@ fn settled_sums(
     frame_no: u64,
 ) -> rusqlite::Result<SettledCounts> {
     let sql = format!(
-        "SELECT sum(decoded), sum(partial), sum(quarantined_messages), sum(ignored), sum(inserted), sum(corrected), \
-         sum(outranked), sum(duplicate), sum(unresolved), sum(quarantined_readings), sum(messages), sum(readings), \
-         sum(erased_messages), sum(erased_readings) FROM settled_rows WHERE frame_no <= {} \
-         AND hour > coalesce((SELECT anchor_hour FROM removals), -9223372036854775808) AND {}",
+        "SELECT {}, sum(messages), sum(readings), sum(erased_messages), sum(erased_readings) FROM settled_rows \
+         WHERE frame_no <= {} AND hour > coalesce((SELECT anchor_hour FROM removals), -9223372036854775808) AND {}",
+        BookCounts::COLUMNS.map(sum_of).join(", "),
         i64::try_from(frame_no).unwrap_or(i64::MAX),
         conditions(query)
     );

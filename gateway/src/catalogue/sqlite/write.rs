@@ -4,7 +4,8 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::row_sums::{seal, write_row};
 use crate::catalogue::{
-    BooksDelta, Commit, DatastreamState, QuarantineChange, QuarantineDelta, RemainingEntry, SettledCounts,
+    BookCounts, BooksDelta, Commit, DatastreamState, QuarantineChange, QuarantineDelta, RemainingEntry,
+    SettledCounts,
 };
 use crate::observation::{Definition, ResendMark, RetainedChange};
 use crate::store::FileEntry;
@@ -180,19 +181,7 @@ fn forget_books(connection: &Connection, before: i64) -> rusqlite::Result<()> {
                AND hour < (SELECT max(hour) FROM book_hours WHERE closed)";
     let last: Option<i64> = connection.prepare_cached(sql)?.query_row([before], |row| row.get(0))?;
     let Some(last) = last else { return Ok(()) };
-    let sums = [
-        "decoded",
-        "partial",
-        "quarantined_messages",
-        "ignored",
-        "inserted",
-        "corrected",
-        "outranked",
-        "duplicate",
-        "unresolved",
-        "quarantined_readings",
-    ];
-    let sums = sums.map(|name| {
+    let sums = BookCounts::COLUMNS.map(|name| {
         format!("{name} = {name} + (SELECT coalesce(sum({name}), 0) FROM book_rows WHERE hour <= ?1)")
     });
     let sql = format!(

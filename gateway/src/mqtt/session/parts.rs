@@ -6,7 +6,7 @@ use codecs::mqtt::{ProtocolVersion, QoS, ReasonCode};
 
 use super::super::delivery::RouterRequest;
 use super::super::limits::MqttLimits;
-use super::super::refusal::{ReasonCounts, Refusal, Undelivered};
+use super::super::refusal::{RefusalCounts, UndeliveredCounts};
 use crate::journal::JournalPort;
 use crate::sinks::QuarantineQuota;
 
@@ -29,10 +29,10 @@ pub struct Context<'a> {
 pub struct Counts {
     pub received: u64,
     /// QoS 1 and 2.
-    pub refused: ReasonCounts<{ Refusal::ALL.len() }>,
-    pub qos0_dropped: ReasonCounts<{ Refusal::ALL.len() }>,
+    pub refused: RefusalCounts,
+    pub qos0_dropped: RefusalCounts,
     pub sent: u64,
-    pub undelivered: ReasonCounts<{ Undelivered::ALL.len() }>,
+    pub undelivered: UndeliveredCounts,
 }
 
 /// What comes after a packet.

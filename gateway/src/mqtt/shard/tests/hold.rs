@@ -213,7 +213,6 @@ fn b1_3_a_loud_client_does_not_starve_the_others() {
     let (loud_slot, loud) = bench.connect("loud");
     let quiet: Vec<_> = (0..20).map(|number| bench.connect(&format!("quiet-{number}"))).collect();
     let flood = publish_bytes(1, 1_000).repeat(300);
-    let mut slowest = 0;
     for round in 0..30 {
         loud.wire().window = usize::MAX;
         loud.send(&flood);
@@ -231,12 +230,10 @@ fn b1_3_a_loud_client_does_not_starve_the_others() {
             frames += 1;
             assert!(frames <= 3, "round {round}: somebody waits for the loud one");
         }
-        slowest = slowest.max(frames);
         for (_, peer) in &quiet {
             assert_eq!(peer.take(), [0x40, 2, 0, round + 1]);
         }
     }
-    assert!(slowest >= 1);
     assert!(bench.shard.hold_messages > 0, "the loud one has always more than there is room for");
     assert!(loud.take().len() > 4 * 30, "and gets its share");
 }
