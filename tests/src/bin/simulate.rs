@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use e2e_tests::simulation::{BUGS, Options, Violation, run, steps_of};
+use e2e_tests::simulation::{BUGS, Options, Report, Violation, calm, run};
 use gateway::disk::Crash;
 
 const USAGE: &str = "\
@@ -74,8 +74,8 @@ fn main() -> ExitCode {
         };
     }
     let runs = match arguments.sweep {
-        Some(seed) => match steps_of(seed) {
-            Ok(steps) => sweep(seed, steps, arguments.options),
+        Some(seed) => match calm(seed) {
+            Ok(report) => sweep(seed, report.steps, arguments.options),
             Err(violation) => {
                 println!("{violation}");
                 return ExitCode::FAILURE;
@@ -97,21 +97,10 @@ fn sweep(seed: u64, steps: u64, options: Options) -> Vec<Options> {
     crashes.map(|crash_at| Options { seed, crash_at: Some(crash_at), ..options }).collect()
 }
 
-/// What all runs have done together.
-#[derive(Default)]
-struct Sums {
-    runs: AtomicU64,
-    messages: AtomicU64,
-    rows: AtomicU64,
-    ends: AtomicU64,
-    damages: AtomicU64,
-    questions: AtomicU64,
-}
-
 fn many(runs: &[Options], threads: usize) -> Vec<Violation> {
     let begin = Instant::now();
     let next = AtomicU64::new(0);
-    let sums = Sums::default();
+    let sums = Mutex::new((0_u64, Report::default()));
     let violations = Mutex::new(Vec::new());
     let told = Mutex::new(begin);
     let work = || {
@@ -120,13 +109,9 @@ fn many(runs: &[Options], threads: usize) -> Vec<Violation> {
         {
             match run(*options) {
                 Ok(report) => {
-                    let add = |sum: &AtomicU64, count| sum.fetch_add(count, Ordering::Relaxed);
-                    add(&sums.runs, 1);
-                    add(&sums.messages, report.messages);
-                    add(&sums.rows, report.rows);
-                    add(&sums.ends, report.crashes);
-                    add(&sums.damages, report.damages);
-                    add(&sums.questions, report.questions);
+                    let mut sums = lock(&sums);
+                    sums.0 += 1;
+                    sums.1 += report;
                 }
                 Err(violation) => {
                     let sentence = violation.sentence.lines().next().unwrap_or_default();
@@ -147,16 +132,8 @@ fn many(runs: &[Options], threads: usize) -> Vec<Violation> {
             scope.spawn(work);
         }
     });
-    println!(
-        "{} runs fine in {:.0} s: {} messages, {} rows at the end, {} ends of a gateway, {} damaged files, {} questions",
-        sums.runs.into_inner(),
-        begin.elapsed().as_secs_f64(),
-        sums.messages.into_inner(),
-        sums.rows.into_inner(),
-        sums.ends.into_inner(),
-        sums.damages.into_inner(),
-        sums.questions.into_inner(),
-    );
+    let (runs, report) = *lock(&sums);
+    println!("{runs} runs fine in {:.0} s: {report:#?}", begin.elapsed().as_secs_f64());
     let mut violations = violations.into_inner().unwrap_or_else(PoisonError::into_inner);
     violations.sort_by_key(|violation| violation.options.seed);
     violations

@@ -35,12 +35,12 @@ pub enum Bug {
     QuarantineDropped,
     /// What recovery read back counts as durable and is not made so (P1).
     RecoveredTailTrusted,
+    /// A store file's new name is not made durable (P2).
+    RenameNotSynced,
     /// Ranks, or the datastreams whose times are kept, are not applied (design §4.2).
     RulesForgotten,
     /// A commit leaves out what a replay or an erasure took out of the quarantine (P2, B1-5).
     SettlementForgotten,
-    /// A store file's new name is not made durable (P2).
-    RenameNotSynced,
 }
 
 pub const BUGS: [Bug; 16] = [
@@ -73,6 +73,37 @@ pub(super) struct Delayed {
 }
 
 impl Bug {
+    /// What the simulation says when it finds it: a part of one of these sentences.
+    pub fn sentences(self) -> &'static [&'static str] {
+        const GONE: &str = "a row that was there changed or is gone";
+        const BOOKS: &str = "the books count other rows than the store has";
+        const ENTRIES: &str = "the books count other entries than the quarantine has";
+        const DAMAGED: &str = "damaged at byte";
+        const JOURNAL_ENDS: &str = "the journal ends at message";
+        const LOG_ENDS: &str = "the observation log ends at frame";
+        const NO_FILE: &str = "can't find the store file";
+        match self {
+            Self::AckBeforeSync => &[JOURNAL_ENDS, DAMAGED, "lost: "],
+            Self::CheckpointAhead => &[JOURNAL_ENDS, "positions are not dense"],
+            Self::CursorBeforeFile => {
+                &[BOOKS, GONE, NO_FILE, "has a content twice", "revisions of", "lost: "]
+            }
+            Self::DuplicatesInserted => &["has a content twice"],
+            Self::FailedSyncBelieved => &["the gateway goes on although this failed", DAMAGED, JOURNAL_ENDS],
+            Self::FeedMovesBack => &["moved back", "there is no retained value"],
+            Self::FileNotSynced => &["and the catalogue", "can't be read"],
+            Self::LateRowCountedTwice => &[BOOKS],
+            Self::ObservationsBeforeSync => &[LOG_ENDS, DAMAGED, "a quarantined entry is gone"],
+            Self::OrphansKept => &["store files that are there"],
+            Self::OutcomeFrameTwice => &["which is not unresolved"],
+            Self::QuarantineDropped => &[ENTRIES, "a quarantined entry is gone"],
+            Self::RecoveredTailTrusted => &[DAMAGED, LOG_ENDS, JOURNAL_ENDS, "is durable but frame"],
+            Self::RenameNotSynced => &[NO_FILE],
+            Self::RulesForgotten => &["the row in force is", "rows in force are not one for each key"],
+            Self::SettlementForgotten => &[ENTRIES, "is back"],
+        }
+    }
+
     /// Whether the disk says that a call was done which was not.
     pub(super) fn lies_about(self, call: &str, path: &str, is_opening: bool) -> bool {
         match self {

@@ -28,4 +28,4 @@ mod view;
 
 pub use bugs::{BUGS, Bug};
 pub use plan::Options;
-pub use run::{Report, Violation, run, steps_of};
+pub use run::{Report, Violation, calm, run};

@@ -10,6 +10,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 
 use gateway::catalogue::QuarantineFilter;
+use gateway::disk::Disk;
 use gateway::query::GatewayView;
 use gateway::settle::{Change, Selection, SettleReport, SettleRequest, Wait};
 
@@ -117,6 +118,9 @@ impl Run {
         let Some(view) = self.gateway.as_ref().map(|gateway| gateway.view()) else { return };
         self.story().tell(|| format!("an operator asks for {request:?}"));
         self.model().session_begins(&request);
+        // Nobody has so much.
+        let is_full = self.disk.free_space().is_ok_and(|bytes| bytes < 1 << 40);
+        self.report.sessions_on_a_full_disk += u64::from(is_full);
         if let Some(operators) = &mut self.operators {
             operators.begin(view, request);
             self.hear_operators();

@@ -41,7 +41,7 @@ pub struct Report {
     /// Quarantined messages that a replay decoded, wholly or in part, and entries that were erased.
     pub replayed: u64,
     pub erased: u64,
-    /// Commits that took files away.
+    /// Commits that took files away, before the last life; segments that were used again by then.
     pub merges: u64,
     pub segments_reused: u64,
     /// Outcomes of late rows, and those that stored one.
@@ -55,6 +55,7 @@ pub struct Report {
     pub refused: u64,
     /// Operators' sessions during which the gateway ended.
     pub sessions_broken_off: u64,
+    pub sessions_on_a_full_disk: u64,
     /// Of the simulated disk.
     pub steps: u64,
 }
@@ -64,6 +65,33 @@ pub struct Report {
 pub struct Violation {
     pub options: Options,
     pub sentence: String,
+}
+
+impl std::ops::AddAssign for Report {
+    /// Of many runs together; the hash means nothing then.
+    fn add_assign(&mut self, other: Self) {
+        self.hash ^= other.hash;
+        self.messages += other.messages;
+        self.rows += other.rows;
+        self.crashes += other.crashes;
+        self.faults += other.faults;
+        self.starts += other.starts;
+        self.starts_broken_off += other.starts_broken_off;
+        self.damages += other.damages;
+        self.questions += other.questions;
+        self.replayed += other.replayed;
+        self.erased += other.erased;
+        self.sessions_broken_off += other.sessions_broken_off;
+        self.sessions_on_a_full_disk += other.sessions_on_a_full_disk;
+        self.merges += other.merges;
+        self.segments_reused += other.segments_reused;
+        self.late += other.late;
+        self.late_stored += other.late_stored;
+        self.corrected += other.corrected;
+        self.outranked += other.outranked;
+        self.refused += other.refused;
+        self.steps += other.steps;
+    }
 }
 
 impl std::fmt::Display for Violation {
@@ -101,9 +129,9 @@ pub fn run(options: Options) -> Result<Report, Violation> {
     })
 }
 
-/// Steps of the disk that a calm run of the seed takes: where a sweep puts its crashes.
-pub fn steps_of(seed: u64) -> Result<u64, Violation> {
-    run(Options { seed, calm: true, ..Options::default() }).map(|report| report.steps)
+/// A run of the seed without faults: a sweep puts its crashes into each of its steps of the disk.
+pub fn calm(seed: u64) -> Result<Report, Violation> {
+    run(Options { seed, calm: true, ..Options::default() })
 }
 
 pub(super) struct Run {
@@ -203,13 +231,13 @@ impl Run {
             self.live();
         }
         self.report.steps = self.disk.steps();
+        (self.report.merges, self.report.segments_reused) = self.shared.merges_and_reuses();
         self.last_life();
         self.report.hash = self.story().hash();
         let (messages, questions, refused) = {
             let model = self.model();
             (model.messages.len() as u64, model.questions, model.refused)
         };
-        (self.report.merges, self.report.segments_reused) = self.shared.merges_and_reuses();
         (self.report.late, self.report.late_stored) = (self.hands.late, self.hands.late_stored);
         self.report.messages = messages;
         self.report.questions = questions;
