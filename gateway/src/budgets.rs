@@ -116,6 +116,9 @@ impl Budgets {
     /// All of them, with the hours that each lasts.
     pub fn all(&self) -> Vec<Budget> {
         let mut budgets = self.raw();
+        for budget in &mut budgets {
+            budget.hours_left = (budget.left == 0).then_some(0.0);
+        }
         let history = self.history();
         if let (Some(first), Some(last)) = (history.front(), history.back()) {
             for (index, budget) in budgets.iter_mut().enumerate() {
@@ -234,6 +237,9 @@ impl Budgets {
 
 /// From the first and the last sample of what was left, and what is left now.
 fn hours_left(left: u64, first: (u64, u64), last: (u64, u64)) -> Option<f64> {
+    if left == 0 {
+        return Some(0.0);
+    }
     let passed_us = last.0.saturating_sub(first.0);
     if passed_us < RATE_US_MIN || last.1 >= first.1 {
         return None;

@@ -21,6 +21,8 @@ pub(super) fn set_up(of_run: bool) -> Result<(), Failure> {
     tracing_subscriber::fmt()
         .with_max_level(level)
         .with_writer(io::stderr)
+        // It would tell a failed write on stderr, and panic when that fails: a full disk under the log must not end the gateway.
+        .log_internal_errors(false)
         .with_ansi(io::stderr().is_terminal())
         .try_init()
         .map_err(|error| Failure::environment(format!("logging: {error}")))

@@ -176,7 +176,7 @@ fn booked(item: &QuarantineItem, history: &mut dyn History) -> Result<BookedEntr
     let hour = hour_of(booked.receive_time_us);
     // The row is in the sums of what the books have forgotten, under whatever name: the settlement keeps the right one.
     if history.forgotten_to_hour()?.is_some_and(|last| hour <= last) {
-        return Ok(Some(booked));
+        return Ok(booked);
     }
     let names = [
         (booked.agency, booked.client, booked.station),

@@ -107,7 +107,8 @@ impl Shard {
     /// last with a packet in two parts.
     fn check_partial_budget(&mut self, now_us: u64) {
         while self.partial_bytes > self.shared.limits.partial_bytes_max {
-            let held = |slot: &Option<Connection>| slot.as_ref().map_or(0, |connection| connection.partial.len());
+            let held =
+                |slot: &Option<Connection>| slot.as_ref().map_or(0, |connection| connection.partial.len());
             let largest = (0..).zip(&self.slots).max_by_key(|(_, slot)| held(slot));
             let Some((slot, _)) = largest.filter(|(_, slot)| held(slot) > 0) else { return };
             let sentence = "too many incomplete packets are held (mqtt.partial_bytes_max)";
