@@ -1,7 +1,11 @@
 //! A1-8: `query`, `ledger`, `quarantine list|show` say the same beside a running gateway, without one, and over HTTP.
 
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+
 use codecs::mqtt::ProtocolVersion;
-use e2e_tests::{Gateway, RawMqtt, new_data_dir, sensor_gateway};
+use e2e_tests::{Gateway, RawMqtt, new_data_dir, sensor_gateway, sensor_gateway_command};
 use serde_json::Value;
 
 const SETTINGS: [&str; 4] =
@@ -156,4 +160,32 @@ fn a1_8_the_example_configuration_is_accepted() {
     let file = directory.path().join("gateway.toml");
     std::fs::write(&file, sensor_gateway(&["config", "example"]).success()).expect("writable");
     sensor_gateway(&["config", "check", &file.to_string_lossy()]).success();
+}
+
+/// The log lies on a disk that is full: nothing can be said, and everything else goes on (B1-2).
+#[test]
+fn b1_2_a_log_that_cannot_be_written_ends_nothing() {
+    let directory = new_data_dir();
+    let arguments = ["--mqtt-listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0"];
+    let mut gateway = sensor_gateway_command(&["run", "--data-dir", &directory.path().to_string_lossy()])
+        .args(arguments)
+        .args(SETTINGS)
+        .stdout(Stdio::piped())
+        .stderr(File::options().write(true).open("/dev/full").expect("Linux has it"))
+        .spawn()
+        .expect("the gateway can be run");
+    let mut ready = String::new();
+    BufReader::new(gateway.stdout.take().expect("it is piped")).read_line(&mut ready).expect("a line comes");
+    let mqtt =
+        ready.split_once("mqtt=").and_then(|(_, rest)| rest.split(' ').next()).expect(&ready).to_owned();
+    let mut client = RawMqtt::connect(mqtt.parse().expect("an address"), ProtocolVersion::V5, "c");
+    // Each breach is a line of the log.
+    RawMqtt::connect(mqtt.parse().expect("an address"), ProtocolVersion::V5, "breach").send(b"\x00\x00");
+    client.send_publish("obs/A/S/rain", 1, b"0.2");
+    client.expect_puback(1);
+    let asked = Command::new("kill").args(["-TERM", &gateway.id().to_string()]).status();
+    assert!(asked.is_ok_and(|status| status.success()));
+    assert_eq!(gateway.wait().expect("it can be waited for").code(), Some(0));
+    let rows = run(&directory.path().to_string_lossy(), "query");
+    assert_eq!(rows.lines().count(), 2, "{rows}");
 }
