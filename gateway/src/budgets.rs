@@ -12,7 +12,7 @@ use crate::config::Config;
 use crate::disk::Disk;
 use crate::journal::Lanes;
 use crate::metrics::Metrics;
-use crate::sinks::QuarantineQuota;
+use crate::quarantine_quota::QuarantineQuota;
 
 /// Between two samples.
 const SAMPLE_US: u64 = 10_000_000;

@@ -124,6 +124,11 @@ pub struct QuarantineWalk<'a> {
     pub payload_bytes_max: usize,
 }
 
+impl QuarantineWalk<'_> {
+    /// Entries that one step looks at: so long a reader of the catalogue is held.
+    pub const LOOKED_AT_MAX: usize = 2_000;
+}
+
 /// A piece of the quarantine.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct QuarantinePage {

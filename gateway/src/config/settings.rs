@@ -11,9 +11,9 @@ use super::kind::{
 };
 use super::load::Reader;
 use crate::log::{FRAME_HEADER_LEN, RECORD_HEADER_LEN};
-use crate::pipeline::rules::{Pattern, RULES_MAX, RankRule};
 use crate::record::{CONTROL_HEAD_LEN, MESSAGE_HEAD_LEN, REFUSED_BYTES_MAX};
 use crate::retention::RetentionSpans;
+use crate::rules::{Pattern, RULES_MAX, RankRule};
 
 const HOUR_US: i64 = 3_600_000_000;
 const KIB: u64 = 1 << 10;

@@ -5,7 +5,8 @@ use crate::feeds::{LastValue, UNRESOLVED_VALUES_MAX};
 use crate::journal::CONTROL_BUFFERS;
 use crate::pipeline::hot::HotRow;
 use crate::pipeline::stage::FRAME_BYTES_TARGET;
-use crate::sinks::{PENDING_BYTES_MAX, QUOTA_CLIENTS_MAX};
+use crate::quarantine_quota::QUOTA_CLIENTS_MAX;
+use crate::sinks::PENDING_BYTES_MAX;
 use crate::store::{COMPACTION_ROWS_MAX, COMPACTION_TEXT_BYTES_MAX};
 
 use super::bounds::TEXT_BYTES_IN_MEMORY_MAX;

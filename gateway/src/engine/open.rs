@@ -39,12 +39,13 @@ use crate::metrics::Metrics;
 use crate::observation::{ObservationFrame, parse_frame};
 use crate::pipeline::dictionary::Dictionary;
 use crate::pipeline::hot::HotRow;
-use crate::pipeline::rules::{Ranks, SameTime};
 use crate::pipeline::stage::PipelineStart;
 use crate::pipeline::{KeeperProgress, MessageDecoder, Pipeline};
+use crate::quarantine_quota::QuarantineQuota;
 use crate::registry::{Registry, SharedRegistry};
 use crate::retention::RetentionClock;
-use crate::sinks::{Quarantine, QuarantineQuota};
+use crate::rules::{Ranks, SameTime};
+use crate::sinks::Quarantine;
 use crate::store::{Store, StoreConfig, StoreError, StoreReader};
 
 const BALLAST_FILE: &str = "ballast";

@@ -11,9 +11,9 @@ use crate::feeds::{LastValue, LastValues, RetainedStore};
 use crate::observation::ObservationFrame;
 use crate::pipeline::hot::HotRow;
 use crate::pipeline::resend::ResendWindow;
-use crate::pipeline::rules::SameTime;
 use crate::registry::SharedRegistry;
 use crate::retained::RetainedBudget;
+use crate::rules::SameTime;
 
 /// What feeds and retained messages are rebuilt from.
 pub(super) struct Rebuilt {

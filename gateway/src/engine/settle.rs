@@ -18,10 +18,10 @@ use crate::feeds::{LastValues, RetainedStore};
 use crate::journal::{FrameConsumer, JournalFrame, JournalPort, JournalWriter, Lanes, WriterStep};
 use crate::pipeline::dictionary::Dictionary;
 use crate::pipeline::resend::ResendWindow;
-use crate::pipeline::rules::{Ranks, SameTime};
 use crate::pipeline::{KeeperProgress, MessageDecoder};
 use crate::record::Control;
 use crate::registry::Registry;
+use crate::rules::{Ranks, SameTime};
 use crate::settle::{Door, DryRun, SettleError, Wait, wait_until};
 
 /// What a session of `quarantine replay` or `erase` works with.

@@ -4,7 +4,7 @@ use std::marker::PhantomData;
 
 use codecs::mqtt::ReasonCode;
 
-use crate::sinks::QuotaRefusal;
+use crate::quarantine_quota::QuotaRefusal;
 
 /// Why a client's PUBLISH never reached the journal. 5.0 clients get a PUBACK with reason code and sentence in its turn;
 /// 3.1.1 has no such answer, so the connection is closed without PUBACK; at QoS 0 the message is dropped. Each is counted.

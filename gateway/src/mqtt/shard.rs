@@ -20,7 +20,7 @@ use super::socket::Socket;
 use crate::health::Health;
 use crate::journal::JournalPort;
 use crate::metrics::{Metrics, add_by_reason};
-use crate::sinks::QuarantineQuota;
+use crate::quarantine_quota::QuarantineQuota;
 
 mod closing;
 mod hold;

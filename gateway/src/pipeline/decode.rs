@@ -12,13 +12,13 @@ use super::faults::Faults;
 use super::hot::{Conversion, HotRow};
 use super::mapping::is_observation_topic;
 use super::resend::{ResendWindow, packet_key, packet_mark, sequence_mark};
-use super::rules::{Ranks, SameTime};
 use crate::observation::{
     Classification, MessageEntry, MessageOutcome, ObservationFrame, Quality, Quarantined, ResendMark,
     ResultKind, Row, TextSpan,
 };
 use crate::record::Message;
 use crate::retention::RetentionSpans;
+use crate::rules::{Ranks, SameTime};
 
 /// The bounds of an event time around its receive time (design §4.2).
 #[derive(Clone, Copy, Debug)]

@@ -13,7 +13,6 @@
 //! - [`decode`]: one message to rows.
 //! - [`replay`]: a quarantined message once more.
 //! - [`resend`]: recognises re-sends of undated messages.
-//! - [`rules`]: ranks of clients, datastreams that keep all readings of one time.
 //! - [`KeeperProgress`]: how far the keeper is, and whether it can take more.
 //! - [`stage`]: frames, the observation log.
 //! - [`thread`]: the loop round it.
@@ -31,7 +30,6 @@ pub mod replay;
 #[cfg(test)]
 mod replay_tests;
 pub mod resend;
-pub mod rules;
 pub mod stage;
 #[cfg(test)]
 mod tests;

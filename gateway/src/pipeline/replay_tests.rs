@@ -5,11 +5,11 @@ use std::sync::{Arc, RwLock};
 use super::decode::{MessageDecoder, TimeBounds};
 use super::dictionary::{Dictionary, DictionaryLimits};
 use super::resend::ResendWindow;
-use super::rules::{Ranks, SameTime};
 use crate::observation::{Classification, MessageOutcome, ObservationFrame, Quarantined, Row, Settled};
 use crate::record::{BookedEntry, Message};
 use crate::registry::Registry;
 use crate::retention::RetentionSpans;
+use crate::rules::{Ranks, SameTime};
 
 const NOW_US: i64 = 1_790_000_000_000_000;
 const DAY_US: i64 = 86_400_000_000;

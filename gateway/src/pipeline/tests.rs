@@ -10,11 +10,11 @@ use super::decode::{MessageDecoder, TimeBounds};
 use super::dictionary::{Dictionary, DictionaryLimits};
 use super::hot::HotRow;
 use super::resend::ResendWindow;
-use super::rules::{Ranks, SameTime};
 use crate::observation::{Classification, MessageOutcome, ObservationFrame, Quality, ResultKind, Row};
 use crate::record::{Door, Message};
 use crate::registry::Registry;
 use crate::retention::RetentionSpans;
+use crate::rules::{Ranks, SameTime};
 
 const NOW_US: i64 = 1_790_000_000_000_000;
 const SECOND_US: i64 = 1_000_000;

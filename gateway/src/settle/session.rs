@@ -17,7 +17,6 @@ use crate::catalogue::{
     QuarantinePage, QuarantineWalk,
 };
 use crate::record::{BookedEntry, CONTROL_HEAD_LEN, Control, MESSAGE_HEAD_LEN};
-use crate::sinks::LOOKED_AT_MAX;
 
 /// Why a session ended early. What it had settled by then stays settled.
 #[derive(Debug, Error)]
@@ -209,7 +208,7 @@ fn walk(filter: &QuarantineFilter, behind: Option<(u64, u32)>, payloads: bool) -
         behind,
         payloads,
         entries_max: BATCH_ENTRIES,
-        looked_at_max: LOOKED_AT_MAX,
+        looked_at_max: QuarantineWalk::LOOKED_AT_MAX,
         payload_bytes_max: BATCH_PAYLOAD_BYTES,
     }
 }

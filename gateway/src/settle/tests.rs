@@ -12,12 +12,13 @@ use crate::catalogue::{Catalogue, Checkpoint, Commit, CommitFault, History, Memo
 use crate::observation::{ObservationFrame, Settlement};
 use crate::pipeline::dictionary::{Dictionary, DictionaryLimits};
 use crate::pipeline::resend::ResendWindow;
-use crate::pipeline::rules::{Ranks, SameTime};
 use crate::pipeline::{MessageDecoder, TimeBounds};
+use crate::quarantine_quota::QuarantineQuota;
 use crate::record::{CONTROL_HEAD_LEN, Control};
 use crate::registry::SharedRegistry;
 use crate::retention::RetentionSpans;
-use crate::sinks::{Quarantine, QuarantineQuota};
+use crate::rules::{Ranks, SameTime};
+use crate::sinks::Quarantine;
 
 const NOW_US: i64 = 1_790_000_000_000_000;
 const DAY_US: i64 = 86_400_000_000;

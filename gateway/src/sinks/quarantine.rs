@@ -14,9 +14,9 @@ use crate::catalogue::{
     RemainingEntry,
 };
 use crate::observation::{MessageEntry, MessageOutcome, ObservationFrame, Quarantined, Settled, Settlement};
+use crate::quarantine_quota::QuarantineQuota;
 use crate::record::BookedEntry;
 use crate::registry::Registry;
-use crate::sinks::QuarantineQuota;
 
 /// With more than this in memory it is time for a commit.
 pub const PENDING_BYTES_MAX: u64 = 8 << 20;
@@ -26,8 +26,6 @@ const EXPORTED_AT_ONCE: usize = 256;
 const EXPORTED_BYTES_AT_ONCE: usize = 1 << 20;
 /// A change of an entry that waits for its commit, its reason and sentence included, generously.
 const CHANGE_BYTES: u64 = 1024;
-/// Entries that one step of a walk looks at: so long a reader of the catalogue is held.
-pub const LOOKED_AT_MAX: usize = 2_000;
 
 #[derive(Debug)]
 pub struct Quarantine {
@@ -173,7 +171,7 @@ impl QuarantineListing {
             behind: None,
             payloads: false,
             entries_max: QUARANTINE_LIST_MAX,
-            looked_at_max: LOOKED_AT_MAX,
+            looked_at_max: QuarantineWalk::LOOKED_AT_MAX,
             payload_bytes_max: usize::MAX,
         };
         while entries.len() < filter.limit() {
@@ -232,7 +230,7 @@ impl QuarantineExport {
             behind: None,
             payloads: true,
             entries_max: EXPORTED_AT_ONCE,
-            looked_at_max: LOOKED_AT_MAX,
+            looked_at_max: QuarantineWalk::LOOKED_AT_MAX,
             payload_bytes_max: EXPORTED_BYTES_AT_ONCE,
         };
         let mut last = None;

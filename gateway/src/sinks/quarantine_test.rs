@@ -3,6 +3,7 @@
 use super::*;
 use crate::catalogue::{Catalogue, Checkpoint, Commit, History, MemoryCatalogue, QuarantineFilter};
 use crate::observation::{Definition, MessageEntry, ObservationFrame, Quarantined};
+use crate::quarantine_quota::QuarantineQuota;
 use crate::registry::Registry;
 use bytemuck::Zeroable;
 

@@ -6,7 +6,7 @@ use gateway::config::Config;
 use gateway::disk::{Crash, Random};
 use gateway::engine::Sizes;
 use gateway::engine::simulated::Stage;
-use gateway::pipeline::rules::{Pattern, RankRule};
+use gateway::rules::{Pattern, RankRule};
 use gateway::store::StoreConfig;
 
 use super::bugs::Bug;

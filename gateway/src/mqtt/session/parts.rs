@@ -8,7 +8,7 @@ use super::super::delivery::RouterRequest;
 use super::super::limits::MqttLimits;
 use super::super::refusal::{RefusalCounts, UndeliveredCounts};
 use crate::journal::JournalPort;
-use crate::sinks::QuarantineQuota;
+use crate::quarantine_quota::QuarantineQuota;
 
 /// What a session needs from its shard while it handles a packet.
 #[derive(Debug)]
