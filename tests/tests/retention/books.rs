@@ -1,8 +1,8 @@
 //! `retention.books_days`: hours go, their sums and their chain stay, and a replay of what was refused in them is settled.
 
-use e2e_tests::{Gateway, WallClock, wait_until};
+use e2e_tests::{Gateway, WallClock, assert_balanced, count, wait_until};
 
-use super::{DAY_S, Directory, assert_balanced, count, json, now_s, publish_all, run};
+use super::{DAY_S, Directory, json, now_s, publish_all, run};
 
 const COMMON: [&str; 4] = ["--set", "store.flush_interval_ms=200", "--set", "retention.books_days=2"];
 /// Refuses a station's second datastream.

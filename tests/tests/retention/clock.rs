@@ -3,10 +3,10 @@
 use std::thread::sleep;
 use std::time::Duration;
 
-use e2e_tests::{Gateway, WallClock, wait_until};
+use e2e_tests::{Gateway, WallClock, count, wait_until};
 use serde_json::Value;
 
-use super::{DAY_S, Directory, count, now_s, publish_all, run};
+use super::{DAY_S, Directory, now_s, publish_all, run};
 
 const KEEP: [&str; 6] = [
     "--set",

@@ -56,27 +56,6 @@ fn rows(data_dir: &Path, settings: &[&str]) -> Vec<Row> {
     parse_csv(&run(data_dir, &["query", "--revisions", "--format", "csv"], settings))
 }
 
-fn count(json: &Value, group: &str, name: &str) -> u64 {
-    json[group][name].as_u64().unwrap_or_else(|| panic!("{group}.{name} in {json}"))
-}
-
-fn assert_balanced(ledger: &Value) {
-    let sum = |group: &str, names: &[&str]| names.iter().map(|name| count(ledger, group, name)).sum::<u64>();
-    let parts = ["decoded", "partial", "quarantined", "ignored", "pending"];
-    assert_eq!(count(ledger, "messages", "received"), sum("messages", &parts), "{ledger}");
-    let parts = ["inserted", "corrected", "outranked", "duplicate", "unresolved", "quarantined"];
-    assert_eq!(count(ledger, "observations", "total"), sum("observations", &parts), "{ledger}");
-}
-
-/// One sample of `/metrics`, by its name with its labels.
-fn metric(gateway: &Gateway, sample: &str) -> u64 {
-    let (status, body) = gateway.http_get("/metrics");
-    assert_eq!(status, 200);
-    let line = body.lines().find_map(|line| line.strip_prefix(sample)?.strip_prefix(' '));
-    let value = line.unwrap_or_else(|| panic!("no {sample} in\n{body}"));
-    value.parse().unwrap_or_else(|error| panic!("{sample} {value}: {error}"))
-}
-
 fn publish_all(gateway: &Gateway, client: &str, messages: &[(String, String)]) {
     let mut connection = RawMqtt::connect(gateway.mqtt, ProtocolVersion::V3_1_1, client);
     for some in messages.chunks(100) {

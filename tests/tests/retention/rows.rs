@@ -1,15 +1,12 @@
 //! Three domains, three ages, kept for different times.
 
-use std::collections::hash_map::RandomState;
-use std::hash::{BuildHasher, Hasher};
 use std::path::Path;
 use std::process::Command;
 use std::thread::sleep;
-use std::time::Duration;
 
-use e2e_tests::{Gateway, Row, wait_until};
+use e2e_tests::{Gateway, Random, Row, assert_balanced, count, kill_seed, milliseconds, wait_until};
 
-use super::{DAY_S, Directory, assert_balanced, count, json, metric, now_s, publish_all, rows, run};
+use super::{DAY_S, Directory, json, now_s, publish_all, rows, run};
 
 /// All rows in one flush, at the end of the run.
 const ONE_FLUSH: [&str; 2] = ["--set", "store.flush_interval_ms=3600000"];
@@ -81,7 +78,7 @@ fn b1_7_what_has_expired_is_not_shown_goes_is_counted_and_is_not_taken_in_again(
     let gateway = Gateway::start(data_dir, &KEEP);
     assert_only_kept(&gateway.query_csv(&["--revisions"]), now_s, "at once");
     wait_until("files without what has expired", || (gateway.ledger()["expired"] == EXPIRED).then_some(()));
-    assert_eq!(metric(&gateway, "sensor_gateway_store_rows_expired_total"), EXPIRED);
+    assert_eq!(gateway.metric("store_rows_expired_total"), EXPIRED);
     assert_only_kept(&gateway.query_csv(&["--revisions"]), now_s, "behind the compaction");
     let report = json(data_dir, &["journal", "verify"], &KEEP);
     assert!(report["checked"].to_string().contains("store rows"), "{report}");
@@ -116,9 +113,7 @@ fn b1_7_what_has_expired_is_not_shown_goes_is_counted_and_is_not_taken_in_again(
 
 #[test]
 fn b1_7_kill_9_around_the_removal_counts_nothing_twice() {
-    let seed = std::env::var("KILL_SEED").ok().and_then(|text| text.parse().ok());
-    let mut random: u64 = seed.unwrap_or_else(|| RandomState::new().build_hasher().finish());
-    println!("KILL_SEED={random}");
+    let mut random = Random::new(kill_seed());
     let (directory, now_s) = (Directory::new(), now_s());
     filled(&directory.path, &messages(now_s));
     let (mut before, mut behind) = (0, 0);
@@ -128,12 +123,11 @@ fn b1_7_kill_9_around_the_removal_counts_nothing_twice() {
         let status = Command::new("cp").arg("-r").args([&directory.path, &copy]).status();
         assert!(status.is_ok_and(|status| status.success()), "the directory can be copied");
         let gateway = Gateway::start(&copy, &KEEP);
-        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         if life % 2 == 0 {
-            sleep(Duration::from_millis(random >> 33 & 0x1f));
+            sleep(milliseconds(&mut random, 0, 32));
         } else {
             assert_only_kept(&gateway.query_csv(&["--revisions"]), now_s, "beside the removal");
-            sleep(Duration::from_millis(random >> 33 & 0x1ff));
+            sleep(milliseconds(&mut random, 0, 512));
         }
         gateway.kill9();
         let ledger = json(&copy, &["ledger"], &KEEP);

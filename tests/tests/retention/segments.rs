@@ -2,7 +2,7 @@
 
 use e2e_tests::{Gateway, wait_until};
 
-use super::{Directory, metric, now_s, publish_all};
+use super::{Directory, now_s, publish_all};
 
 /// Rows of a flush: more than three segments of the observation log hold.
 const SETTINGS: [&str; 6] = [
@@ -18,7 +18,7 @@ const MESSAGES: usize = 500;
 const BATCHES_MAX: usize = 60;
 
 fn live(gateway: &Gateway, log: &str) -> u64 {
-    metric(gateway, &format!("sensor_gateway_log_segments{{log=\"{log}\",state=\"live\"}}"))
+    gateway.metric(&format!("log_segments{{log=\"{log}\",state=\"live\"}}"))
 }
 
 #[test]
@@ -44,7 +44,7 @@ fn b1_7_segments_go_when_their_holders_let_go() {
         gateway.wait_until_processed();
         live(&gateway, log)
     };
-    let flushed = || metric(&gateway, "sensor_gateway_store_rows_flushed_total");
+    let flushed = || gateway.metric("store_rows_flushed_total");
     // Nothing is flushed: the store holds the observation log.
     let mut most = 0;
     while flushed() == 0 {
@@ -55,13 +55,13 @@ fn b1_7_segments_go_when_their_holders_let_go() {
     wait_until("segments of the observation log to go", || {
         (live(&gateway, "observations") < most).then_some(())
     });
-    let held_from = metric(&gateway, "sensor_gateway_log_needed_from{log=\"observations\",holder=\"flush\"}");
-    let oldest = metric(&gateway, "sensor_gateway_log_oldest_record{log=\"observations\"}");
+    let held_from = gateway.metric("log_needed_from{log=\"observations\",holder=\"flush\"}");
+    let oldest = gateway.metric("log_oldest_record{log=\"observations\"}");
     assert!(1 < oldest && oldest <= held_from, "from {oldest} on, held from {held_from} on");
-    let bytes = metric(&gateway, "sensor_gateway_journal_bytes_total");
+    let bytes = gateway.metric("journal_bytes_total");
     assert!(bytes > 5 << 22, "the journal has filled five segments: {bytes}");
     // The pipeline is its only holder.
     wait_until("segments of the journal to go", || (live(&gateway, "journal") <= 2).then_some(()));
-    let oldest = metric(&gateway, "sensor_gateway_log_oldest_record{log=\"journal\"}");
+    let oldest = gateway.metric("log_oldest_record{log=\"journal\"}");
     assert!(oldest > 1, "its first record is gone: {oldest}");
 }
