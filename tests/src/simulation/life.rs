@@ -221,9 +221,9 @@ impl Run {
             88..92 => self.pass_time(),
             92..95 => self.connect_one(),
             action @ 95..99 if action < 95 + drop => self.drop_one(),
-            99 => match self.random.below(6) {
+            99 => match self.random.below(8) {
                 0 => self.check_between(),
-                1 => self.fill_disk(),
+                1 | 6 | 7 => self.fill_disk(),
                 2 => self.ping_or_forget(),
                 4 | 5 => self.operate(),
                 3 if self.random.chance(30) => return self.quiet(),

@@ -134,12 +134,12 @@ pub(super) fn config(random: &mut Random, plan: &Plan, bug: Option<Bug>) -> (Arc
         Rules::KeptTimes => config.pipeline.same_time_keep = vec![Pattern::new("*/noise")],
     }
     if random.chance(40) {
-        config.mqtt.hold_bytes_max = random.below(3) as usize * (4 << 10);
+        config.mqtt.hold_bytes_max = random.below(2) as usize * (4 << 10);
         config.mqtt.hold_pool_bytes_max = config.mqtt.hold_bytes_max + (4 << 10);
         config.mqtt.hold_ms_max = 100 + random.below(300);
     }
-    if random.chance(15) {
-        config.quarantine.client_bytes_max = 500 + random.below(2_000);
+    if random.chance(20) {
+        config.quarantine.client_bytes_max = 200 + random.below(800);
     }
     config.mqtt.shards = 1 + random.below(2) as usize;
     config.mqtt.packet_bytes_max = 4 << 10;
