@@ -9,6 +9,7 @@ import { checkDictionary } from "./dictionary.mjs";
 import { Harness } from "./harness.mjs";
 import { checkPages } from "./pages.mjs";
 import { takeScreenshots } from "./screenshots.mjs";
+import { checkWarned } from "./warned.mjs";
 
 const [base, plan_path, screenshots] = process.argv.slice(2);
 const plan = JSON.parse(readFileSync(plan_path, "utf8"));
@@ -18,6 +19,7 @@ const harness = await Harness.start(base);
 await checkDictionary(harness, repository);
 await checkPages(harness, plan);
 await checkBehaviour(harness, plan);
+await checkWarned(harness, plan, repository);
 if (screenshots) {
   mkdirSync(screenshots, { recursive: true });
   await takeScreenshots(harness, plan, screenshots);

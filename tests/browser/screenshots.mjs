@@ -2,6 +2,7 @@
 
 import { join } from "node:path";
 import { until } from "./harness.mjs";
+import { openWarned } from "./warned.mjs";
 
 /** Stations that are there to break the console: not for a picture of a city. */
 const RUDE = /^(HOSTILE|LIVE|STATES|PLANTED)$/;
@@ -41,5 +42,8 @@ export async function takeScreenshots(harness, plan, dir) {
     await page.screenshot({ path: join(dir, `${name}.png`) });
     await harness.close(page);
   }
+  const warned = await openWarned(harness, plan, "vi", wide);
+  await warned.screenshot({ path: join(dir, "console-warned.png") });
+  await harness.close(warned);
   console.log(`screenshots: ${dir}`);
 }

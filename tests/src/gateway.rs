@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
@@ -34,6 +34,14 @@ pub struct RunOutput {
 }
 
 impl RunOutput {
+    pub(crate) fn of(output: &Output) -> Self {
+        Self {
+            code: output.status.code(),
+            stdout: std::str::from_utf8(&output.stdout).expect("stdout is UTF-8").to_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
     /// Stdout of a run that exited 0.
     pub fn success(self) -> String {
         assert_eq!(self.code, Some(0), "stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
@@ -58,12 +66,7 @@ pub fn assert_verified(data_dir: &Path) {
 
 /// Runs a subcommand that ends by itself.
 pub fn sensor_gateway(args: &[&str]) -> RunOutput {
-    let output = sensor_gateway_command(args).output().expect("the binary can be run");
-    RunOutput {
-        code: output.status.code(),
-        stdout: String::from_utf8(output.stdout).expect("stdout is UTF-8"),
-        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-    }
+    RunOutput::of(&sensor_gateway_command(args).output().expect("the binary can be run"))
 }
 
 fn clean_environment(command: &mut Command) {

@@ -13,6 +13,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use codecs::mqtt::Packet;
+use e2e_tests::wire::{V5, connect, publish};
 use e2e_tests::{Gateway, Simulator, binary, mosquitto_pub, new_data_dir, repository, wait_until};
 use rumqttc::{Client, MqttOptions, QoS};
 use serde_json::{Value, json};
@@ -51,9 +53,10 @@ fn a2_6_every_page_in_a_browser() {
     publish_states(gateway.mqtt);
     let live = Live::start(gateway.mqtt);
     let charted = wait_for_the_past(&gateway);
+    let warned = warned_gateway(&dir.path().join("warned"));
 
     let plan = dir.path().join("plan.json");
-    fs::write(&plan, plan_of(&charted).to_string()).unwrap();
+    fs::write(&plan, plan_of(&charted, &warned).to_string()).unwrap();
     let mut browser = Command::new("node");
     browser
         .arg(repository().join("tests/browser/run.mjs"))
@@ -69,6 +72,22 @@ fn a2_6_every_page_in_a_browser() {
     println!("{told}");
     assert!(output.status.success(), "{}\n{told}\n{stderr}", output.status);
     assert!(told.contains(" passed, 0 failed"), "the checks came to their end: {told}");
+}
+
+/// A gateway that refuses a client, since that has filled its share of the quarantine with garbage (B1-3).
+fn warned_gateway(data_dir: &Path) -> Gateway {
+    let gateway = Gateway::start(data_dir, &["--set", "quarantine.client_bytes_max=8192"]);
+    let mut rude = connect(&gateway, V5, "rude");
+    wait_until("the client to be refused", || {
+        rude.send(&publish(V5, 2, "obs/A/RUDE", 1, &[b'?'; 600]));
+        let frame = rude.next_packet().expect("a 5.0 client stays");
+        let Packet::PubAck(ack) = frame.packet() else { panic!("no PUBACK") };
+        (ack.reason_code.value() == 0x97).then_some(())
+    });
+    wait_until("/ready to say so", || {
+        gateway.http_get("/ready").1.contains("\"quarantine_full\"").then_some(())
+    });
+    gateway
 }
 
 /// The city's own files, and a station whose name is a trap.
@@ -136,11 +155,12 @@ fn wait_for_the_past(gateway: &Gateway) -> String {
     format!("{}/{}", observation["agency"].as_str().unwrap(), observation["station"].as_str().unwrap())
 }
 
-fn plan_of(charted: &str) -> Value {
+fn plan_of(charted: &str, warned: &Gateway) -> Value {
     json!({
         "agency": AGENCY,
         "charted": { "station": charted, "property": CHARTED_PROPERTY },
         "states": { "station": format!("{AGENCY}/STATES"), "property": "pump_state" },
+        "warned": { "base": format!("http://{}", warned.http), "state": "quarantine_full" },
         "live": { "station": "H24.05/LIVE" },
         "planted": { "client": PLANTED_CLIENT, "topic": PLANTED_TOPIC, "payload": PLANTED, "count": 2 },
         "hostile": {
