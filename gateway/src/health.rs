@@ -221,7 +221,12 @@ impl Health {
                 Change::None => {}
                 Change::Begins => {
                     let hours_left = self.hours_left(words.budget);
-                    tracing::warn!(state, hours_left, "{cause}: {remedy}");
+                    // Waiting for a busy machine is no warning; what it waits for is one, and is told.
+                    if words.trouble == Trouble::ClientsWait {
+                        tracing::info!(state, hours_left, "{cause}: {remedy}");
+                    } else {
+                        tracing::warn!(state, hours_left, "{cause}: {remedy}");
+                    }
                 }
                 Change::Ends { lasted_us } => {
                     tracing::info!(
