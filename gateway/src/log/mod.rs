@@ -9,7 +9,7 @@
 //! - [`LogWriter::append`] = one frame = one durable write; when it returns, the frame may be acknowledged.
 //! - [`LogWriter::prepare_step`] does one small step towards two ready segments; called between appends.
 //! - [`LogReader`] reads frames in order, never beyond what its caller says is durable.
-//! - [`check`] reads a whole log without changing it and names what is wrong with it.
+//! - [`check()`] reads a whole log without changing it and names what is wrong with it.
 //! - [`AlignedBuf`] is where records are collected, so that a frame goes to the disk without a copy.
 //!
 //! Order of positions, always: `appended ≥ durable ≥ processed`. Numbers start at 1; 0 means "none yet".
