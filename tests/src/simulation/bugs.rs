@@ -88,7 +88,7 @@ impl Bug {
             Self::CursorBeforeFile => {
                 &[BOOKS, GONE, NO_FILE, "has a content twice", "revisions of", "lost: "]
             }
-            Self::DuplicatesInserted => &["has a content twice"],
+            Self::DuplicatesInserted => &["has a content twice", "revisions of "],
             Self::FailedSyncBelieved => &["the gateway goes on although this failed", DAMAGED, JOURNAL_ENDS],
             Self::FeedMovesBack => &["moved back", "there is no retained value"],
             Self::FileNotSynced => &["and the catalogue", "can't be read"],
