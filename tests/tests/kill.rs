@@ -94,6 +94,7 @@ fn round(blows: &[Blow], seed: u64, random: &mut Random) {
             Blow::UnderLoad => {
                 let gateway = start();
                 wait_for_load(&gateway);
+                // The instant of the kill is what chance decides.
                 sleep(milliseconds(random, 0, 700));
                 gateway.kill9();
             }
@@ -101,6 +102,7 @@ fn round(blows: &[Blow], seed: u64, random: &mut Random) {
                 let gateway = start();
                 wait_for_load(&gateway);
                 gateway.signal("TERM");
+                // Somewhere in the draining.
                 sleep(milliseconds(random, 0, 120));
                 gateway.kill9();
             }

@@ -325,6 +325,7 @@ fn b1_5_kill_9_in_the_middle_of_a_replay_changes_nothing_in_exactly_once() {
             });
             sleep(milliseconds(&mut random, 0, 32));
         } else {
+            // The instant of the kill is what chance decides.
             sleep(milliseconds(&mut random, 0, 512));
         }
         gateway.kill9();

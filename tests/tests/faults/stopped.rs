@@ -25,6 +25,7 @@ fn b1_2_a_stopped_gateway_goes_on_where_it_was() {
     for _ in 0..3 {
         wait_for_load(&gateway, 500);
         gateway.signal("STOP");
+        // The fault itself: so long the process stands still.
         sleep(pause());
         gateway.signal("CONT");
     }

@@ -124,6 +124,7 @@ fn b1_7_kill_9_around_the_removal_counts_nothing_twice() {
         assert!(status.is_ok_and(|status| status.success()), "the directory can be copied");
         let gateway = Gateway::start(&copy, &KEEP);
         if life % 2 == 0 {
+            // The instant of the kill is what chance decides.
             sleep(milliseconds(&mut random, 0, 32));
         } else {
             assert_only_kept(&gateway.query_csv(&["--revisions"]), now_s, "beside the removal");
