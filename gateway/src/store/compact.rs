@@ -132,7 +132,8 @@ impl Compactor {
     fn expire(&mut self, files: &[Arc<FileEntry>]) -> Result<Option<Compaction>, StoreError> {
         let Some(horizon) = self.shared.retention.horizon(REMOVAL_MARGIN_US) else { return Ok(None) };
         let now_us = self.shared.retention.now_us();
-        self.looked_us.retain(|file_no, _| files.iter().any(|file| file.file_no == *file_no));
+        let there: BTreeSet<u64> = files.iter().map(|file| file.file_no).collect();
+        self.looked_us.retain(|file_no, _| there.contains(file_no));
         for file in files {
             if file.time_min_us >= horizon.newest_us() || self.excluded.contains(&file.file_no) {
                 continue;
