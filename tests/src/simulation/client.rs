@@ -245,7 +245,7 @@ impl Client {
         let payload = &body[at..];
         story.tell(|| format!("{} gets {first:#x} {topic} {}", self.name, String::from_utf8_lossy(payload)));
         let Some(subscriber) = &mut self.subscriber else { panic!("{} has no subscription", self.name) };
-        subscriber.delivered(&topic, payload, first & 1 == 1, feeds, model);
+        subscriber.delivered(&topic, payload, first >> 1 & 3, first & 1 == 1, feeds, model);
         if packet_id != 0 {
             self.send(&wire::ack(0x40, packet_id));
         }

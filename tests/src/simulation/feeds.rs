@@ -19,8 +19,9 @@ pub(super) struct Feeds {
 /// One subscriber. What it has seen outlives its connections.
 #[derive(Debug, Default)]
 pub(super) struct Subscriber {
-    /// Of the feed, newest time by datastream.
-    live: BTreeMap<String, i64>,
+    /// Of the feed, newest time by QoS and datastream: a subscription made anew with QoS 0 may overtake what its QoS 1 one
+    /// has in its window ([MQTT-4.6.0-6] orders by topic and QoS).
+    live: [BTreeMap<String, i64>; 2],
     /// What left as new, each at most once.
     once: BTreeSet<(String, i64, String)>,
     /// What was known when it subscribed last.
@@ -43,6 +44,7 @@ impl Subscriber {
         &mut self,
         topic: &str,
         payload: &[u8],
+        qos: u8,
         retain: bool,
         feeds: &mut Feeds,
         model: &mut Model,
@@ -60,11 +62,11 @@ impl Subscriber {
                     model.observation_delivered(&datastream, time_us, &content);
                 }
             }
-            None => self.observation(&json, retain, feeds, model),
+            None => self.observation(&json, qos, retain, feeds, model),
         }
     }
 
-    fn observation(&mut self, json: &Value, retain: bool, feeds: &mut Feeds, model: &mut Model) {
+    fn observation(&mut self, json: &Value, qos: u8, retain: bool, feeds: &mut Feeds, model: &mut Model) {
         let (datastream, time_us, content) = parts(json);
         model.observation_delivered(&datastream, time_us, &content);
         if json["late"] == true {
@@ -78,7 +80,8 @@ impl Subscriber {
             );
             self.retained.insert(datastream.clone(), (time_us, content));
         } else {
-            let before = self.live.insert(datastream.clone(), time_us).unwrap_or(i64::MIN);
+            let live = &mut self.live[usize::from(qos.min(1))];
+            let before = live.insert(datastream.clone(), time_us).unwrap_or(i64::MIN);
             assert!(time_us >= before, "the feed of {datastream} moved back from {before} to {time_us}");
             assert!(
                 self.once.insert((datastream.clone(), time_us, content.clone())),
