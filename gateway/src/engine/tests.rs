@@ -410,6 +410,6 @@ fn a1_7_a_compaction_gives_way_to_a_flush() {
     let counts = opened.store.counts();
     assert_eq!(counts.rows_in_files, 180_000);
     assert!(counts.files > files, "nothing was merged: {} files", counts.files);
-    opened.health.set(Trouble::StoreSpace, true);
+    opened.health.set(Trouble::DiskFull, true);
     assert!(!compactor.merge(&opened.health).unwrap());
 }

@@ -33,7 +33,7 @@ pub enum SettleError {
 }
 
 /// The way of control records into the journal, and the wait for what becomes of them.
-pub trait Door: Send {
+pub trait ChangePort: Send {
     /// Bytes of the largest body that one record may have.
     fn body_bytes_max(&self) -> usize;
 
@@ -46,13 +46,13 @@ pub trait Door: Send {
 
 /// Settles what the request names. `told` hears after every batch how far it is and may end it there.
 pub fn run(
-    door: &mut dyn Door,
+    port: &mut dyn ChangePort,
     history: &mut dyn History,
     request: &SettleRequest,
     dry_run: impl FnOnce() -> DryRun,
     told: &mut dyn FnMut(&SettleReport) -> ControlFlow<()>,
 ) -> Result<SettleReport, SettleError> {
-    door.barrier()?;
+    port.barrier()?;
     let mut session = Session {
         change: request.change,
         report: SettleReport { dry_run: request.dry_run, ..SettleReport::default() },
@@ -63,7 +63,7 @@ pub fn run(
     while let Some(batch) = batches.next(history)? {
         match &mut dry_run {
             Some(dry_run) => session.would_do(dry_run, &batch),
-            None => session.settle(door, history, &batch)?,
+            None => session.settle(port, history, &batch)?,
         }
         if told(&session.report).is_break() {
             return Err(SettleError::Cancelled);
@@ -91,7 +91,7 @@ impl Session {
 
     fn settle(
         &mut self,
-        door: &mut dyn Door,
+        port: &mut dyn ChangePort,
         history: &mut dyn History,
         batch: &[QuarantineItem],
     ) -> Result<(), SettleError> {
@@ -105,15 +105,15 @@ impl Session {
                 }
                 Change::Erase => Control::Erase { entry, client: item.entry.client.as_bytes() },
             };
-            if body_bytes(&control) > door.body_bytes_max() {
+            if body_bytes(&control) > port.body_bytes_max() {
                 self.impossible(item);
                 continue;
             }
-            door.append(&control)?;
+            port.append(&control)?;
             appended.push(item);
         }
         // Also where nobody listens any more: what is in the journal is settled, and the next session must see that.
-        door.barrier()?;
+        port.barrier()?;
         self.count(&appended, history)
     }
 

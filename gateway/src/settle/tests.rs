@@ -213,7 +213,7 @@ fn definitions(registry: &crate::registry::Registry) -> Vec<crate::observation::
     agencies.chain(clients).chain(stations).chain(symbols).chain(datastreams).collect()
 }
 
-impl Door for Life<'_> {
+impl ChangePort for Life<'_> {
     fn body_bytes_max(&self) -> usize {
         1 << 20
     }
