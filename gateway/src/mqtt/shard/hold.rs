@@ -21,7 +21,7 @@ use codecs::mqtt::{Packet, decode, frame_len};
 use super::super::connection::{Connection, State};
 use super::super::held::Held;
 use super::super::refusal::PublishRefusal;
-use super::super::session::{Context, Flow};
+use super::super::session::Flow;
 use super::Shard;
 use super::reading::FrameOutcome;
 use crate::health::Trouble;
@@ -176,22 +176,12 @@ impl Shard {
 
     /// As far as journal and turn allow.
     fn journal_packets(&mut self, slot: u32, now_us: u64) -> HeldTurn {
-        let Some(connection) = self.slots.get_mut(slot as usize).and_then(Option::as_mut) else {
+        let Some((connection, mut context)) = self.connection_and_context(slot, now_us) else {
             return HeldTurn::Gone;
         };
         let State::Open(session) = &mut connection.state else { return HeldTurn::Gone };
         let Some(mut held) = connection.held.take() else { return HeldTurn::Empty };
-        let mut context = Context {
-            journal: &mut self.journal,
-            requests: &mut self.output.requests,
-            limits: &self.shared.limits,
-            counts: &mut self.counts,
-            now_us,
-            mapping_version: self.shared.mapping_version,
-            quota: &self.shared.quota,
-            quota_version: self.quota_version,
-        };
-        let mut turn_bytes = 0;
+        let (mut turn_bytes, mut taken) = (0, 0);
         let mut over = None;
         let turn = loop {
             let Some(packet) = held.front() else { break HeldTurn::Empty };
@@ -210,15 +200,18 @@ impl Shard {
                 }
             }
             turn_bytes += packet.frame.len();
-            self.hold_messages -= 1;
+            taken += 1;
             held.pop_front();
             held.progress_us = now_us;
         };
+        let mut room_given_back = 0;
         if held.is_empty() {
-            self.hold_bytes -= held.room();
+            room_given_back = held.room();
         } else {
             connection.held = Some(held);
         }
+        self.hold_bytes -= room_given_back;
+        self.hold_messages -= taken;
         if let Some(close) = over {
             self.end(slot, Some(&close), now_us);
         }
