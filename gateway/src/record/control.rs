@@ -152,24 +152,19 @@ impl<'a> Control<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::Door;
-    use codecs::mqtt::{ProtocolVersion, QoS};
+    use crate::record::QOS_1;
+    use codecs::mqtt::ProtocolVersion;
 
     fn message(payload: &[u8]) -> Message<'_> {
         Message {
-            qos: QoS::AtLeastOnce,
             dup: true,
-            retain: false,
             version: ProtocolVersion::V5,
-            door: Door::Mqtt,
-            first: false,
-            packet_id: 513,
             mapping_version: 1,
-            agency: b"",
             client: b"station",
             topic: b"obs/H24.05/KHI003",
             properties: &[3, 0, 1, b'x'],
             payload,
+            ..Message::of_flags(QOS_1, 513)
         }
     }
 

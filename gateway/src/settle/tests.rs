@@ -4,7 +4,7 @@
 use std::ops::ControlFlow;
 use std::sync::{Arc, RwLock};
 
-use codecs::mqtt::{ProtocolVersion, QoS};
+use codecs::mqtt::ProtocolVersion;
 
 use super::*;
 use crate::books::{Books, Ledger, LedgerFilter};
@@ -14,7 +14,7 @@ use crate::pipeline::dictionary::{Dictionary, DictionaryLimits};
 use crate::pipeline::resend::ResendWindow;
 use crate::pipeline::{MessageDecoder, TimeBounds};
 use crate::quarantine_quota::QuarantineQuota;
-use crate::record::{CONTROL_HEAD_LEN, Control};
+use crate::record::{CONTROL_HEAD_LEN, Control, QOS_1};
 use crate::registry::SharedRegistry;
 use crate::retention::RetentionSpans;
 use crate::rules::{Ranks, SameTime};
@@ -105,12 +105,11 @@ impl<'a> Life<'a> {
                 _ => format!(r#"{{"time":{time_s},"readings":[{{"property":"a","value":{number}}}]}}"#),
             };
             let message = Message {
-                qos: QoS::AtLeastOnce,
                 version: ProtocolVersion::V5,
                 client: b"box",
                 topic: b"obs/A/S",
                 payload: payload.as_bytes(),
-                ..Message::of_flags(1, 7)
+                ..Message::of_flags(QOS_1, 7)
             };
             self.decoder.decode(&message, number, NOW_US, &mut frame);
         }
