@@ -16,7 +16,7 @@ use crate::catalogue::{
     BookKey, CatalogueError, History, OTHER_ID, QuarantineFilter, QuarantineItem, QuarantineOrder,
     QuarantinePage, QuarantineWalk,
 };
-use crate::record::{BookedEntry, CONTROL_HEAD_LEN, Control, MESSAGE_HEAD_LEN};
+use crate::record::{BookedEntry, Control};
 
 /// Why a session ended early. What it had settled by then stays settled.
 #[derive(Debug, Error)]
@@ -105,7 +105,8 @@ impl Session {
                 }
                 Change::Erase => Control::Erase { entry, client: item.entry.client.as_bytes() },
             };
-            if body_bytes(&control) > port.body_bytes_max() {
+            let body_bytes: usize = control.with_body(|parts| parts.iter().map(|part| part.len()).sum());
+            if body_bytes > port.body_bytes_max() {
                 self.impossible(item);
                 continue;
             }
@@ -188,17 +189,6 @@ fn booked(item: &QuarantineItem, history: &mut dyn History) -> Result<BookedEntr
         }
     }
     Ok(BookedEntry { agency: OTHER_ID, client: OTHER_ID, station: OTHER_ID, ..booked })
-}
-
-fn body_bytes(control: &Control<'_>) -> usize {
-    CONTROL_HEAD_LEN
-        + match control {
-            Control::Replay { refused, message, .. } => {
-                let parts = message.parts().iter().map(|part| part.len()).sum::<usize>();
-                refused.len() + MESSAGE_HEAD_LEN + parts
-            }
-            Control::Erase { client, .. } => client.len(),
-        }
 }
 
 fn walk(filter: &QuarantineFilter, behind: Option<(u64, u32)>, payloads: bool) -> QuarantineWalk<'_> {

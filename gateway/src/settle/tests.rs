@@ -221,15 +221,7 @@ impl ChangePort for Life<'_> {
         if let Some(left) = &mut self.dies_at_append {
             *left = left.checked_sub(1).ok_or(SettleError::Unavailable("it died".to_owned()))?;
         }
-        let mut body = control.head().to_vec();
-        match control {
-            Control::Replay { refused, message, .. } => {
-                body.extend_from_slice(refused);
-                body.extend_from_slice(&message.head());
-                message.parts().iter().for_each(|part| body.extend_from_slice(part));
-            }
-            Control::Erase { client, .. } => body.extend_from_slice(client),
-        }
+        let body = control.with_body(|parts| parts.concat());
         assert!(body.len() >= CONTROL_HEAD_LEN);
         self.waiting.push((control.kind(), body));
         // The journal's frames are synced in between as they fill.
