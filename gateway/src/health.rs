@@ -1,25 +1,27 @@
 //! What keeps the gateway from working as it should: states with cause and remedy, told by `/ready`, `/metrics`, the console
 //! and the log.
 
+mod budget;
+
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use serde::Serialize;
 
-use crate::budgets::Budgets;
+pub use budget::{Budget, Budgets, Lag};
 
 /// A state that ends by itself when its cause is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Trouble {
     /// No segment of the journal is ready: nothing is acknowledged.
-    JournalSpace = 1,
+    JournalFull = 1,
     /// The observation log cannot grow: what is acknowledged waits in the journal.
-    ObservationSpace = 2,
+    ObservationLogFull = 2,
     /// No flush or commit is possible, or only with the ballast's space.
-    StoreSpace = 4,
+    DiskFull = 4,
     /// The store's memory is full, and a flush or the comparison of late rows takes long.
-    StoreFull = 8,
+    StoreBehind = 8,
     /// Messages of clients wait for the journal for a second and longer.
     ClientsWait = 16,
     /// Some clients may publish nothing more that is decoded, because of what they have in quarantine.
@@ -43,7 +45,7 @@ struct Words {
 
 const WORDS: [Words; 7] = [
     Words {
-        trouble: Trouble::JournalSpace,
+        trouble: Trouble::JournalFull,
         state: "journal_full",
         blocks: true,
         budget: "journal",
@@ -52,7 +54,7 @@ const WORDS: [Words; 7] = [
         remedy: "free some space in the data directory or raise journal.log_bytes_max",
     },
     Words {
-        trouble: Trouble::ObservationSpace,
+        trouble: Trouble::ObservationLogFull,
         state: "observation_log_full",
         blocks: true,
         budget: "observation_log",
@@ -61,7 +63,7 @@ const WORDS: [Words; 7] = [
         remedy: "free some space in the data directory or raise journal.log_bytes_max",
     },
     Words {
-        trouble: Trouble::StoreSpace,
+        trouble: Trouble::DiskFull,
         state: "disk_full",
         blocks: true,
         budget: "disk",
@@ -70,7 +72,7 @@ const WORDS: [Words; 7] = [
         remedy: "free some space in the data directory",
     },
     Words {
-        trouble: Trouble::StoreFull,
+        trouble: Trouble::StoreBehind,
         state: "store_behind",
         blocks: true,
         budget: "rows_in_memory",
@@ -134,7 +136,7 @@ const GONE_US: u64 = 1_000_000;
 pub struct Health {
     present: AtomicU32,
     courses: Mutex<[Course; WORDS.len()]>,
-    budgets: OnceLock<Budgets>,
+    budgets: OnceLock<Box<dyn Budgets>>,
     next_look_us: AtomicU64,
 }
 
@@ -194,13 +196,13 @@ impl Health {
     }
 
     /// What the hours left are taken from; set once, at start.
-    pub fn set_budgets(&self, budgets: Budgets) {
+    pub fn set_budgets(&self, budgets: impl Budgets + 'static) {
         // A second one would be a bug of the start-up code; the first stays.
-        let _ = self.budgets.set(budgets);
+        let _ = self.budgets.set(Box::new(budgets));
     }
 
-    pub fn budgets(&self) -> Option<&Budgets> {
-        self.budgets.get()
+    pub fn budgets(&self) -> Option<&dyn Budgets> {
+        self.budgets.get().map(Box::as_ref)
     }
 
     /// Called now and then by a thread that never waits for clients: takes samples of the budgets, and tells the log of
@@ -303,7 +305,7 @@ mod tests {
         let health = Health::default();
         health.set(Trouble::ClientsWait, true);
         assert!(health.reasons().is_empty());
-        health.set(Trouble::JournalSpace, true);
+        health.set(Trouble::JournalFull, true);
         health.watch(5_000_000);
         assert_eq!(health.reasons().len(), 1);
         let states = health.states(8_000_000);

@@ -5,13 +5,11 @@
 
 pub mod api;
 pub mod books;
-pub mod budgets;
 pub mod cancel;
 pub mod catalogue;
 pub mod cli;
 pub mod clock;
 pub mod config;
-pub mod descriptors;
 pub mod disk;
 pub mod engine;
 pub mod feeds;

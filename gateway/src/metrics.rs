@@ -4,7 +4,7 @@
 
 use std::sync::atomic::{AtomicI64, AtomicU64};
 
-use crate::budgets::{Budget, Lag};
+use crate::health::{Budget, Lag};
 use crate::log::LogStatus;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;

@@ -31,11 +31,10 @@ pub(crate) use request::quarantine_filter;
 pub use request::{DATASTREAMS, DatastreamFilter, Format, LEDGER, OBSERVATIONS, Request};
 
 use crate::books::{Ledger, LedgerFilter};
-use crate::budgets::{Budget, Lag};
 use crate::cancel::Cancel;
 use crate::catalogue::{QuarantineEntry, QuarantineFilter, QuarantineItem};
 use crate::feeds::ObservationTap;
-use crate::health::State;
+use crate::health::{Budget, Lag, State};
 use crate::metrics::Metrics;
 use crate::settle::{SettleReport, SettleRequest};
 use crate::things::Things;

@@ -35,6 +35,10 @@ const FLAG_RETAIN: u8 = 0b0000_1000;
 const FLAG_V5: u8 = 0b0001_0000;
 const FLAG_FIRST: u8 = 0b0010_0000;
 
+/// Flags of a message of QoS 1 and nothing else.
+#[cfg(test)]
+pub(crate) const QOS_1: u8 = 1;
+
 /// The way in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]

@@ -22,6 +22,19 @@ pub struct SmallDisk {
 }
 
 impl SmallDisk {
+    /// Of a gateway that finds room there and can fill it soon.
+    pub const SETTINGS: [&str; 8] = [
+        "--set",
+        "journal.segment_bytes_max=4194304",
+        "--set",
+        "journal.log_bytes_max=67108864",
+        "--set",
+        "store.flush_interval_ms=300",
+        // What a flush may need is kept free, twice: as the ballast, and by the logs.
+        "--set",
+        "store.flush_rows_max=50000",
+    ];
+
     /// A tmpfs, where every page counts at once.
     pub fn new(mib: u32) -> Self {
         let directory = new_data_dir();

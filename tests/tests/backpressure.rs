@@ -8,21 +8,8 @@ use e2e_tests::wire::{self, BOTH, Connect, V3, V5, ack, connect, publish, subscr
 use e2e_tests::{Gateway, RawMqtt, SmallDisk, new_data_dir, wait_until};
 use serde_json::Value;
 
-const SMALL: [&str; 12] = [
-    "--set",
-    "journal.segment_bytes_max=4194304",
-    "--set",
-    "journal.log_bytes_max=67108864",
-    "--set",
-    "store.flush_interval_ms=300",
-    "--set",
-    "store.flush_rows_max=50000",
-    // Not the default, so that the test need not wait as long as a client would.
-    "--set",
-    "mqtt.hold_ms_max=3000",
-    "--set",
-    "mqtt.hold_bytes_max=65536",
-];
+/// Not the defaults, so that the test need not wait as long as a client would.
+const SHORT_HOLD: [&str; 4] = ["--set", "mqtt.hold_ms_max=3000", "--set", "mqtt.hold_bytes_max=65536"];
 
 /// A client that waits longer for an ack than this, again and again, does not get its turn.
 const STARVED: Duration = Duration::from_secs(2);
@@ -71,7 +58,8 @@ fn b1_3_a_full_journal_answers_everything_else_and_tells_the_truth() {
     let disk = SmallDisk::new(96);
     let wrapper = disk.wrapper();
     let wrapper: Vec<&str> = wrapper.iter().map(String::as_str).collect();
-    let gateway = Gateway::start_wrapped(&wrapper, &disk.data_dir(), &SMALL);
+    let settings = [&SmallDisk::SETTINGS[..], &SHORT_HOLD].concat();
+    let gateway = Gateway::start_wrapped(&wrapper, &disk.data_dir(), &settings);
     // Retained messages: deliveries that are there while nothing becomes durable.
     let mut retainer = connect(&gateway, V3, "retainer");
     for number in 1..=150_u16 {

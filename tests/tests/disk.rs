@@ -10,18 +10,6 @@ use e2e_tests::{
 };
 use serde_json::Value;
 
-const SMALL_SEGMENTS: [&str; 8] = [
-    "--set",
-    "journal.segment_bytes_max=4194304",
-    "--set",
-    "journal.log_bytes_max=67108864",
-    "--set",
-    "store.flush_interval_ms=300",
-    // What a flush may need is kept free, twice: as the ballast, and by the logs.
-    "--set",
-    "store.flush_rows_max=50000",
-];
-
 fn received(gateway: &Gateway) -> u64 {
     gateway.ledger()["messages"]["received"].as_u64().expect("a count")
 }
@@ -34,7 +22,7 @@ fn p2_a_full_disk_holds_acks_back_and_work_goes_on_when_there_is_space() {
     let data_dir = disk.data_dir();
     let wrapper = disk.wrapper();
     let wrapper: Vec<&str> = wrapper.iter().map(String::as_str).collect();
-    let gateway = Gateway::start_wrapped(&wrapper, &data_dir, &SMALL_SEGMENTS);
+    let gateway = Gateway::start_wrapped(&wrapper, &data_dir, &SmallDisk::SETTINGS);
     let mqtt = gateway.mqtt.to_string();
     let truth = data_dir.with_file_name("truth.ndjson");
     let load = "--clients 2 --stations 10 --rate 4000 --in-flight 50 --format json --seed 5 --resend-after-reconnect";
@@ -170,7 +158,7 @@ fn a1_5_damage_inside_the_observation_log_is_no_question_to_the_operator() {
 fn a1_8_a_question_without_a_gateway_does_not_fill_the_disk() {
     let directory = new_data_dir();
     let data_dir = directory.path().join("data");
-    let gateway = Gateway::start(&data_dir, &SMALL_SEGMENTS);
+    let gateway = Gateway::start(&data_dir, &SmallDisk::SETTINGS);
     let mut client = RawMqtt::connect(gateway.mqtt, ProtocolVersion::V3_1_1, "station");
     client.send_publish("obs/A/S/flow", 1, b"1");
     client.expect_puback(1);

@@ -23,14 +23,14 @@ pub(super) enum Typed {
 
 /// Why a value was not taken.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Refusal {
+pub(super) enum ValueRefusal {
     /// It is not what [`Kind::expected`] says.
     NotExpected,
     /// It is, and may not be used all the same.
     Sentence(String),
 }
 
-type Read<T> = Box<dyn Fn(&Typed) -> Result<T, Refusal>>;
+type Read<T> = Box<dyn Fn(&Typed) -> Result<T, ValueRefusal>>;
 
 pub(super) struct Kind<T> {
     pub(super) default: T,
@@ -72,12 +72,15 @@ pub(super) fn blocks(default: u64, limits: RangeInclusive<u64>) -> Kind<u64> {
         expected: format!("a multiple of 4096 from {} to {}", limits.start(), limits.end()),
         read: Box::new(move |typed| {
             within(typed, &limits)
-                .and_then(|bytes| if bytes % 4096 == 0 { Ok(bytes) } else { Err(Refusal::NotExpected) })
+                .and_then(|bytes| if bytes % 4096 == 0 { Ok(bytes) } else { Err(ValueRefusal::NotExpected) })
         }),
     }
 }
 
-fn within<T: TryFrom<i128> + PartialOrd>(typed: &Typed, limits: &RangeInclusive<T>) -> Result<T, Refusal> {
+fn within<T: TryFrom<i128> + PartialOrd>(
+    typed: &Typed,
+    limits: &RangeInclusive<T>,
+) -> Result<T, ValueRefusal> {
     let number = match typed {
         Typed::Integer(number) => *number,
         Typed::Untyped(text) => text.parse().ok(),
@@ -86,7 +89,7 @@ fn within<T: TryFrom<i128> + PartialOrd>(typed: &Typed, limits: &RangeInclusive<
     number
         .and_then(|number| T::try_from(number).ok())
         .filter(|number| limits.contains(number))
-        .ok_or(Refusal::NotExpected)
+        .ok_or(ValueRefusal::NotExpected)
 }
 
 /// An address that only this machine reaches: there is no authentication yet (promise P7).
@@ -97,11 +100,11 @@ pub(super) fn loopback_address(port: u16) -> Kind<SocketAddr> {
         default_toml: format!("{:?}", default.to_string()),
         expected: format!("an address like {:?}", default.to_string()),
         read: Box::new(|typed| {
-            let address: SocketAddr = text(typed)?.parse().map_err(|_| Refusal::NotExpected)?;
+            let address: SocketAddr = text(typed)?.parse().map_err(|_| ValueRefusal::NotExpected)?;
             if address.ip().to_canonical().is_loopback() {
                 Ok(address)
             } else {
-                Err(Refusal::Sentence(format!(
+                Err(ValueRefusal::Sentence(format!(
                     "other machines could reach {address}, and this build has no authentication yet: \
                      listen on 127.0.0.1 or [::1]"
                 )))
@@ -117,8 +120,8 @@ pub(super) fn directory(default: &str) -> Kind<PathBuf> {
         default_toml: format!("{default:?}"),
         expected: "the path of a directory".to_owned(),
         read: Box::new(|typed| match text(typed)? {
-            "" => Err(Refusal::NotExpected),
-            path if path.contains('\0') => Err(Refusal::NotExpected),
+            "" => Err(ValueRefusal::NotExpected),
+            path if path.contains('\0') => Err(ValueRefusal::NotExpected),
             path => Ok(PathBuf::from(path)),
         }),
     }
@@ -131,7 +134,7 @@ pub(super) fn optional_file() -> Kind<PathBuf> {
         default_toml: "\"\"".to_owned(),
         expected: "the path of a file, or nothing".to_owned(),
         read: Box::new(|typed| match text(typed)? {
-            path if path.contains('\0') => Err(Refusal::NotExpected),
+            path if path.contains('\0') => Err(ValueRefusal::NotExpected),
             path => Ok(PathBuf::from(path)),
         }),
     }
@@ -155,12 +158,12 @@ where
             let entries: Vec<&str> = match typed {
                 Typed::Texts(texts) => texts.iter().map(String::as_str).collect(),
                 Typed::Untyped(text) => untyped_entries(text),
-                Typed::Text(_) | Typed::Integer(_) | Typed::Other => return Err(Refusal::NotExpected),
+                Typed::Text(_) | Typed::Integer(_) | Typed::Other => return Err(ValueRefusal::NotExpected),
             };
             if entries.len() > entries_max {
-                return Err(Refusal::NotExpected);
+                return Err(ValueRefusal::NotExpected);
             }
-            entries.into_iter().map(str::parse).collect::<Result<_, _>>().map_err(Refusal::Sentence)
+            entries.into_iter().map(str::parse).collect::<Result<_, _>>().map_err(ValueRefusal::Sentence)
         }),
     }
 }
@@ -175,9 +178,9 @@ fn untyped_entries(text: &str) -> Vec<&str> {
     entries.filter(|entry| !entry.is_empty()).collect()
 }
 
-fn text(typed: &Typed) -> Result<&str, Refusal> {
+fn text(typed: &Typed) -> Result<&str, ValueRefusal> {
     match typed {
         Typed::Text(text) | Typed::Untyped(text) => Ok(text),
-        Typed::Integer(_) | Typed::Texts(_) | Typed::Other => Err(Refusal::NotExpected),
+        Typed::Integer(_) | Typed::Texts(_) | Typed::Other => Err(ValueRefusal::NotExpected),
     }
 }

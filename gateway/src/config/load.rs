@@ -7,7 +7,7 @@ use std::ops::Range;
 use toml::de::{DeTable, DeValue};
 
 use super::error::{ConfigError, Problem};
-use super::kind::{Kind, Refusal, Typed};
+use super::kind::{Kind, Typed, ValueRefusal};
 use super::settings::{Config, Section, sections};
 use super::suggest::nearest;
 
@@ -112,8 +112,10 @@ impl Reader<'_> {
                 Err(refusal) => self.problems.push(Problem {
                     origin: entry.origin.of(key),
                     sentence: match refusal {
-                        Refusal::NotExpected => format!("expected {}, found {}", kind.expected, entry.found),
-                        Refusal::Sentence(sentence) => sentence,
+                        ValueRefusal::NotExpected => {
+                            format!("expected {}, found {}", kind.expected, entry.found)
+                        }
+                        ValueRefusal::Sentence(sentence) => sentence,
                     },
                 }),
             }

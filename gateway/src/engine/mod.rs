@@ -6,28 +6,33 @@
 //!     └── router ◀─┴─────────────────┘
 //! ```
 //!
+//! - [`assembly`]: the stages of a gateway and the queues between them.
 //! - [`bounds`]: what the configuration means for the parts.
-//! - [`budget`]: the memory that all parts together may take.
+//! - [`budgets`]: what is used of every budget now, and how long the rest lasts.
+//! - [`change_port`]: the ways of operators' changes into the journal.
+//! - [`descriptors`]: how many connections there may be, so that files can always be opened.
+//! - [`memory_budget`]: the memory that all parts together may take.
 //! - [`open`]: the directory's lock, catalogue, both logs, and everything that is rebuilt from them; no thread runs.
+//! - [`raw`]: raw messages out of the journal.
 //! - [`rebuild`]: feeds, retained messages and hot rows as they were.
-//! - [`refusal`]: what each refusal is called on the page for operators.
+//! - [`refusal`]: what each refused start is called on the page for operators.
 //! - [`running`]: the threads round what was opened, and the stop.
 //! - [`simulated`]: the stages without threads, for the simulation.
-//! - [`settle`]: the ways of operators' changes into the journal.
 //! - [`stages`]: pipeline and keeper while no thread runs.
-//! - [`assembly`]: the stages of a gateway and the queues between them.
-//! - [`world`]: what comes from outside: disk, catalogue, clock.
 //! - [`view`]: what HTTP and command line may ask.
+//! - [`world`]: what comes from outside: disk, catalogue, clock.
 
 mod assembly;
 mod bounds;
-mod budget;
+mod budgets;
+mod change_port;
+mod descriptors;
+mod memory_budget;
 mod open;
 mod raw;
 mod rebuild;
 mod refusal;
 mod running;
-mod settle;
 pub mod simulated;
 mod stages;
 #[cfg(test)]
@@ -35,7 +40,7 @@ mod tests;
 mod view;
 mod world;
 
-pub use refusal::Refusal;
+pub use refusal::StartRefusal;
 
 use std::sync::Arc;
 
@@ -44,7 +49,6 @@ use thiserror::Error;
 use crate::catalogue::CatalogueError;
 use crate::cli::{Access, Backend, Damage, Failure, Running};
 use crate::config::Config;
-use crate::descriptors::TooFewDescriptors;
 use crate::keeper::KeeperError;
 use crate::log::LogError;
 use crate::observation::ParseError;
@@ -52,6 +56,7 @@ use crate::query::GatewayView;
 use crate::store::StoreError;
 use crate::things::ThingsError;
 pub use bounds::Sizes;
+use descriptors::TooFewDescriptors;
 pub use world::World;
 
 /// Why a gateway cannot start, or cannot go on.

@@ -17,11 +17,11 @@ use super::EngineError;
 use super::bounds::{
     dictionary_limits, flush_bytes, journal_config, observations_config, store_config, time_bounds,
 };
+use super::budgets::GaugedBudgets;
 use super::rebuild::{Rebuilt, fold_feeds, grow_hot_rows, hot_rows, resend_of};
 use super::stages::{Now, Stages};
 use super::world::World;
 use crate::books::Books;
-use crate::budgets::Budgets;
 use crate::catalogue::Snapshot;
 use crate::cli::Damage;
 use crate::clock::Clock;
@@ -186,7 +186,13 @@ impl Opened {
             buffer_bytes: config.journal.frame_bytes_max as usize,
             buffers_per_shard: BUFFERS_PER_SHARD,
         });
-        health.set_budgets(Budgets::new(config, metrics.clone(), disk.clone(), lanes.clone(), quota.clone()));
+        health.set_budgets(GaugedBudgets::new(
+            config,
+            metrics.clone(),
+            disk.clone(),
+            lanes.clone(),
+            quota.clone(),
+        ));
         let dictionary = Dictionary::new(registry.clone(), dictionary_limits(config));
         let ranks = Ranks::new(config.pipeline.ranks.clone());
         let pipeline = Pipeline::new(

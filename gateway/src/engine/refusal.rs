@@ -11,7 +11,7 @@ use crate::verify::Fault;
 
 /// A refusal that no [`Fault`] of `journal verify` describes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
+pub enum StartRefusal {
     BugOrOtherBuild,
     CatalogueForeign,
     Configuration,
@@ -23,7 +23,7 @@ pub enum Refusal {
     SystemError,
 }
 
-impl Refusal {
+impl StartRefusal {
     pub const ALL: [Self; 9] = [
         Self::BugOrOtherBuild,
         Self::CatalogueForeign,
@@ -69,7 +69,7 @@ impl Refusal {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Topic {
     Fault(Fault),
-    Refusal(Refusal),
+    StartRefusal(StartRefusal),
 }
 
 impl Topic {
@@ -77,7 +77,7 @@ impl Topic {
     pub(super) fn code(self) -> &'static str {
         match self {
             Self::Fault(fault) => fault.code(),
-            Self::Refusal(refusal) => refusal.code(),
+            Self::StartRefusal(refusal) => refusal.code(),
         }
     }
 
@@ -85,7 +85,7 @@ impl Topic {
     pub(super) fn exit(self) -> Exit {
         match self {
             Self::Fault(_) => Exit::Journal,
-            Self::Refusal(refusal) => refusal.exit(),
+            Self::StartRefusal(refusal) => refusal.exit(),
         }
     }
 }
@@ -96,9 +96,9 @@ impl From<Fault> for Topic {
     }
 }
 
-impl From<Refusal> for Topic {
-    fn from(refusal: Refusal) -> Self {
-        Self::Refusal(refusal)
+impl From<StartRefusal> for Topic {
+    fn from(refusal: StartRefusal) -> Self {
+        Self::StartRefusal(refusal)
     }
 }
 
@@ -106,15 +106,15 @@ impl EngineError {
     pub(super) fn topic(&self) -> Topic {
         match self {
             Self::Catalogue(error) | Self::Keeper(KeeperError::Catalogue(error)) => of_catalogue(error),
-            Self::Descriptors(_) | Self::Io { .. } | Self::Things(_) => Refusal::SystemError.into(),
+            Self::Descriptors(_) | Self::Io { .. } | Self::Things(_) => StartRefusal::SystemError.into(),
             Self::Keeper(KeeperError::Cursor { .. }) | Self::Observation(_) | Self::Thread(_) => {
-                Refusal::BugOrOtherBuild.into()
+                StartRefusal::BugOrOtherBuild.into()
             }
             Self::Keeper(KeeperError::Store(error)) | Self::Store(error) => of_store(error),
-            Self::Locked { .. } => Refusal::DirectoryInUse.into(),
+            Self::Locked { .. } => StartRefusal::DirectoryInUse.into(),
             Self::Log(error) => of_log(error),
             Self::JournalBehind { .. } => Fault::JournalBehind.into(),
-            Self::NoSegments { .. } => Refusal::NoSpace.into(),
+            Self::NoSegments { .. } => StartRefusal::NoSpace.into(),
             Self::ObservationsBehind { .. } => Fault::ObservationsBehind.into(),
             Self::ObservationsMissing { .. } => Fault::ObservationsMissing.into(),
         }
@@ -123,12 +123,12 @@ impl EngineError {
 
 fn of_catalogue(error: &CatalogueError) -> Topic {
     match error {
-        CatalogueError::NoSpace { .. } => Refusal::NoSpace.into(),
-        CatalogueError::Busy { .. } => Refusal::DirectoryInUse.into(),
-        CatalogueError::OtherFormat { .. } => Refusal::OtherFormat.into(),
-        CatalogueError::Foreign { .. } => Refusal::CatalogueForeign.into(),
-        CatalogueError::Failed => Refusal::LogFailure.into(),
-        CatalogueError::System { .. } => Refusal::SystemError.into(),
+        CatalogueError::NoSpace { .. } => StartRefusal::NoSpace.into(),
+        CatalogueError::Busy { .. } => StartRefusal::DirectoryInUse.into(),
+        CatalogueError::OtherFormat { .. } => StartRefusal::OtherFormat.into(),
+        CatalogueError::Foreign { .. } => StartRefusal::CatalogueForeign.into(),
+        CatalogueError::Failed => StartRefusal::LogFailure.into(),
+        CatalogueError::System { .. } => StartRefusal::SystemError.into(),
         CatalogueError::Sqlite { .. } => Fault::CatalogueDamaged.into(),
     }
 }
@@ -138,34 +138,34 @@ fn of_store(error: &StoreError) -> Topic {
         StoreError::Disk { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
             Fault::FileMissing.into()
         }
-        error if error.is_no_space() => Refusal::NoSpace.into(),
-        StoreError::Disk { .. } => Refusal::SystemError.into(),
+        error if error.is_no_space() => StartRefusal::NoSpace.into(),
+        StoreError::Disk { .. } => StartRefusal::SystemError.into(),
         StoreError::Damaged { .. } => Fault::FileUnreadable.into(),
-        StoreError::OtherFormat { .. } => Refusal::OtherFormat.into(),
+        StoreError::OtherFormat { .. } => StartRefusal::OtherFormat.into(),
         StoreError::WrongSize { .. } => Fault::FileLength.into(),
         StoreError::WrongRowCount { .. } => Fault::FileRows.into(),
         StoreError::Cancelled
         | StoreError::Encode { .. }
         | StoreError::FrameGap { .. }
         | StoreError::MalformedFrame { .. }
-        | StoreError::UnknownOutcome { .. } => Refusal::BugOrOtherBuild.into(),
+        | StoreError::UnknownOutcome { .. } => StartRefusal::BugOrOtherBuild.into(),
     }
 }
 
 fn of_log(error: &LogError) -> Topic {
     match error {
-        LogError::Fatal { .. } | LogError::Failed => Refusal::LogFailure.into(),
-        LogError::NoSegmentReady | LogError::NoSpace { .. } => Refusal::NoSpace.into(),
-        LogError::Io { .. } => Refusal::SystemError.into(),
+        LogError::Fatal { .. } | LogError::Failed => StartRefusal::LogFailure.into(),
+        LogError::NoSegmentReady | LogError::NoSpace { .. } => StartRefusal::NoSpace.into(),
+        LogError::Io { .. } => StartRefusal::SystemError.into(),
         LogError::Corrupt { .. } | LogError::Unreadable { .. } => Fault::FramesMissing.into(),
         LogError::BadHeader { .. } => Fault::SegmentHeader.into(),
-        LogError::OtherFormat { .. } => Refusal::OtherFormat.into(),
+        LogError::OtherFormat { .. } => StartRefusal::OtherFormat.into(),
         LogError::Foreign { .. } => Fault::LogUnreadable.into(),
         LogError::Released { .. } => Fault::JournalMissing.into(),
-        LogError::Indispensable { .. } => Refusal::GapNotAccepted.into(),
-        LogError::Config(_) => Refusal::Configuration.into(),
+        LogError::Indispensable { .. } => StartRefusal::GapNotAccepted.into(),
+        LogError::Config(_) => StartRefusal::Configuration.into(),
         LogError::FrameTooLarge { .. } | LogError::Malformed { .. } | LogError::EmptyFrame => {
-            Refusal::BugOrOtherBuild.into()
+            StartRefusal::BugOrOtherBuild.into()
         }
     }
 }
@@ -184,7 +184,7 @@ mod tests {
         let headings: Vec<&str> =
             PAGE.lines().filter_map(|line| line.strip_prefix("### `")?.strip_suffix('`')).collect();
         let codes = Fault::ALL.iter().map(|fault| fault.code());
-        let codes: Vec<&str> = codes.chain(Refusal::ALL.iter().map(|refusal| refusal.code())).collect();
+        let codes: Vec<&str> = codes.chain(StartRefusal::ALL.iter().map(|refusal| refusal.code())).collect();
         let distinct: BTreeSet<&str> = codes.iter().copied().collect();
         assert_eq!(distinct.len(), codes.len(), "a code stands for one thing");
         assert_eq!(headings.iter().copied().collect::<BTreeSet<_>>(), distinct);
@@ -205,7 +205,7 @@ mod tests {
 
     #[test]
     fn b1_6_the_page_says_of_each_refusal_what_to_do() {
-        for refusal in Refusal::ALL {
+        for refusal in StartRefusal::ALL {
             let heading = format!("### `{}`\n", refusal.code());
             let part = PAGE.split(&heading).nth(1).and_then(|rest| rest.split("\n### ").next()).unwrap();
             assert!(part.contains("\n1. "), "{} has no steps", refusal.code());

@@ -14,15 +14,15 @@ use crossbeam::channel::{Receiver, Sender, bounded};
 
 use super::EngineError;
 use super::assembly::Assembly;
+use super::change_port::{RunningPort, Settling};
+use super::descriptors::Descriptors;
 use super::open::Opened;
-use super::settle::{RunningDoor, Settling};
 use super::stages::{Now, Stages};
 use super::view::EngineView;
 use super::world::World;
 use crate::cli::{Damage, Failure, Running};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::descriptors::Descriptors;
 use crate::feeds::router::ShardLink;
 use crate::feeds::run_router;
 use crate::journal::{Lanes, run_writer};
@@ -82,7 +82,7 @@ impl RunningEngine {
         let directory = Directory::load(&config.things.stations_file, &config.things.agencies_file)?;
         let mut opened = Opened::open(config, damage, World::of_machine(config)?)?;
         opened.prepare_segments()?;
-        super::budget::log(config);
+        super::memory_budget::log(config);
         if descriptors.mqtt < config.mqtt.connections_max {
             tracing::info!(
                 descriptors = descriptors.limit,
@@ -123,8 +123,8 @@ impl RunningEngine {
             stop_writer,
         } = Assembly::new(opened, &view, Box::new(Senders(shard_senders.clone())))?;
         let (stop_shards, stop_keeper) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
-        let door = RunningDoor::new(lanes.clone(), keeper.progress(), wait_of_thread(stop_shards.clone()));
-        view.take_changes(Settling::new(Box::new(door), keeper.history()?, config.clone()));
+        let port = RunningPort::new(lanes.clone(), keeper.progress(), wait_of_thread(stop_shards.clone()));
+        view.take_changes(Settling::new(Box::new(port), keeper.history()?, config.clone()));
         let writer = {
             let (clock, stop) = (clock.clone(), stop_writer.clone());
             spawner.spawn("journal", move || Ok(run_writer(writer, &*clock, &stop)?))?

@@ -14,8 +14,8 @@ use crossbeam::channel::{Sender, TrySendError};
 
 use super::EngineError;
 use super::assembly::Assembly;
+use super::change_port::{RunningPort, Settling};
 use super::open::Opened;
-use super::settle::{RunningDoor, Settling};
 use super::stages::{Now, Stages};
 use super::view::EngineView;
 use super::world::World;
@@ -180,8 +180,8 @@ impl SimulatedGateway {
     pub fn take_changes(&self, wait: Wait) -> Result<(), Failure> {
         let keeper = &self.behind.keeper;
         let history = keeper.history().map_err(|error| EngineError::from(error).failure())?;
-        let door = RunningDoor::new(self.lanes.clone(), keeper.progress(), wait);
-        self.view.take_changes(Settling::new(Box::new(door), history, self.config.clone()));
+        let port = RunningPort::new(self.lanes.clone(), keeper.progress(), wait);
+        self.view.take_changes(Settling::new(Box::new(port), history, self.config.clone()));
         Ok(())
     }
 

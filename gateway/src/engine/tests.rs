@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use codecs::mqtt::{ProtocolVersion, QoS};
 use crossbeam::channel::bounded;
 use tempfile::TempDir;
 
@@ -21,7 +20,7 @@ use crate::journal::JournalFrame;
 use crate::keeper::run_keeper;
 use crate::log::{AlignedBuf, FrameMeta, JOURNAL_DIR, KIND_MESSAGE, LogError, LogId, Prepared, recover};
 use crate::pipeline::{PipelineLinks, run_pipeline};
-use crate::record::{Door, Message};
+use crate::record::{Message, QOS_1};
 
 const MIB: u64 = 1 << 20;
 /// A frame of the log starts there in a fresh segment.
@@ -88,21 +87,7 @@ fn now_us() -> i64 {
 }
 
 fn message<'a>(topic: &'a str, payload: &'a [u8]) -> Message<'a> {
-    Message {
-        qos: QoS::AtLeastOnce,
-        dup: false,
-        retain: false,
-        version: ProtocolVersion::V5,
-        door: Door::Mqtt,
-        first: false,
-        packet_id: 1,
-        mapping_version: 1,
-        agency: b"",
-        client: b"c",
-        topic: topic.as_bytes(),
-        properties: b"",
-        payload,
-    }
+    Message { client: b"c", topic: topic.as_bytes(), payload, ..Message::of_flags(QOS_1, 1) }
 }
 
 fn buffer_of(messages: &[(String, Vec<u8>)]) -> AlignedBuf {
@@ -410,6 +395,6 @@ fn a1_7_a_compaction_gives_way_to_a_flush() {
     let counts = opened.store.counts();
     assert_eq!(counts.rows_in_files, 180_000);
     assert!(counts.files > files, "nothing was merged: {} files", counts.files);
-    opened.health.set(Trouble::StoreSpace, true);
+    opened.health.set(Trouble::DiskFull, true);
     assert!(!compactor.merge(&opened.health).unwrap());
 }

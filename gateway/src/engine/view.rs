@@ -8,11 +8,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use codecs::payload::Value;
 
 use super::EngineError;
+use super::change_port::{OfflinePort, Settling};
 use super::open::Opened;
 use super::raw;
-use super::settle::{OfflineDoor, Settling};
 use crate::books::{Books, Ledger, LedgerFilter};
-use crate::budgets::Budgets;
 use crate::cancel::Cancel;
 use crate::catalogue::{
     CatalogueError, DatastreamState, History, QuarantineEntry, QuarantineFilter, QuarantineItem,
@@ -82,7 +81,7 @@ pub(super) fn offline(mut opened: Opened, access: Access) -> Result<EngineView, 
     let view = EngineView::new(&mut opened, Directory::of_communes()?)?;
     if access == Access::Change {
         let (history, config) = (opened.stages.keeper.history()?, opened.config.clone());
-        view.take_changes(Settling::new(Box::new(OfflineDoor::new(opened)), history, config));
+        view.take_changes(Settling::new(Box::new(OfflinePort::new(opened)), history, config));
     }
     Ok(EngineView { _reader: Some(reader), ..view })
 }
@@ -427,7 +426,7 @@ impl GatewayView for EngineView {
         let config = settling.config();
         let names = || self.registry.read().unwrap_or_else(PoisonError::into_inner).clone();
         let dry_run = || Settling::dry_run(&config, names());
-        settle::run(&mut *settling.door, &mut *settling.history, request, dry_run, told).map_err(settle_error)
+        settle::run(&mut *settling.port, &mut *settling.history, request, dry_run, told).map_err(settle_error)
     }
 
     fn quarantine_show(&self, position: u64) -> Result<Vec<QuarantineItem>, QueryError> {
@@ -442,7 +441,7 @@ impl GatewayView for EngineView {
             None => ClockState::Unknown,
         };
         let reasons = self.health.reasons();
-        let budgets = self.health.budgets().map(Budgets::all).unwrap_or_default();
+        let budgets = self.health.budgets().map(|budgets| budgets.all()).unwrap_or_default();
         let disk = budgets.iter().find(|budget| budget.budget == "disk");
         Readiness {
             ready: reasons.is_empty(),
@@ -450,7 +449,7 @@ impl GatewayView for EngineView {
             clock,
             disk_hours_left: disk.and_then(|budget| budget.hours_left),
             states: self.health.states(self.clock.monotonic_us()),
-            destinations: self.health.budgets().map(Budgets::lags).unwrap_or_default(),
+            destinations: self.health.budgets().map(|budgets| budgets.lags()).unwrap_or_default(),
             budgets,
         }
     }

@@ -43,18 +43,7 @@ impl JournalPort {
 
     /// Appends a change; only through the port [`of_operators`](Self::of_operators).
     pub fn append_control(&mut self, control: &Control<'_>) -> Result<u64, JournalFull> {
-        let head = control.head();
-        let batch = match control {
-            Control::Replay { refused, message, .. } => {
-                let message_head = message.head();
-                let [agency, client, topic, properties, payload] = message.parts();
-                let parts: [&[u8]; 8] =
-                    [&head, refused, &message_head, agency, client, topic, properties, payload];
-                self.push(KIND_CONTROL, control.kind(), 0, &parts)?
-            }
-            Control::Erase { client, .. } => self.push(KIND_CONTROL, control.kind(), 0, &[&head, client])?,
-        };
-        Ok(batch.batch_no)
+        control.with_body(|parts| Ok(self.push(KIND_CONTROL, control.kind(), 0, parts)?.batch_no))
     }
 
     /// Bytes of a record's body that fit into one buffer.

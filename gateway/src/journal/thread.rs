@@ -52,7 +52,7 @@ impl WriterTurns {
         }
         self.writer.lanes.writer_busy();
         let step = self.writer.step(self.stamps.next(clock))?;
-        self.health.set(Trouble::JournalSpace, step == WriterStep::Blocked);
+        self.health.set(Trouble::JournalFull, step == WriterStep::Blocked);
         if step == WriterStep::Wrote {
             self.last_sync_us = clock.monotonic_us();
             self.writer.release_processed();

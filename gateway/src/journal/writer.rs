@@ -234,8 +234,7 @@ mod tests {
     use crate::disk::{Disk, SimDisk};
     use crate::journal::{Entry, JournalPort, LanesConfig};
     use crate::log::{LogConfig, LogId, LogKind, recover};
-    use crate::record::{BookedEntry, Control, Door, Message};
-    use codecs::mqtt::{ProtocolVersion, QoS};
+    use crate::record::{BookedEntry, Control, Message, QOS_1};
 
     #[derive(Clone, Debug, Default)]
     struct Seen(Arc<Mutex<Vec<&'static str>>>);
@@ -251,21 +250,7 @@ mod tests {
     }
 
     fn message(payload: &[u8]) -> Message<'_> {
-        Message {
-            qos: QoS::AtLeastOnce,
-            dup: false,
-            retain: false,
-            version: ProtocolVersion::V5,
-            door: Door::Mqtt,
-            first: false,
-            packet_id: 1,
-            mapping_version: 1,
-            agency: b"",
-            client: b"c",
-            topic: b"t",
-            properties: b"",
-            payload,
-        }
+        Message { client: b"c", topic: b"t", payload, ..Message::of_flags(QOS_1, 1) }
     }
 
     /// B1-3: an operator's change finds room in the reserve while messages do not; and when the reserve is used up it waits,

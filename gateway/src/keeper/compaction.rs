@@ -78,7 +78,7 @@ impl Keeper {
 impl CompactorInputs {
     /// Merges what is worth it and hands it to the keeper, unless there is no space for what matters more; false: nothing done.
     pub fn merge(&mut self, health: &Health) -> Result<bool, StoreError> {
-        if health.has(Trouble::StoreSpace) {
+        if health.has(Trouble::DiskFull) {
             return Ok(false);
         }
         let Some(compaction) = self.compactor.step()? else { return Ok(false) };

@@ -54,7 +54,7 @@ impl KeeperTurns {
         }
         let now_us = clock.monotonic_us();
         let full_for_us = full_for_us(&mut self.full_since_us, keeper.is_full(), now_us);
-        health.set(Trouble::StoreFull, full_for_us > FULL_US_MAX);
+        health.set(Trouble::StoreBehind, full_for_us > FULL_US_MAX);
         keeper.tell_clock(clock);
         health.set(Trouble::ClockLeapt, keeper.clock_has_leapt());
         health.watch(now_us);
@@ -80,7 +80,7 @@ impl KeeperTurns {
             }
             Err(error) => return Err(error),
         }
-        health.set(Trouble::StoreSpace, self.failing || ballast.is_given_away());
+        health.set(Trouble::DiskFull, self.failing || ballast.is_given_away());
         Ok(())
     }
 }
@@ -142,7 +142,7 @@ mod tests {
         assert_eq!(full_for_us(&mut since_us, false, 40), 0);
         assert_eq!(full_for_us(&mut since_us, true, 50), 0);
         let health = Health::default();
-        health.set(Trouble::StoreFull, true);
+        health.set(Trouble::StoreBehind, true);
         assert!(health.reasons()[0].contains("store.rows_in_memory_max"), "{:?}", health.reasons());
     }
 }

@@ -12,7 +12,7 @@ use super::session::{SessionParameters, Will, is_reserved_topic};
 
 /// A CONNECT that is well formed but not accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Refusal {
+pub struct ConnectRefusal {
     pub reason: ReasonCode,
     pub sentence: &'static str,
 }
@@ -22,8 +22,8 @@ pub fn client_id(
     connect: &Connect<'_>,
     limits: &MqttLimits,
     made: impl FnOnce() -> String,
-) -> Result<Arc<str>, Refusal> {
-    let refuse = |sentence| Err(Refusal { reason: ReasonCode::CLIENT_IDENTIFIER_NOT_VALID, sentence });
+) -> Result<Arc<str>, ConnectRefusal> {
+    let refuse = |sentence| Err(ConnectRefusal { reason: ReasonCode::CLIENT_IDENTIFIER_NOT_VALID, sentence });
     if connect.client_id.is_empty() {
         if connect.version == ProtocolVersion::V3_1_1 && !connect.clean_start {
             return refuse("an empty Client Identifier needs Clean Session 1");
@@ -41,9 +41,9 @@ pub fn accept(
     connect: &Connect<'_>,
     client: Arc<str>,
     limits: &MqttLimits,
-) -> Result<SessionParameters, Refusal> {
+) -> Result<SessionParameters, ConnectRefusal> {
     if connect.properties.authentication_method().is_some() {
-        return Err(Refusal {
+        return Err(ConnectRefusal {
             reason: ReasonCode::BAD_AUTHENTICATION_METHOD,
             sentence: "no authentication method is offered",
         });
@@ -76,33 +76,33 @@ pub fn accept(
 }
 
 /// There is no room for this client's will.
-pub fn no_room_for_will(version: ProtocolVersion) -> Refusal {
+pub fn no_room_for_will(version: ProtocolVersion) -> ConnectRefusal {
     let reason = match version {
         ProtocolVersion::V5 => ReasonCode::QUOTA_EXCEEDED,
         ProtocolVersion::V3_1_1 => ReasonCode::SERVER_UNAVAILABLE,
     };
-    Refusal { reason, sentence: "the wills of all clients have used up mqtt.will_bytes_max" }
+    ConnectRefusal { reason, sentence: "the wills of all clients have used up mqtt.will_bytes_max" }
 }
 
 fn accept_will(
     will: &ConnectWill<'_>,
     version: ProtocolVersion,
     limits: &MqttLimits,
-) -> Result<Will, Refusal> {
+) -> Result<Will, ConnectRefusal> {
     if version == ProtocolVersion::V5 && will.qos == QoS::ExactlyOnce {
-        return Err(Refusal {
+        return Err(ConnectRefusal {
             reason: ReasonCode::QOS_NOT_SUPPORTED,
             sentence: "Maximum QoS is 1, also for the will",
         });
     }
     if is_reserved_topic(will.topic) {
-        return Err(Refusal {
+        return Err(ConnectRefusal {
             reason: ReasonCode::NOT_AUTHORIZED,
             sentence: "clients may not publish to feed/, event/ and $SYS/, also not by a will",
         });
     }
     if will.topic.len() > limits.topic_bytes_max {
-        return Err(Refusal {
+        return Err(ConnectRefusal {
             reason: ReasonCode::TOPIC_NAME_INVALID,
             sentence: "the will's topic is longer than mqtt.topic_bytes_max",
         });
@@ -156,6 +156,6 @@ pub fn write_connack(
 }
 
 /// CONNACK for a refused one; nothing where 3.1.1 has no return code for the reason.
-pub fn write_refusal(version: ProtocolVersion, refusal: Refusal, out: &mut Vec<u8>) {
+pub fn write_refusal(version: ProtocolVersion, refusal: ConnectRefusal, out: &mut Vec<u8>) {
     let _ = encode_connack(out, version, false, refusal.reason, codecs::mqtt::Properties::EMPTY);
 }

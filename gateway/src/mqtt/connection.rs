@@ -3,7 +3,7 @@
 use std::io::{self, Read, Write};
 
 use super::held::Held;
-use super::refusal::Refusal;
+use super::refusal::PublishRefusal;
 use super::session::Session;
 use super::socket::Socket;
 
@@ -31,7 +31,7 @@ pub(super) struct Connection {
     /// In the shard's line of connections that wait for the journal.
     pub(super) waits_for_turn: bool,
     /// What waits is being refused, for this reason.
-    pub(super) giving_up: Option<Refusal>,
+    pub(super) giving_up: Option<PublishRefusal>,
     /// The client has left, and what it sent before still waits for the journal.
     pub(super) draining: bool,
     /// The peer will send nothing more: it is read until the end of the stream shows, however short a read is.

@@ -29,6 +29,6 @@ pub use delivery::{
     RouterRequest, ShardMessage,
 };
 pub use limits::MqttLimits;
-pub use refusal::{Refusal, Undelivered};
+pub use refusal::{PublishRefusal, Undelivered};
 pub use shard::{Readiness, Shard};
 pub use socket::Socket;

@@ -9,7 +9,7 @@ use crate::quarantine_quota::QuotaRefusal;
 /// Why a client's PUBLISH never reached the journal. 5.0 clients get a PUBACK with reason code and sentence in its turn;
 /// 3.1.1 has no such answer, so the connection is closed without PUBACK; at QoS 0 the message is dropped. Each is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
+pub enum PublishRefusal {
     /// `feed/`, `event/` or `$SYS/`.
     ReservedTopic,
     TopicTooLong,
@@ -25,7 +25,7 @@ pub enum Refusal {
     ConnectionEnded,
 }
 
-impl Refusal {
+impl PublishRefusal {
     pub const ALL: [Self; 7] = [
         Self::ReservedTopic,
         Self::TopicTooLong,
@@ -85,7 +85,7 @@ impl Refusal {
     }
 }
 
-impl From<QuotaRefusal> for Refusal {
+impl From<QuotaRefusal> for PublishRefusal {
     fn from(refusal: QuotaRefusal) -> Self {
         match refusal {
             QuotaRefusal::Client => Self::QuarantineClient,
@@ -135,7 +135,7 @@ pub trait Reason: Copy + 'static {
     fn label(self) -> &'static str;
 }
 
-impl Reason for Refusal {
+impl Reason for PublishRefusal {
     const ALL: &'static [Self] = &Self::ALL;
 
     fn index(self) -> usize {
@@ -163,7 +163,7 @@ impl Reason for Undelivered {
 #[derive(Clone, Copy, Debug)]
 pub struct ReasonCounts<R, const N: usize>([u64; N], PhantomData<R>);
 
-pub(super) type RefusalCounts = ReasonCounts<Refusal, { Refusal::ALL.len() }>;
+pub(super) type RefusalCounts = ReasonCounts<PublishRefusal, { PublishRefusal::ALL.len() }>;
 pub(super) type UndeliveredCounts = ReasonCounts<Undelivered, { Undelivered::ALL.len() }>;
 
 impl<R, const N: usize> Default for ReasonCounts<R, N> {

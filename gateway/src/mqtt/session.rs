@@ -21,7 +21,7 @@ use hashbrown::HashMap;
 use super::delivery::{ConnectionId, Delivery, FilterRequest, RouterRequest};
 use super::limits::{MqttLimits, ROUTER_REQUESTS_OPEN_MAX};
 use super::outgoing::{Outgoing, Sent};
-use super::refusal::{Refusal, Undelivered};
+use super::refusal::{PublishRefusal, Undelivered};
 use crate::pipeline::mapping::is_observation_topic;
 use crate::record::{Door, Message};
 
@@ -46,7 +46,7 @@ pub struct Session {
     will_bytes: usize,
     /// The quota's version under which `quota_refusal` was asked for; 0 = never.
     quota_version: u64,
-    quota_refusal: Option<Refusal>,
+    quota_refusal: Option<PublishRefusal>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -55,7 +55,7 @@ struct PendingAck {
     packet_id: PacketId,
     kind: AckKind,
     /// `None` where it acknowledges.
-    refusal: Option<Refusal>,
+    refusal: Option<PublishRefusal>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -187,7 +187,7 @@ impl Session {
     }
 
     /// A PUBACK that says no, with a sentence where the client takes it [MQTT-3.1.2-29, MQTT-3.4.2-2].
-    fn write_refusal(&self, packet_id: PacketId, refusal: Refusal, out: &mut Vec<u8>) {
+    fn write_refusal(&self, packet_id: PacketId, refusal: PublishRefusal, out: &mut Vec<u8>) {
         let mut properties = PropertiesBuffer::new(PropertyOwner::Ack);
         if self.parameters.wants_reasons {
             // It belongs there, and is pushed once.
@@ -406,7 +406,7 @@ impl Session {
     pub fn refuse(
         &mut self,
         publish: &Publish<'_>,
-        refusal: Refusal,
+        refusal: PublishRefusal,
         counts: &mut Counts,
     ) -> Result<(), Close> {
         match publish.packet_id {
@@ -432,10 +432,10 @@ impl Session {
     }
 
     /// Only what is decoded can end in quarantine. The answer is remembered for as long as the quota's version holds.
-    fn refused_by_quota(&mut self, topic: &str, context: &Context<'_>) -> Option<Refusal> {
+    fn refused_by_quota(&mut self, topic: &str, context: &Context<'_>) -> Option<PublishRefusal> {
         if self.quota_version != context.quota_version {
             self.quota_version = context.quota_version;
-            self.quota_refusal = context.quota.refusal(&self.parameters.client).map(Refusal::from);
+            self.quota_refusal = context.quota.refusal(&self.parameters.client).map(PublishRefusal::from);
         }
         self.quota_refusal.filter(|_| is_observation_topic(topic.as_bytes()))
     }
@@ -544,11 +544,11 @@ impl Session {
 }
 
 /// Topics that are not for clients.
-fn refused_topic(topic: &str, limits: &MqttLimits) -> Option<Refusal> {
+fn refused_topic(topic: &str, limits: &MqttLimits) -> Option<PublishRefusal> {
     if is_reserved_topic(topic) {
-        Some(Refusal::ReservedTopic)
+        Some(PublishRefusal::ReservedTopic)
     } else if topic.len() > limits.topic_bytes_max {
-        Some(Refusal::TopicTooLong)
+        Some(PublishRefusal::TopicTooLong)
     } else {
         None
     }

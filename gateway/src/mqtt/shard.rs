@@ -15,7 +15,7 @@ use super::connection::{Connection, State};
 use super::delivery::{ConnectionId, RouterRequest, ShardMessage};
 use super::limits::MqttLimits;
 use super::log_limit::LogLimit;
-use super::session::{Close, Counts, Will};
+use super::session::{Close, Context, Counts, Will};
 use super::socket::Socket;
 use crate::health::Health;
 use crate::journal::JournalPort;
@@ -302,6 +302,22 @@ impl Shard {
 
     fn connection(&mut self, slot: u32) -> Option<&mut Connection> {
         self.slots.get_mut(slot as usize)?.as_mut()
+    }
+
+    /// A connection, and what its session needs to handle a packet.
+    fn connection_and_context(&mut self, slot: u32, now_us: u64) -> Option<(&mut Connection, Context<'_>)> {
+        let connection = self.slots.get_mut(slot as usize)?.as_mut()?;
+        let context = Context {
+            journal: &mut self.journal,
+            requests: &mut self.output.requests,
+            limits: &self.shared.limits,
+            counts: &mut self.counts,
+            now_us,
+            mapping_version: self.shared.mapping_version,
+            quota: &self.shared.quota,
+            quota_version: self.quota_version,
+        };
+        Some((connection, context))
     }
 
     fn connection_id(&self, slot: u32) -> ConnectionId {

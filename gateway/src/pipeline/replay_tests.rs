@@ -6,7 +6,7 @@ use super::decode::{MessageDecoder, TimeBounds};
 use super::dictionary::{Dictionary, DictionaryLimits};
 use super::resend::ResendWindow;
 use crate::observation::{Classification, MessageOutcome, ObservationFrame, Quarantined, Row, Settled};
-use crate::record::{BookedEntry, Message};
+use crate::record::{BookedEntry, Message, QOS_1};
 use crate::registry::Registry;
 use crate::retention::RetentionSpans;
 use crate::rules::{Ranks, SameTime};
@@ -34,12 +34,12 @@ fn decoder(backfill_days: i64, datastreams_per_station_max: u32) -> MessageDecod
 }
 
 fn message<'a>(topic: &'a str, payload: &'a str, dup: bool) -> Message<'a> {
-    let flags = if dup { 0b101 } else { 1 };
     Message {
+        dup,
         client: b"box",
         topic: topic.as_bytes(),
         payload: payload.as_bytes(),
-        ..Message::of_flags(flags, 7)
+        ..Message::of_flags(QOS_1, 7)
     }
 }
 

@@ -351,7 +351,7 @@ impl Pipeline {
             };
             match result {
                 Ok(meta) => {
-                    self.health.set(Trouble::ObservationSpace, false);
+                    self.health.set(Trouble::ObservationLogFull, false);
                     self.progress.set_wants_room(false);
                     self.metrics.observation_frames.inc();
                     self.metrics.observation_bytes.inc_by(bytes);
@@ -361,7 +361,7 @@ impl Pipeline {
                 Err(error) if error.is_backpressure() => match self.prepare_step()? {
                     Prepared::Progress | Prepared::Ready => {}
                     Prepared::NoSpace | Prepared::BudgetFull => {
-                        self.health.set(Trouble::ObservationSpace, true);
+                        self.health.set(Trouble::ObservationLogFull, true);
                         self.progress.set_wants_room(true);
                         if kind == Kind::Messages {
                             self.take_outcomes(surroundings)?;

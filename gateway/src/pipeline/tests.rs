@@ -2,7 +2,6 @@
 
 use std::sync::{Arc, RwLock};
 
-use codecs::mqtt::{ProtocolVersion, QoS};
 use codecs::property_catalogue::Domain;
 use proptest::prelude::*;
 
@@ -11,7 +10,7 @@ use super::dictionary::{Dictionary, DictionaryLimits};
 use super::hot::HotRow;
 use super::resend::ResendWindow;
 use crate::observation::{Classification, MessageOutcome, ObservationFrame, Quality, ResultKind, Row};
-use crate::record::{Door, Message};
+use crate::record::{Message, QOS_1};
 use crate::registry::Registry;
 use crate::retention::RetentionSpans;
 use crate::rules::{Ranks, SameTime};
@@ -66,19 +65,11 @@ impl Bench {
     fn send_as(&mut self, topic: &str, payload: &str, packet_id: u16, dup: bool) -> Vec<Row> {
         let first = self.frame.rows.len();
         let message = Message {
-            qos: QoS::AtLeastOnce,
             dup,
-            retain: false,
-            version: ProtocolVersion::V3_1_1,
-            door: Door::Mqtt,
-            first: false,
-            packet_id,
-            mapping_version: 1,
-            agency: b"",
             client: b"box",
             topic: topic.as_bytes(),
-            properties: b"",
             payload: payload.as_bytes(),
+            ..Message::of_flags(QOS_1, packet_id)
         };
         self.decoder.decode(&message, self.next_message_no, self.now_us, &mut self.frame);
         self.next_message_no += 1;

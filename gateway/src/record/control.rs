@@ -93,8 +93,21 @@ impl<'a> Control<'a> {
         }
     }
 
+    /// Calls with the body of the record, in pieces.
+    pub fn with_body<T>(&self, take: impl FnOnce(&[&[u8]]) -> T) -> T {
+        let head = self.head();
+        match self {
+            Self::Replay { refused, message, .. } => {
+                let message_head = message.head();
+                let [agency, client, topic, properties, payload] = message.parts();
+                take(&[&head, refused, &message_head, agency, client, topic, properties, payload])
+            }
+            Self::Erase { client, .. } => take(&[&head, client]),
+        }
+    }
+
     /// The fixed part of the body.
-    pub fn head(&self) -> [u8; CONTROL_HEAD_LEN] {
+    fn head(&self) -> [u8; CONTROL_HEAD_LEN] {
         let entry = self.entry();
         let mut head = [0; CONTROL_HEAD_LEN];
         head[..8].copy_from_slice(&entry.position.to_le_bytes());
@@ -152,38 +165,24 @@ impl<'a> Control<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::Door;
-    use codecs::mqtt::{ProtocolVersion, QoS};
+    use crate::record::QOS_1;
+    use codecs::mqtt::ProtocolVersion;
 
     fn message(payload: &[u8]) -> Message<'_> {
         Message {
-            qos: QoS::AtLeastOnce,
             dup: true,
-            retain: false,
             version: ProtocolVersion::V5,
-            door: Door::Mqtt,
-            first: false,
-            packet_id: 513,
             mapping_version: 1,
-            agency: b"",
             client: b"station",
             topic: b"obs/H24.05/KHI003",
             properties: &[3, 0, 1, b'x'],
             payload,
+            ..Message::of_flags(QOS_1, 513)
         }
     }
 
     fn body(control: &Control<'_>) -> Vec<u8> {
-        let mut body = control.head().to_vec();
-        match control {
-            Control::Replay { refused, message, .. } => {
-                body.extend_from_slice(refused);
-                body.extend_from_slice(&message.head());
-                message.parts().iter().for_each(|part| body.extend_from_slice(part));
-            }
-            Control::Erase { client, .. } => body.extend_from_slice(client),
-        }
-        body
+        control.with_body(|parts| parts.concat())
     }
 
     #[test]

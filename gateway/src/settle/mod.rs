@@ -24,10 +24,10 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 pub use dry_run::DryRun;
-pub use session::{Door, SettleError, Wait, run, wait_of_thread, wait_until};
+pub use session::{ChangePort, SettleError, Wait, run, wait_of_thread, wait_until};
 
 use crate::catalogue::{QuarantineFilter, QuarantineItem};
-use crate::record::{Door as RecordDoor, Message};
+use crate::record::Message;
 
 /// Entries that are settled before the session waits for their commit.
 pub const BATCH_ENTRIES: usize = 4_000;
@@ -92,7 +92,6 @@ impl SettleReport {
 /// The message of an entry as its record had it.
 fn message_of(item: &QuarantineItem) -> Message<'_> {
     Message {
-        door: RecordDoor::Mqtt,
         mapping_version: crate::pipeline::mapping::MAPPING_VERSION,
         agency: b"",
         client: item.entry.client.as_bytes(),

@@ -16,7 +16,7 @@ use crate::catalogue::{
     BookKey, CatalogueError, History, OTHER_ID, QuarantineFilter, QuarantineItem, QuarantineOrder,
     QuarantinePage, QuarantineWalk,
 };
-use crate::record::{BookedEntry, CONTROL_HEAD_LEN, Control, MESSAGE_HEAD_LEN};
+use crate::record::{BookedEntry, Control};
 
 /// Why a session ended early. What it had settled by then stays settled.
 #[derive(Debug, Error)]
@@ -33,7 +33,7 @@ pub enum SettleError {
 }
 
 /// The way of control records into the journal, and the wait for what becomes of them.
-pub trait Door: Send {
+pub trait ChangePort: Send {
     /// Bytes of the largest body that one record may have.
     fn body_bytes_max(&self) -> usize;
 
@@ -46,13 +46,13 @@ pub trait Door: Send {
 
 /// Settles what the request names. `told` hears after every batch how far it is and may end it there.
 pub fn run(
-    door: &mut dyn Door,
+    port: &mut dyn ChangePort,
     history: &mut dyn History,
     request: &SettleRequest,
     dry_run: impl FnOnce() -> DryRun,
     told: &mut dyn FnMut(&SettleReport) -> ControlFlow<()>,
 ) -> Result<SettleReport, SettleError> {
-    door.barrier()?;
+    port.barrier()?;
     let mut session = Session {
         change: request.change,
         report: SettleReport { dry_run: request.dry_run, ..SettleReport::default() },
@@ -63,7 +63,7 @@ pub fn run(
     while let Some(batch) = batches.next(history)? {
         match &mut dry_run {
             Some(dry_run) => session.would_do(dry_run, &batch),
-            None => session.settle(door, history, &batch)?,
+            None => session.settle(port, history, &batch)?,
         }
         if told(&session.report).is_break() {
             return Err(SettleError::Cancelled);
@@ -91,7 +91,7 @@ impl Session {
 
     fn settle(
         &mut self,
-        door: &mut dyn Door,
+        port: &mut dyn ChangePort,
         history: &mut dyn History,
         batch: &[QuarantineItem],
     ) -> Result<(), SettleError> {
@@ -105,15 +105,16 @@ impl Session {
                 }
                 Change::Erase => Control::Erase { entry, client: item.entry.client.as_bytes() },
             };
-            if body_bytes(&control) > door.body_bytes_max() {
+            let body_bytes: usize = control.with_body(|parts| parts.iter().map(|part| part.len()).sum());
+            if body_bytes > port.body_bytes_max() {
                 self.impossible(item);
                 continue;
             }
-            door.append(&control)?;
+            port.append(&control)?;
             appended.push(item);
         }
         // Also where nobody listens any more: what is in the journal is settled, and the next session must see that.
-        door.barrier()?;
+        port.barrier()?;
         self.count(&appended, history)
     }
 
@@ -188,17 +189,6 @@ fn booked(item: &QuarantineItem, history: &mut dyn History) -> Result<BookedEntr
         }
     }
     Ok(BookedEntry { agency: OTHER_ID, client: OTHER_ID, station: OTHER_ID, ..booked })
-}
-
-fn body_bytes(control: &Control<'_>) -> usize {
-    CONTROL_HEAD_LEN
-        + match control {
-            Control::Replay { refused, message, .. } => {
-                let parts = message.parts().iter().map(|part| part.len()).sum::<usize>();
-                refused.len() + MESSAGE_HEAD_LEN + parts
-            }
-            Control::Erase { client, .. } => client.len(),
-        }
 }
 
 fn walk(filter: &QuarantineFilter, behind: Option<(u64, u32)>, payloads: bool) -> QuarantineWalk<'_> {

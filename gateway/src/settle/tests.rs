@@ -4,7 +4,7 @@
 use std::ops::ControlFlow;
 use std::sync::{Arc, RwLock};
 
-use codecs::mqtt::{ProtocolVersion, QoS};
+use codecs::mqtt::ProtocolVersion;
 
 use super::*;
 use crate::books::{Books, Ledger, LedgerFilter};
@@ -14,7 +14,7 @@ use crate::pipeline::dictionary::{Dictionary, DictionaryLimits};
 use crate::pipeline::resend::ResendWindow;
 use crate::pipeline::{MessageDecoder, TimeBounds};
 use crate::quarantine_quota::QuarantineQuota;
-use crate::record::{CONTROL_HEAD_LEN, Control};
+use crate::record::{CONTROL_HEAD_LEN, Control, QOS_1};
 use crate::registry::SharedRegistry;
 use crate::retention::RetentionSpans;
 use crate::rules::{Ranks, SameTime};
@@ -105,12 +105,11 @@ impl<'a> Life<'a> {
                 _ => format!(r#"{{"time":{time_s},"readings":[{{"property":"a","value":{number}}}]}}"#),
             };
             let message = Message {
-                qos: QoS::AtLeastOnce,
                 version: ProtocolVersion::V5,
                 client: b"box",
                 topic: b"obs/A/S",
                 payload: payload.as_bytes(),
-                ..Message::of_flags(1, 7)
+                ..Message::of_flags(QOS_1, 7)
             };
             self.decoder.decode(&message, number, NOW_US, &mut frame);
         }
@@ -213,7 +212,7 @@ fn definitions(registry: &crate::registry::Registry) -> Vec<crate::observation::
     agencies.chain(clients).chain(stations).chain(symbols).chain(datastreams).collect()
 }
 
-impl Door for Life<'_> {
+impl ChangePort for Life<'_> {
     fn body_bytes_max(&self) -> usize {
         1 << 20
     }
@@ -222,15 +221,7 @@ impl Door for Life<'_> {
         if let Some(left) = &mut self.dies_at_append {
             *left = left.checked_sub(1).ok_or(SettleError::Unavailable("it died".to_owned()))?;
         }
-        let mut body = control.head().to_vec();
-        match control {
-            Control::Replay { refused, message, .. } => {
-                body.extend_from_slice(refused);
-                body.extend_from_slice(&message.head());
-                message.parts().iter().for_each(|part| body.extend_from_slice(part));
-            }
-            Control::Erase { client, .. } => body.extend_from_slice(client),
-        }
+        let body = control.with_body(|parts| parts.concat());
         assert!(body.len() >= CONTROL_HEAD_LEN);
         self.waiting.push((control.kind(), body));
         // The journal's frames are synced in between as they fill.

@@ -81,11 +81,11 @@ pub struct Scan {
     shared: Arc<Shared>,
     symbols: Symbols,
     chunks: Vec<Arc<Chunk>>,
-    /// Those that may have rows from the window on, by the first rank that they may have.
+    /// Those that may have rows from the window on, by the first place that they may have.
     files: Vec<Arc<FileEntry>>,
     window: Window,
     /// Where the whole scan ends.
-    end_rank: i64,
+    end_place: i64,
     left: usize,
     revisions: bool,
     cancel: Cancel,
@@ -102,22 +102,22 @@ impl Scan {
         datastreams.sort_unstable();
         datastreams.dedup();
         let descending = query.order == Order::NewestFirst;
-        let rank = Rank { descending };
+        let order = TimeOrder { descending };
         // An empty range must stay empty when it is mirrored, and `to` is exclusive on both sides.
-        let (start_rank, end_rank) = match (query.from_us < query.to_us, descending) {
+        let (start_place, end_place) = match (query.from_us < query.to_us, descending) {
             (false, _) => (0, 0),
             (true, false) => (query.from_us, query.to_us),
-            (true, true) => (rank.of(query.to_us - 1), rank.of(query.from_us).saturating_add(1)),
+            (true, true) => (order.place(query.to_us - 1), order.place(query.from_us).saturating_add(1)),
         };
         let left = query.limit.unwrap_or(usize::MAX);
         let rows_max = left.saturating_mul(4).max(WINDOW_ROWS_MIN).min(shared.scan_rows_max);
         let view = shared.view();
         let mut window = Window {
-            rank,
+            order,
             datastreams,
             last_datastream: None,
-            start_rank,
-            end_rank,
+            start_place,
+            end_place,
             rows_max,
             halve_at: rows_max,
             rows: Vec::new(),
@@ -128,9 +128,9 @@ impl Scan {
         };
         let mut files: Vec<_> =
             view.files.iter().filter(|file| window.may_match(&file.bounds())).cloned().collect();
-        files.sort_by_key(|file| rank.range(&file.bounds()).0);
+        files.sort_by_key(|file| order.range(&file.bounds()).0);
         // The first window begins where an empty one before it ended.
-        window.end_rank = start_rank;
+        window.end_place = start_place;
         Self {
             cancel: cancel.clone(),
             symbols: Symbols::new(shared.registry.clone()),
@@ -138,7 +138,7 @@ impl Scan {
             chunks: view.chunks,
             files,
             window,
-            end_rank,
+            end_place,
             left,
             revisions: query.revisions,
             given: 0,
@@ -151,19 +151,19 @@ impl Scan {
     /// Collects, sorts and gives the next window.
     fn fill(&mut self) -> Result<(), StoreError> {
         let window = &mut self.window;
-        window.start_rank = window.end_rank;
-        window.end_rank = self.end_rank;
+        window.start_place = window.end_place;
+        window.end_place = self.end_place;
         window.rows.clear();
         window.texts.clear();
         window.halve_at = window.rows_max;
         for chunk in &self.chunks {
             chunk.give(window);
         }
-        let rank = window.rank;
-        self.files.retain(|file| rank.range(&file.bounds()).1 >= window.start_rank);
+        let order = window.order;
+        self.files.retain(|file| order.range(&file.bounds()).1 >= window.start_place);
         for file in &self.files {
             let bounds = file.bounds();
-            if rank.range(&bounds).0 >= window.end_rank {
+            if order.range(&bounds).0 >= window.end_place {
                 break;
             }
             if window.may_match(&bounds) {
@@ -180,7 +180,7 @@ impl Scan {
             self.rows_held_max = self.rows_held_max.max(window.rows.capacity());
         }
         let rows = &mut window.rows;
-        let key = |row: &Version| (rank.of(row.time_us), row.datastream, row.ordinal);
+        let key = |row: &Version| (order.place(row.time_us), row.datastream, row.ordinal);
         if self.revisions {
             rows.sort_unstable_by_key(|row| (key(row), row.revision));
         } else {
@@ -231,7 +231,7 @@ impl Scan {
     }
 
     fn is_finished(&self) -> bool {
-        self.left == 0 || self.window.end_rank >= self.end_rank
+        self.left == 0 || self.window.end_place >= self.end_place
     }
 }
 
@@ -272,18 +272,18 @@ fn keep_those_in_force(rows: &mut Vec<Version>) {
     rows.truncate(kept);
 }
 
-/// Makes one order of both: the rank of a time rises in the order of the scan.
+/// Makes one order of both directions: places rise in the order of the scan.
 #[derive(Clone, Copy, Debug)]
-struct Rank {
+struct TimeOrder {
     descending: bool,
 }
 
-impl Rank {
-    fn of(self, time_us: i64) -> i64 {
+impl TimeOrder {
+    fn place(self, time_us: i64) -> i64 {
         if self.descending { !time_us } else { time_us }
     }
 
-    /// Lowest and highest rank within bounds.
+    /// Lowest and highest place within bounds.
     fn range(self, bounds: &KeyBounds) -> (i64, i64) {
         if self.descending {
             (!bounds.time_max_us, !bounds.time_min_us)
@@ -293,16 +293,16 @@ impl Rank {
     }
 }
 
-/// The rows of `start_rank .. end_rank`; shrinks when they become too many.
+/// The rows of `start_place .. end_place`; shrinks when they become too many.
 #[derive(Debug)]
 struct Window {
-    rank: Rank,
+    order: TimeOrder,
     /// Sorted; empty = all.
     datastreams: Vec<u32>,
     /// The datastream that was looked up last, and whether it is wanted.
     last_datastream: Option<(u32, bool)>,
-    start_rank: i64,
-    end_rank: i64,
+    start_place: i64,
+    end_place: i64,
     rows_max: usize,
     /// Rows at which the window is halved next.
     halve_at: usize,
@@ -330,19 +330,19 @@ impl Window {
     /// Ends the window at the median of its rows and forgets the rows behind. Rows of one time can't be parted: if all have
     /// the same, there is nothing to halve and the window holds more than it should.
     fn halve(&mut self) {
-        let mut ranks: Vec<i64> = self.rows.iter().map(|row| self.rank.of(row.time_us)).collect();
-        let middle = ranks.len() / 2;
-        let median = *ranks.select_nth_unstable(middle).1;
-        let lowest = ranks.iter().copied().min().unwrap_or(median);
+        let mut places: Vec<i64> = self.rows.iter().map(|row| self.order.place(row.time_us)).collect();
+        let middle = places.len() / 2;
+        let median = *places.select_nth_unstable(middle).1;
+        let lowest = places.iter().copied().min().unwrap_or(median);
         let end = if median > lowest {
             Some(median)
         } else {
-            ranks.iter().copied().filter(|rank| *rank > lowest).min()
+            places.iter().copied().filter(|place| *place > lowest).min()
         };
         let Some(end) = end else { return };
-        self.end_rank = end;
-        let rank = self.rank;
-        self.rows.retain(|row| rank.of(row.time_us) < end);
+        self.end_place = end;
+        let order = self.order;
+        self.rows.retain(|row| order.place(row.time_us) < end);
         let old_texts = std::mem::take(&mut self.texts);
         for row in &mut self.rows {
             let text = row.text(&old_texts);
@@ -353,8 +353,8 @@ impl Window {
 
 impl RowSink for Window {
     fn may_match(&self, bounds: &KeyBounds) -> bool {
-        let (low, high) = self.rank.range(bounds);
-        if self.cancel.is_cancelled() || low >= self.end_rank || high < self.start_rank {
+        let (low, high) = self.order.range(bounds);
+        if self.cancel.is_cancelled() || low >= self.end_place || high < self.start_place {
             return false;
         }
         let at = self.datastreams.partition_point(|datastream| *datastream < bounds.datastream_min);
@@ -363,8 +363,8 @@ impl RowSink for Window {
     }
 
     fn matches(&mut self, datastream: u32, time_us: i64) -> bool {
-        let rank = self.rank.of(time_us);
-        (self.start_rank..self.end_rank).contains(&rank)
+        let place = self.order.place(time_us);
+        (self.start_place..self.end_place).contains(&place)
             && self.wants(datastream)
             && self.horizon.as_ref().is_none_or(|horizon| !horizon.is_expired(datastream, time_us))
     }
@@ -375,7 +375,7 @@ impl RowSink for Window {
 
     fn take(&mut self, row: &Version, text: &[u8]) {
         // The window may have shrunk since `matches`.
-        if self.rank.of(row.time_us) >= self.end_rank {
+        if self.order.place(row.time_us) >= self.end_place {
             return;
         }
         let mut row = *row;

@@ -8,6 +8,7 @@
 //!   model ◀── rows, books, quarantine ─ view      disk, catalogue, clock ◀── faults, crashes, planted bugs
 //! ```
 
+mod actions;
 mod bugs;
 mod catalogue;
 mod client;
@@ -15,7 +16,6 @@ mod clock;
 mod damage;
 mod disk;
 mod feeds;
-mod hands;
 mod life;
 mod model;
 mod network;

@@ -5,26 +5,15 @@ use e2e_tests::{Gateway, Simulator, SmallDisk, wait_until};
 
 use super::load::{DATED, assert_balanced, assert_nothing_lost, same_ports, start_load, wait_for_load};
 
-const SMALL: [&str; 8] = [
-    "--set",
-    "journal.segment_bytes_max=4194304",
-    "--set",
-    "journal.log_bytes_max=67108864",
-    "--set",
-    "store.flush_interval_ms=300",
-    "--set",
-    "store.flush_rows_max=50000",
-];
-
 #[test]
 fn b1_2_a_crash_loop_on_a_full_disk_loses_nothing() {
     let disk = SmallDisk::new_real(96);
     let data_dir = disk.data_dir();
     let wrapper = disk.wrapper();
     let wrapper: Vec<&str> = wrapper.iter().map(String::as_str).collect();
-    let gateway = Gateway::start_wrapped(&wrapper, &data_dir, &SMALL);
+    let gateway = Gateway::start_wrapped(&wrapper, &data_dir, &SmallDisk::SETTINGS);
     let ports = same_ports(&gateway);
-    let again: Vec<&str> = SMALL.into_iter().chain(ports.iter().map(String::as_str)).collect();
+    let again: Vec<&str> = SmallDisk::SETTINGS.into_iter().chain(ports.iter().map(String::as_str)).collect();
     let outside = data_dir.parent().expect("beside the mount").to_owned();
     let load = start_load(&outside, &gateway, "DATED", DATED);
     wait_for_load(&gateway, 2_000);

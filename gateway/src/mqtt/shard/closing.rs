@@ -7,7 +7,7 @@ use codecs::mqtt::{QoS, ReasonCode};
 use super::super::connection::{Connection, State};
 use super::super::delivery::RouterRequest;
 use super::super::limits::LINGER_MS;
-use super::super::refusal::Refusal;
+use super::super::refusal::PublishRefusal;
 use super::super::session::Close;
 use super::Shard;
 use crate::pipeline::mapping::is_observation_topic;
@@ -101,7 +101,9 @@ impl Shard {
     pub(super) fn publish_wills(&mut self) {
         while let Some((client, version, will)) = self.wills.front() {
             let is_observation = is_observation_topic(will.topic.as_bytes());
-            if is_observation && let Some(refusal) = self.shared.quota.refusal(client).map(Refusal::from) {
+            if is_observation
+                && let Some(refusal) = self.shared.quota.refusal(client).map(PublishRefusal::from)
+            {
                 let counts = match will.qos {
                     QoS::AtMostOnce => &mut self.counts.qos0_dropped,
                     QoS::AtLeastOnce | QoS::ExactlyOnce => &mut self.counts.refused,

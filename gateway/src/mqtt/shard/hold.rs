@@ -20,8 +20,8 @@ use codecs::mqtt::{Packet, decode, frame_len};
 
 use super::super::connection::{Connection, State};
 use super::super::held::Held;
-use super::super::refusal::Refusal;
-use super::super::session::{Context, Flow};
+use super::super::refusal::PublishRefusal;
+use super::super::session::Flow;
 use super::Shard;
 use super::reading::FrameOutcome;
 use crate::health::Trouble;
@@ -176,22 +176,12 @@ impl Shard {
 
     /// As far as journal and turn allow.
     fn journal_packets(&mut self, slot: u32, now_us: u64) -> HeldTurn {
-        let Some(connection) = self.slots.get_mut(slot as usize).and_then(Option::as_mut) else {
+        let Some((connection, mut context)) = self.connection_and_context(slot, now_us) else {
             return HeldTurn::Gone;
         };
         let State::Open(session) = &mut connection.state else { return HeldTurn::Gone };
         let Some(mut held) = connection.held.take() else { return HeldTurn::Empty };
-        let mut context = Context {
-            journal: &mut self.journal,
-            requests: &mut self.output.requests,
-            limits: &self.shared.limits,
-            counts: &mut self.counts,
-            now_us,
-            mapping_version: self.shared.mapping_version,
-            quota: &self.shared.quota,
-            quota_version: self.quota_version,
-        };
-        let mut turn_bytes = 0;
+        let (mut turn_bytes, mut taken) = (0, 0);
         let mut over = None;
         let turn = loop {
             let Some(packet) = held.front() else { break HeldTurn::Empty };
@@ -210,15 +200,18 @@ impl Shard {
                 }
             }
             turn_bytes += packet.frame.len();
-            self.hold_messages -= 1;
+            taken += 1;
             held.pop_front();
             held.progress_us = now_us;
         };
+        let mut room_given_back = 0;
         if held.is_empty() {
-            self.hold_bytes -= held.room();
+            room_given_back = held.room();
         } else {
             connection.held = Some(held);
         }
+        self.hold_bytes -= room_given_back;
+        self.hold_messages -= taken;
         if let Some(close) = over {
             self.end(slot, Some(&close), now_us);
         }
@@ -238,14 +231,14 @@ impl Shard {
         };
         let progress_us = oldest.map_or(0, |(_, progress_us)| progress_us).max(connection.stalled_since_us);
         if now_us.saturating_sub(since_us) > hold_us_max {
-            self.give_up(slot, Refusal::HeldTooLong, now_us);
+            self.give_up(slot, PublishRefusal::HeldTooLong, now_us);
         } else if connection.stalled && now_us.saturating_sub(progress_us) > FULL_US {
-            self.give_up(slot, Refusal::HoldFull, now_us);
+            self.give_up(slot, PublishRefusal::HoldFull, now_us);
         }
     }
 
     /// Nothing of what waits was journaled, so nothing is lost: whoever sent it with an identifier still has it.
-    fn give_up(&mut self, slot: u32, refusal: Refusal, now_us: u64) {
+    fn give_up(&mut self, slot: u32, refusal: PublishRefusal, now_us: u64) {
         let listed = self.ack_batch(slot);
         let Some(connection) = self.connection(slot) else { return };
         connection.giving_up = Some(refusal);
@@ -278,7 +271,13 @@ impl Shard {
     }
 
     /// One packet refused, or the connection over.
-    fn give_up_packet(&mut self, slot: u32, frame: &[u8], refusal: Refusal, now_us: u64) -> FrameOutcome {
+    fn give_up_packet(
+        &mut self,
+        slot: u32,
+        frame: &[u8],
+        refusal: PublishRefusal,
+        now_us: u64,
+    ) -> FrameOutcome {
         let Some(Connection { state: State::Open(session), .. }) =
             self.slots.get_mut(slot as usize).and_then(Option::as_mut)
         else {
@@ -298,7 +297,7 @@ impl Shard {
     }
 
     /// Behind the packet for which a connection was closed.
-    fn count_given_up(&mut self, held: &mut Held, refusal: Refusal) {
+    fn count_given_up(&mut self, held: &mut Held, refusal: PublishRefusal) {
         held.pop_front();
         let identified = held.identified() as u64;
         self.counts.refused.add(refusal, identified);
@@ -312,7 +311,7 @@ impl Shard {
         self.hold_bytes -= held.room();
         self.hold_messages -= held.messages() as usize;
         let of_qos0 = u64::from(held.messages()) - held.identified() as u64;
-        self.counts.qos0_dropped.add(Refusal::ConnectionEnded, of_qos0);
+        self.counts.qos0_dropped.add(PublishRefusal::ConnectionEnded, of_qos0);
     }
 
     /// A client that left while messages of it wait: the connection stays until they are journaled or given up. False where
@@ -353,7 +352,7 @@ impl Shard {
     }
 
     /// Whole packets that were read and wait behind what is held, of a connection that is closed for it.
-    fn count_unread(&mut self, slot: u32, refusal: Refusal) {
+    fn count_unread(&mut self, slot: u32, refusal: PublishRefusal) {
         let Some(connection) = self.slots.get(slot as usize).and_then(Option::as_ref) else { return };
         let State::Open(session) = &connection.state else { return };
         let mut rest = &connection.partial[..];

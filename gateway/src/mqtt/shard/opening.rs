@@ -30,7 +30,7 @@ impl Shard {
                 let mut connack = Vec::new();
                 if error.reason_code() == ReasonCode::UNSUPPORTED_PROTOCOL_VERSION {
                     // In the form of 3.1.1, which every client reads.
-                    let refusal = connect::Refusal { reason: error.reason_code(), sentence: "" };
+                    let refusal = connect::ConnectRefusal { reason: error.reason_code(), sentence: "" };
                     connect::write_refusal(ProtocolVersion::V3_1_1, refusal, &mut connack);
                 }
                 self.refuse(slot, now_us, Some(&connack), &error.to_string());

@@ -3,7 +3,7 @@
 use codecs::mqtt::{Packet, ReasonCode, decode, frame_len};
 
 use super::super::connection::{Connection, ReadOutcome, State};
-use super::super::session::{Close, Context, Flow};
+use super::super::session::{Close, Flow};
 use super::{PARTIAL_SPARE_BYTES, READ_TURN_BYTES, Shard};
 
 /// Why a connection's turn of reading ended.
@@ -175,7 +175,7 @@ impl Shard {
     }
 
     fn handle_frame(&mut self, slot: u32, frame: &[u8], rest: &[u8], now_us: u64) -> FrameOutcome {
-        let Some(connection) = self.slots.get_mut(slot as usize).and_then(Option::as_mut) else {
+        let Some((connection, mut context)) = self.connection_and_context(slot, now_us) else {
             return FrameOutcome::Over;
         };
         let session = match &mut connection.state {
@@ -195,16 +195,6 @@ impl Shard {
         {
             return self.hold(slot, frame, publish.packet_id.is_none(), now_us);
         }
-        let mut context = Context {
-            journal: &mut self.journal,
-            requests: &mut self.output.requests,
-            limits: &self.shared.limits,
-            counts: &mut self.counts,
-            now_us,
-            mapping_version: self.shared.mapping_version,
-            quota: &self.shared.quota,
-            quota_version: self.quota_version,
-        };
         let had_output = connection.out.len();
         let wants_more = connection.wants_more;
         let flow = session.handle_packet(&packet, &mut context, &mut connection.out);

@@ -6,7 +6,7 @@ use std::io;
 use thiserror::Error;
 
 /// With fewer nothing works well.
-pub const DESCRIPTORS_MIN: u64 = 128;
+pub(super) const DESCRIPTORS_MIN: u64 = 128;
 
 /// Fewer than [`DESCRIPTORS_MIN`] may be open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -20,18 +20,18 @@ pub struct TooFewDescriptors {
 
 /// The shares of one process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Descriptors {
+pub(super) struct Descriptors {
     /// What the system allows.
-    pub limit: u64,
+    pub(super) limit: u64,
     /// MQTT connections; further ones wait to be accepted.
-    pub mqtt: usize,
+    pub(super) mqtt: usize,
     /// HTTP connections, likewise.
-    pub http: usize,
+    pub(super) http: usize,
 }
 
 impl Descriptors {
     /// Raises the limit as far as the system lets us (the usual 1,024 is for programs that use `select`) and parts it.
-    pub fn of_process() -> Result<Self, TooFewDescriptors> {
+    pub(super) fn of_process() -> Result<Self, TooFewDescriptors> {
         // Where the system does not say, it has no limit that we could keep to.
         Self::of_limit(raise_limit().unwrap_or(u64::from(u32::MAX)))
     }

@@ -1,15 +1,14 @@
 //! Every budget of the gateway with what is used of it now, and for how many hours the rest lasts at the present rate.
 //!
 //! Used amounts are read from the gauges that the stages keep. Samples of the last ten minutes give the rate; they are taken
-//! by whoever calls [`Budgets::sample`] now and then, which is the keeper.
+//! by whoever calls [`Budgets::sample`] now and then, which is [`crate::health::Health::watch`] on the keeper's thread.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use serde::Serialize;
-
 use crate::config::Config;
 use crate::disk::Disk;
+use crate::health::{Budget, Budgets, Lag};
 use crate::journal::Lanes;
 use crate::metrics::Metrics;
 use crate::quarantine_quota::QuarantineQuota;
@@ -23,33 +22,9 @@ const RATE_US_MIN: u64 = 30_000_000;
 /// Beyond a hundred years it is "never".
 const HOURS_MAX: f64 = 876_000.0;
 
-/// One budget as it is now.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Budget {
-    /// A word of a closed list, also the value of the metrics' label `budget`.
-    pub budget: &'static str,
-    /// What bounds it. `None`: no setting does (the disk, and what each shard has).
-    pub setting: Option<&'static str>,
-    /// `bytes`, `rows`, `messages` or `buffers`.
-    pub unit: &'static str,
-    /// `None` where only the rest is known (the disk, which others use too).
-    pub used: Option<u64>,
-    pub limit: Option<u64>,
-    pub left: u64,
-    /// At the rate of the last minutes; `None` = never, since it is not filling (or nobody knows yet).
-    pub hours_left: Option<f64>,
-}
-
-/// How far a destination is behind what is processed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Lag {
-    pub destination: &'static str,
-    pub behind_messages: u64,
-}
-
 /// Reads gauges, lanes, quota and disk; keeps a bounded history.
 #[derive(Debug)]
-pub struct Budgets {
+pub(super) struct GaugedBudgets {
     metrics: Arc<Metrics>,
     disk: Arc<dyn Disk>,
     lanes: Arc<Lanes>,
@@ -72,12 +47,12 @@ struct Limits {
 #[derive(Clone, Debug)]
 struct Sample {
     at_us: u64,
-    /// What was left, in the order of [`Budgets::raw`].
+    /// What was left, in the order of [`GaugedBudgets::raw`].
     left: Vec<u64>,
 }
 
-impl Budgets {
-    pub fn new(
+impl GaugedBudgets {
+    pub(super) fn new(
         config: &Config,
         metrics: Arc<Metrics>,
         disk: Arc<dyn Disk>,
@@ -95,54 +70,6 @@ impl Budgets {
             retained_bytes: config.mqtt.retained_bytes_max as u64,
         };
         Self { metrics, disk, lanes, quota, limits, history: Mutex::default() }
-    }
-
-    /// Takes a sample if the last one is old enough.
-    pub fn sample(&self, now_us: u64) {
-        let is_due = |history: &VecDeque<Sample>| {
-            history.back().is_none_or(|last| now_us.saturating_sub(last.at_us) >= SAMPLE_US)
-        };
-        if !is_due(&self.history()) {
-            return;
-        }
-        let left = self.raw().iter().map(|budget| budget.left).collect();
-        let mut history = self.history();
-        history.push_back(Sample { at_us: now_us, left });
-        if history.len() > SAMPLES_MAX {
-            history.pop_front();
-        }
-    }
-
-    /// All of them, with the hours that each lasts.
-    pub fn all(&self) -> Vec<Budget> {
-        let mut budgets = self.raw();
-        for budget in &mut budgets {
-            budget.hours_left = (budget.left == 0).then_some(0.0);
-        }
-        let history = self.history();
-        if let (Some(first), Some(last)) = (history.front(), history.back()) {
-            for (index, budget) in budgets.iter_mut().enumerate() {
-                budget.hours_left =
-                    hours_left(budget.left, (first.at_us, first.left[index]), (last.at_us, last.left[index]));
-            }
-        }
-        budgets
-    }
-
-    pub fn lags(&self) -> Vec<Lag> {
-        let processed = self.metrics.processed_messages.get().max(0);
-        let behind = |at: i64| processed.saturating_sub(at).max(0) as u64;
-        let durable = self.metrics.durable_messages.get().max(processed);
-        vec![
-            Lag { destination: "pipeline", behind_messages: (durable - processed) as u64 },
-            Lag { destination: "store", behind_messages: behind(self.metrics.store_messages.get()) },
-            Lag { destination: "feeds", behind_messages: behind(self.metrics.feed_messages.get()) },
-        ]
-    }
-
-    /// Clients that the quarantine refuses now.
-    pub fn clients_refused(&self) -> u64 {
-        self.quota.clients_refused()
     }
 
     fn history(&self) -> std::sync::MutexGuard<'_, VecDeque<Sample>> {
@@ -232,6 +159,51 @@ impl Budgets {
             ),
             budget("quarantine", "quarantine.bytes_max", "bytes", self.quota.bytes(), self.quota.bytes_max()),
         ]
+    }
+}
+
+impl Budgets for GaugedBudgets {
+    fn sample(&self, now_us: u64) {
+        let is_due = |history: &VecDeque<Sample>| {
+            history.back().is_none_or(|last| now_us.saturating_sub(last.at_us) >= SAMPLE_US)
+        };
+        if !is_due(&self.history()) {
+            return;
+        }
+        let left = self.raw().iter().map(|budget| budget.left).collect();
+        let mut history = self.history();
+        history.push_back(Sample { at_us: now_us, left });
+        if history.len() > SAMPLES_MAX {
+            history.pop_front();
+        }
+    }
+    fn all(&self) -> Vec<Budget> {
+        let mut budgets = self.raw();
+        for budget in &mut budgets {
+            budget.hours_left = (budget.left == 0).then_some(0.0);
+        }
+        let history = self.history();
+        if let (Some(first), Some(last)) = (history.front(), history.back()) {
+            for (index, budget) in budgets.iter_mut().enumerate() {
+                budget.hours_left =
+                    hours_left(budget.left, (first.at_us, first.left[index]), (last.at_us, last.left[index]));
+            }
+        }
+        budgets
+    }
+
+    fn lags(&self) -> Vec<Lag> {
+        let processed = self.metrics.processed_messages.get().max(0);
+        let behind = |at: i64| processed.saturating_sub(at).max(0) as u64;
+        let durable = self.metrics.durable_messages.get().max(processed);
+        vec![
+            Lag { destination: "pipeline", behind_messages: (durable - processed) as u64 },
+            Lag { destination: "store", behind_messages: behind(self.metrics.store_messages.get()) },
+            Lag { destination: "feeds", behind_messages: behind(self.metrics.feed_messages.get()) },
+        ]
+    }
+    fn clients_refused(&self) -> u64 {
+        self.quota.clients_refused()
     }
 }
 

@@ -22,18 +22,18 @@ use crate::pipeline::{KeeperProgress, MessageDecoder};
 use crate::record::Control;
 use crate::registry::Registry;
 use crate::rules::{Ranks, SameTime};
-use crate::settle::{Door, DryRun, SettleError, Wait, wait_until};
+use crate::settle::{ChangePort, DryRun, SettleError, Wait, wait_until};
 
 /// What a session of `quarantine replay` or `erase` works with.
 pub(super) struct Settling {
-    pub(super) door: Box<dyn Door>,
+    pub(super) port: Box<dyn ChangePort>,
     pub(super) history: Box<dyn History>,
     config: Arc<Config>,
 }
 
 impl Settling {
-    pub(super) fn new(door: Box<dyn Door>, history: Box<dyn History>, config: Arc<Config>) -> Self {
-        Self { door, history, config }
+    pub(super) fn new(port: Box<dyn ChangePort>, history: Box<dyn History>, config: Arc<Config>) -> Self {
+        Self { port, history, config }
     }
 
     /// A decoder for a dry run, with a copy of the names.
@@ -58,7 +58,7 @@ impl Settling {
 }
 
 /// Beside the stages of a gateway; `wait` says how one waits for them.
-pub(super) struct RunningDoor {
+pub(super) struct RunningPort {
     port: JournalPort,
     lanes: Arc<Lanes>,
     progress: Arc<KeeperProgress>,
@@ -67,13 +67,13 @@ pub(super) struct RunningDoor {
     wait: Wait,
 }
 
-impl RunningDoor {
+impl RunningPort {
     pub(super) fn new(lanes: Arc<Lanes>, progress: Arc<KeeperProgress>, wait: Wait) -> Self {
         Self { port: JournalPort::of_operators(lanes.clone()), lanes, progress, batch_no: 0, wait }
     }
 }
 
-impl Door for RunningDoor {
+impl ChangePort for RunningPort {
     fn body_bytes_max(&self) -> usize {
         self.port.body_bytes_max()
     }
@@ -105,7 +105,7 @@ impl Door for RunningDoor {
 }
 
 /// Without threads, on a directory that is ours for as long as this lives.
-pub(super) struct OfflineDoor {
+pub(super) struct OfflinePort {
     port: JournalPort,
     writer: JournalWriter,
     frames: Receiver<Arc<JournalFrame>>,
@@ -117,7 +117,7 @@ pub(super) struct OfflineDoor {
     _lock: Box<dyn Any + Send>,
 }
 
-impl OfflineDoor {
+impl OfflinePort {
     pub(super) fn new(opened: Opened) -> Self {
         let Opened { clock, lanes, metrics, journal, stages, retained, last_values, lock, .. } = opened;
         // As many as there are buffers: it is never full.
@@ -177,7 +177,7 @@ impl OfflineDoor {
     }
 }
 
-impl Door for OfflineDoor {
+impl ChangePort for OfflinePort {
     fn body_bytes_max(&self) -> usize {
         self.port.body_bytes_max()
     }
