@@ -14,6 +14,7 @@ mod client;
 mod clock;
 mod damage;
 mod disk;
+mod expiry;
 mod feeds;
 mod hands;
 mod life;
