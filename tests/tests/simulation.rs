@@ -34,6 +34,7 @@ fn b1_1_a_few_hundred_seeds() {
         ("late rows that were stored", done.late_stored),
         ("corrections", done.corrected),
         ("outranked rows", done.outranked),
+        ("rows that retention removed", done.expired),
         ("replayed messages", done.replayed),
         ("erased entries", done.erased),
         ("operators' sessions that broke off", done.sessions_broken_off),

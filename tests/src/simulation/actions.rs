@@ -134,7 +134,7 @@ impl Run {
         let may_leap = self.clients.iter().all(|client| !client.has_undated_in_flight(&model));
         drop(model);
         if may_leap && self.random.chance(15) {
-            if self.random.chance(40) {
+            if self.plan.kept_days.is_none() && self.random.chance(40) {
                 self.clock.advance(self.random.below(2 * HOUR_US));
             } else {
                 let by_us = self.random.below(400_000_000) as i64 - 200_000_000;
@@ -142,6 +142,17 @@ impl Run {
             }
         }
         self.story().tell(|| format!("it is {}", self.clock.now_us()));
+    }
+
+    /// A leap by so much that readings expire, while nothing of them is on its way: what the clock said when they came decides
+    /// whether they are taken. False where the gateway did not survive the wait.
+    pub(super) fn days_pass(&mut self) -> bool {
+        if !self.quiet() {
+            return false;
+        }
+        self.clock.advance(HOUR_US + self.random.below(16 * HOUR_US));
+        self.story().tell(|| format!("it is {}", self.clock.now_us()));
+        true
     }
 
     /// Somebody else takes space of the disk, or gives it back.

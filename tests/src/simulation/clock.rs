@@ -9,7 +9,7 @@ const START_US: i64 = 1_795_222_800_000_000;
 
 /// A wall clock never goes further back than this: what was true when it was sent must not lie in the future by more than
 /// `pipeline.clock_skew_max_s` when it comes.
-const BACK_US_MAX: i64 = 200_000_000;
+pub(super) const BACK_US_MAX: i64 = 200_000_000;
 
 #[derive(Debug)]
 pub(super) struct SimClock {
@@ -42,6 +42,11 @@ impl SimClock {
         let wall_us = (self.wall_us.load(Ordering::Relaxed) + by_us).max(max_us - BACK_US_MAX);
         self.wall_us.store(wall_us, Ordering::Relaxed);
         self.wall_max_us.store(max_us.max(wall_us), Ordering::Relaxed);
+    }
+
+    /// The furthest that the wall clock ever was.
+    pub(super) fn latest_us(&self) -> i64 {
+        self.wall_max_us.load(Ordering::Relaxed)
     }
 
     pub(super) fn now_us(&self) -> i64 {

@@ -221,6 +221,7 @@ impl Run {
             88..92 => self.pass_time(),
             92..95 => self.connect_one(),
             action @ 95..99 if action < 95 + drop => self.drop_one(),
+            99 if self.plan.kept_days.is_some() && self.random.chance(40) => return self.days_pass(),
             99 => match self.random.below(8) {
                 0 => self.check_between(),
                 1 | 6 | 7 => self.fill_disk(),
@@ -400,6 +401,8 @@ impl Run {
             if round % 4 == 3 && self.is_quiet() {
                 if let Some(asked) = self.ask() {
                     self.model().check_quiet(&asked);
+                    self.model().check_expired(&asked);
+                    self.report.expired = asked.ledger.expired.unwrap_or(0);
                     self.report.rows = asked.rows.len() as u64;
                     self.report.corrected = asked.ledger.observations.corrected;
                     self.report.outranked = asked.ledger.observations.outranked;

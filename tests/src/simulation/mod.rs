@@ -15,6 +15,7 @@ mod client;
 mod clock;
 mod damage;
 mod disk;
+mod expiry;
 mod feeds;
 mod life;
 mod model;

@@ -10,6 +10,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use gateway::settle::{Change, SettleRequest};
 
+use super::clock::BACK_US_MAX;
+use super::expiry::Expiry;
 use super::plan::Rules;
 use super::view::{Asked, QuarantineSeen, RowSeen};
 
@@ -49,6 +51,8 @@ pub(super) struct Message {
     copies_sent: u64,
     copies_acked: u64,
     first_sent: u64,
+    /// By the wall clock.
+    said_us: i64,
     /// The first proof that it is durable.
     first_proof: Option<u64>,
     clients: BTreeSet<String>,
@@ -156,7 +160,7 @@ impl Sessions {
     }
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Model {
     /// Order of everything that clients do and learn.
     pub(super) now: u64,
@@ -181,11 +185,32 @@ pub(super) struct Model {
     pub(super) questions: u64,
     pub(super) refused: u64,
     rules: Rules,
+    pub(super) expiry: Expiry,
 }
 
 impl Model {
-    pub(super) fn new(rules: Rules) -> Self {
-        Self { rules, ..Self::default() }
+    pub(super) fn new(rules: Rules, expiry: Expiry) -> Self {
+        Self {
+            now: 0,
+            messages: Vec::new(),
+            dated: BTreeMap::new(),
+            undated: BTreeMap::new(),
+            quarantined: BTreeMap::new(),
+            twos: BTreeSet::new(),
+            sent: BTreeMap::new(),
+            acked: BTreeMap::new(),
+            plain_proven: BTreeMap::new(),
+            rows_seen: BTreeMap::new(),
+            quarantine_seen: BTreeMap::new(),
+            hours_seen: BTreeMap::new(),
+            sessions: Sessions::default(),
+            gone: BTreeMap::new(),
+            counters_seen: BTreeMap::new(),
+            questions: 0,
+            refused: 0,
+            rules,
+            expiry,
+        }
     }
 
     /// A client is about to send a message for the first time.
@@ -226,6 +251,7 @@ impl Model {
             copies_sent: 0,
             copies_acked: 0,
             first_sent: u64::MAX,
+            said_us: self.expiry.now_us(),
             first_proof: None,
             clients: BTreeSet::new(),
         });
@@ -334,11 +360,16 @@ impl Model {
         self.check_against_the_past(asked);
         self.check_quarantine(asked);
         let books = &asked.ledger.observations;
-        assert_eq!(
-            books.inserted + books.corrected,
-            asked.rows.len() as u64,
-            "the books count other rows than the store has: {books:?}"
+        let (stored, flushed) = (books.inserted + books.corrected, books.flushed.unwrap_or(0));
+        let (shown, expired) = (asked.rows.len() as u64, asked.ledger.expired.unwrap_or(0));
+        assert!(
+            shown == stored || self.expiry.is_limited() && shown + expired <= stored,
+            "the books count other rows than the store has: {books:?}, {shown} are there"
         );
+        let in_files = asked.rows_in_files;
+        assert_eq!(flushed - expired, in_files, "the files have other rows than the books count: {books:?}");
+        let most = self.removed_most();
+        assert!(expired <= most, "{expired} rows were removed, and {most} may have been: {books:?}");
     }
 
     /// Beside that: everything is processed, classified, folded. Nothing may be missing.
@@ -349,6 +380,32 @@ impl Model {
         self.check_completeness(asked);
         self.check_quarantine_completeness(asked);
         self.check_clients(asked);
+    }
+
+    /// What has expired is not shown, once the gateway has looked at the clock.
+    pub(super) fn check_expired(&self, asked: &Asked) {
+        for row in &asked.rows {
+            let is_expired = self.expiry.must_be_gone(&row.datastream, row.time_us);
+            assert!(!is_expired, "{row:?} has expired, and it is {}", self.expiry.now_us());
+        }
+    }
+
+    /// Rows that retention can have taken away by now: as many as there were copies of such readings.
+    fn removed_most(&self) -> u64 {
+        let most = |message: &Message| {
+            let readings = match &message.meaning {
+                Meaning::Readings(readings)
+                | Meaning::Partial { readings, .. }
+                | Meaning::Refusable { readings, .. } => readings.as_slice(),
+                Meaning::Garbage { .. } | Meaning::Plain => &[],
+            };
+            let is_old = |reading: &&Expected| {
+                let time_us = reading.time_us.unwrap_or(message.said_us - BACK_US_MAX);
+                self.expiry.may_be_removed(&reading.datastream, time_us)
+            };
+            readings.iter().filter(is_old).count() as u64 * message.copies_sent
+        };
+        if self.expiry.is_limited() { self.messages.iter().map(most).sum() } else { 0 }
     }
 
     fn check_rows(&self, asked: &Asked) {
@@ -515,7 +572,11 @@ impl Model {
         let key = |row: &RowSeen| (row.datastream.clone(), row.time_us, row.revision, row.position);
         let rows: BTreeMap<_, _> = asked.rows.iter().map(|row| (key(row), row)).collect();
         for (key, seen) in &self.rows_seen {
-            assert_eq!(rows.get(key), Some(&seen), "a row that was there changed or is gone");
+            let row = rows.get(key);
+            if row.is_none() && self.expiry.may_be_gone(&seen.datastream, seen.time_us) {
+                continue;
+            }
+            assert_eq!(row, Some(&seen), "a row that was there changed or is gone");
         }
         self.rows_seen.extend(rows.into_iter().map(|(key, row)| (key, row.clone())));
         let entries: BTreeMap<_, _> =
@@ -615,6 +676,7 @@ impl Model {
                 assert!(
                     !message.must_be_there()
                         || there.contains(&(datastream, *time_us, content))
+                        || self.expiry.may_be_gone(datastream, *time_us)
                         || self.may_be_refused(*id, asked)
                         || self.may_be_outranked(datastream, *time_us, content, asked),
                     "lost: {content} of {datastream} at {time_us} (message {id} on {})",
@@ -623,8 +685,13 @@ impl Model {
             }
         }
         for ((datastream, content), ids) in &self.undated {
-            let must =
-                |id: &&MessageId| self.messages[**id].must_be_there() && !self.may_be_refused(**id, asked);
+            let must = |id: &&MessageId| {
+                let message = &self.messages[**id];
+                message.must_be_there()
+                    && !self.may_be_refused(**id, asked)
+                    // Its time is that of its receipt.
+                    && !self.expiry.may_be_gone(datastream, message.said_us - BACK_US_MAX)
+            };
             let least = ids.iter().filter(must).count() as u64;
             let count = undated.get(&(&**datastream, &**content)).copied().unwrap_or(0);
             assert!(

@@ -60,6 +60,8 @@ pub(super) struct Plan {
     /// A stage that hardly ever has a turn, so that what it has not done lies in the logs when the gateway ends.
     pub(super) lazy: Option<Stage>,
     pub(super) rules: Rules,
+    /// How long observations of the environment are kept.
+    pub(super) kept_days: Option<u32>,
 }
 
 /// What the operator says about sources and times.
@@ -106,6 +108,7 @@ impl Plan {
                 3..6 => Rules::KeptTimes,
                 _ => Rules::None,
             },
+            kept_days: random.chance(30).then(|| 1 + random.below(2) as u32),
         }
     }
 }
@@ -133,6 +136,7 @@ pub(super) fn config(random: &mut Random, plan: &Plan, bug: Option<Bug>) -> (Arc
         }
         Rules::KeptTimes => config.pipeline.same_time_keep = vec![Pattern::new("*/noise")],
     }
+    config.retention.environment_days = plan.kept_days.unwrap_or(0);
     if random.chance(40) {
         config.mqtt.hold_bytes_max = random.below(2) as usize * (4 << 10);
         config.mqtt.hold_pool_bytes_max = config.mqtt.hold_bytes_max + (4 << 10);

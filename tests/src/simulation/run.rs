@@ -18,6 +18,7 @@ use super::catalogue;
 use super::client::Client;
 use super::clock::SimClock;
 use super::disk::Shared;
+use super::expiry::Expiry;
 use super::feeds::Feeds;
 use super::model::Model;
 use super::network::SimNetwork;
@@ -49,6 +50,8 @@ pub struct Report {
     pub late_stored: u64,
     pub corrected: u64,
     pub outranked: u64,
+    /// Rows that retention removed.
+    pub expired: u64,
     /// Starts that did not get to their end.
     pub starts_broken_off: u64,
     /// PUBLISHes that were refused with 0x97.
@@ -89,6 +92,7 @@ impl std::ops::AddAssign for Report {
         self.late_stored += other.late_stored;
         self.corrected += other.corrected;
         self.outranked += other.outranked;
+        self.expired += other.expired;
         self.refused += other.refused;
         self.steps += other.steps;
     }
@@ -174,6 +178,7 @@ impl Run {
         });
         made.and_then(|()| disk.sync_dir("")).unwrap_or_else(|error| panic!("a fresh disk: {error}"));
         let clock = Arc::new(SimClock::new());
+        let expiry = Expiry::new(clock.clone(), plan.kept_days);
         let story = Story::new(options.tell);
         let shared = Shared::new(random.next_u64(), story, options.bug, plan.probe_percent);
         let hands = SimHands {
@@ -207,7 +212,7 @@ impl Run {
             gateway: None,
             operators: None,
             hands,
-            model: Arc::new(Mutex::new(Model::new(plan.rules))),
+            model: Arc::new(Mutex::new(Model::new(plan.rules, expiry))),
             feeds: Feeds::default(),
             clients,
             traffic: Traffic::default(),

@@ -80,10 +80,9 @@ impl Traffic {
         match random.below(100) {
             0..30 => said(self.dated(&station, now_us, random, model)),
             30..42 => said(self.backfill(&station, now_us, random, model)),
-            42..52 if !self.keyed.is_empty() => {
-                said(self.keyed[random.below(self.keyed.len() as u64) as usize])
+            number @ 42..58 if let Some(old) = self.some_keyed(random, model) => {
+                said(if number < 52 { old } else { self.old_content_anew(old, model) })
             }
-            42..58 if !self.keyed.is_empty() => said(self.old_content_anew(random, model)),
             58..70 => said(self.undated(&station, random, model)),
             70..75 => said(self.numbered(&station, random, model)),
             75..79 => said(self.two_at_once(&station, random, model)),
@@ -93,6 +92,19 @@ impl Traffic {
             93..95 => self.too_many_stations(random, model),
             _ => self.plain(client, random, model),
         }
+    }
+
+    /// One that may be said again, from anywhere.
+    fn some_keyed(&self, random: &mut Random, model: &Model) -> Option<MessageId> {
+        if self.keyed.is_empty() {
+            return None;
+        }
+        let id = self.keyed[random.below(self.keyed.len() as u64) as usize];
+        let Meaning::Readings(readings) = &model.messages[id].meaning else { return None };
+        let is_young = |reading: &Expected| {
+            reading.time_us.is_none_or(|time_us| time_us >= model.expiry.oldest_said_us(&reading.datastream))
+        };
+        readings.iter().all(is_young).then_some(id)
     }
 
     fn number(&mut self) -> u64 {
@@ -178,21 +190,25 @@ impl Traffic {
         let day = if random.chance(30) { random.below(3) as i64 * 24 } else { 0 };
         let time_us = (hour - day) * HOUR_US + random.below(2) as i64 * 60_000_000;
         // The hour may have begun after the furthest that the clock was set back.
-        let reading = self.reading(random, Some(time_us.min(now_us / 1_000 * 1_000)));
+        let mut reading = self.reading(random, Some(time_us.min(now_us / 1_000 * 1_000)));
+        let oldest_us = model.expiry.oldest_said_us(&reading.expected(station).datastream);
+        if reading.time_us.is_some_and(|time_us| time_us < oldest_us) {
+            // The last that may come.
+            reading.time_us = Some((oldest_us / 60_000_000 + 1) * 60_000_000);
+        }
         let id = self.message(station, None, &[reading], model);
         self.keyed.push(id);
         id
     }
 
     /// A reading that was said before, in a new message: another `seq` and payload, the same content.
-    fn old_content_anew(&mut self, random: &mut Random, model: &mut Model) -> MessageId {
-        let old = self.keyed[random.below(self.keyed.len() as u64) as usize];
-        let old = &model.messages[old];
-        let Meaning::Readings(readings) = &old.meaning else { return self.keyed[0] };
+    fn old_content_anew(&mut self, old_id: MessageId, model: &mut Model) -> MessageId {
+        let old = &model.messages[old_id];
+        let Meaning::Readings(readings) = &old.meaning else { return old_id };
         let first = readings[0].clone();
-        let Some(time_us) = first.time_us else { return self.keyed[0] };
+        let Some(time_us) = first.time_us else { return old_id };
         if first.is_one_of_two || !first.content.as_bytes()[0].is_ascii_digit() {
-            return self.keyed[0];
+            return old_id;
         }
         let mut parts = first.content.split(' ');
         let (value, _, status) = (parts.next(), parts.next(), parts.next().filter(|text| *text != "-"));
@@ -261,6 +277,15 @@ impl Traffic {
 
     fn garbage(&mut self, station: &str, now_us: i64, random: &mut Random, model: &mut Model) -> MessageId {
         let number = self.number();
+        if let Some(time_us) = model.expiry.refused_us()
+            && random.chance(15)
+        {
+            let reading =
+                format!("{{\"property\":\"noise\",\"value\":{number},\"time\":{}}}", time_us / 1_000);
+            let payload = format!("{{\"readings\":[{reading}]}}").into_bytes();
+            let meaning = Meaning::Garbage { reason: "retention", readings: 1 };
+            return model.say(format!("obs/{station}"), payload, None, meaning);
+        }
         let (topic, payload, reason, readings) = match random.below(5) {
             0 => (format!("obs/{station}"), format!("#garbage {number}"), "format_unknown", 0),
             1 => (format!("obs/{station}"), format!("{{\"readings\":[ broken {number}"), "not_json", 0),
@@ -293,7 +318,10 @@ impl Traffic {
     /// Of years ago: quarantined while the settings take less. The same few times again and again.
     fn too_old(&mut self, station: &str, random: &mut Random, model: &mut Model) -> MessageId {
         let time_us = YEARS_AGO_US + random.below(20) as i64 * 60_000_000;
-        let reading = self.reading(random, Some(time_us));
+        let mut reading = self.reading(random, Some(time_us));
+        while model.expiry.oldest_said_us(&reading.expected(station).datastream) > time_us {
+            reading = self.reading(random, Some(time_us));
+        }
         let payload = format!("{{\"readings\":[{}]}}", reading.json()).into_bytes();
         let readings = vec![reading.expected(station)];
         let meaning = Meaning::Refusable { readings, reason: "time_out_of_range", counted: 1 };

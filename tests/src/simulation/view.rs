@@ -41,6 +41,8 @@ pub(super) struct Asked {
     pub(super) clients: BTreeMap<String, Ledger>,
     pub(super) quarantine: Vec<QuarantineSeen>,
     pub(super) closed_hours: BTreeMap<i64, String>,
+    /// Of the files that the catalogue names.
+    pub(super) rows_in_files: u64,
 }
 
 impl Asked {
@@ -53,6 +55,7 @@ impl Asked {
             clients: BTreeMap::new(),
             quarantine: Vec::new(),
             closed_hours: BTreeMap::new(),
+            rows_in_files: 0,
         })
     }
 
@@ -63,6 +66,8 @@ impl Asked {
         clients: &[String],
     ) -> Result<Self, QueryError> {
         let mut asked = Self::in_between(&**view)?;
+        let files = catalogue.clone().load().map(|snapshot| snapshot.files).unwrap_or_default();
+        asked.rows_in_files = files.iter().map(|file| file.row_count).sum();
         for client in clients {
             let filter = LedgerFilter { client: Some(client.clone()), ..LedgerFilter::default() };
             asked.clients.insert(client.clone(), view.ledger(&filter)?);
