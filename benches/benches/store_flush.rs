@@ -52,7 +52,8 @@ fn frame(frame_no: u64) -> ObservationFrame {
         outcome: 0,
         unkeyed: 0,
         replayed: 0,
-        zero: [0; 5],
+        zero: 0,
+        behind_s: 0,
     };
     let row = |obs_no: u64| Row {
         time_us: time_us(obs_no),

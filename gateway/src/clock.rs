@@ -52,7 +52,11 @@ impl Clock for SystemClock {
             let difference_us = wall_us() - (slew.offset_us + now_us as i64);
             let slew_max_us = SLEW_US_PER_S * (elapsed_us / 1_000_000);
             slew.offset_us += if difference_us.abs() >= STEP_MIN_US {
-                tracing::warn!(step_us = difference_us, "the wall clock was set; receive times follow it");
+                tracing::warn!(
+                    step_us = difference_us,
+                    "the wall clock was set {}",
+                    what_follows(difference_us)
+                );
                 difference_us
             } else {
                 difference_us.clamp(-slew_max_us, slew_max_us)
@@ -64,6 +68,17 @@ impl Clock for SystemClock {
 
     fn monotonic_us(&self) -> u64 {
         self.start.elapsed().as_micros() as u64
+    }
+}
+
+/// As `journal::Stamps` does it.
+fn what_follows(step_us: i64) -> &'static str {
+    match step_us {
+        0.. => "forward; receive times follow it",
+        _ => {
+            "back; receive times go on at half its pace until it has caught up with them, or follow it where it is more than \
+             three hours behind them"
+        }
     }
 }
 

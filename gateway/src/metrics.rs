@@ -190,7 +190,7 @@ impl LogMetrics {
         }
         self.bytes.get_or_create(&LogLabels { log }).set(status.bytes as i64);
         self.oldest_record.get_or_create(&LogLabels { log }).set(status.oldest_record_no as i64);
-        let seconds = status.oldest_time_us.div_euclid(1_000_000);
+        let seconds = status.oldest_received_us.div_euclid(1_000_000);
         self.oldest_time_seconds.get_or_create(&LogLabels { log }).set(seconds);
     }
 

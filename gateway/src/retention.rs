@@ -19,35 +19,39 @@ pub const REMOVAL_MARGIN_US: i64 = 3_600_000_000;
 
 /// Keeping times in µs by [`Domain::ALL`]; `i64::MAX` = for ever.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RetentionSpans([i64; Domain::ALL.len()]);
+pub struct RetentionSpans {
+    by_domain: [i64; Domain::ALL.len()],
+    shortest_us: i64,
+}
 
 impl Default for RetentionSpans {
     /// Everything for ever.
     fn default() -> Self {
-        Self([i64::MAX; Domain::ALL.len()])
+        Self { by_domain: [i64::MAX; Domain::ALL.len()], shortest_us: i64::MAX }
     }
 }
 
 impl RetentionSpans {
     /// 0 days = for ever.
     pub fn of_days(days: impl Fn(Domain) -> u32) -> Self {
-        Self(Domain::ALL.map(|domain| match days(domain) {
+        let by_domain = Domain::ALL.map(|domain| match days(domain) {
             0 => i64::MAX,
             days => i64::from(days) * DAY_US,
-        }))
+        });
+        Self { by_domain, shortest_us: by_domain.into_iter().fold(i64::MAX, i64::min) }
     }
 
     pub fn is_for_ever(&self) -> bool {
-        *self == Self::default()
+        self.shortest_us == i64::MAX
     }
 
     /// A time within so long before now is kept, whatever its domain.
     pub fn shortest_us(&self) -> i64 {
-        self.0.into_iter().min().unwrap_or(i64::MAX)
+        self.shortest_us
     }
 
     pub fn of(&self, domain: &str) -> i64 {
-        self.0[usize::from(index_of(domain))]
+        self.by_domain[usize::from(index_of(domain))]
     }
 }
 
@@ -89,7 +93,7 @@ impl Retention {
             return None;
         }
         let now_us = self.now_us().saturating_sub(margin_us);
-        let oldest_us = self.spans.0.map(|span| match span {
+        let oldest_us = self.spans.by_domain.map(|span| match span {
             i64::MAX => i64::MIN,
             span => now_us.saturating_sub(span),
         });

@@ -62,7 +62,7 @@ fn frames_come_back_after_reopening() {
                 part.push_record(1, 2, 3, &[&body]).unwrap();
             }
             let meta = writer.append(&mut parts, 2, 2, 1000 - number as i64).unwrap();
-            assert_eq!((meta.first_record_no, meta.time_us), (1 + 2 * written.len() as u64, 1000));
+            assert_eq!((meta.first_record_no, meta.stamp.time_us), (1 + 2 * written.len() as u64, 1000));
             written.push(body);
             while writer.prepare_step().unwrap() == Prepared::Progress {}
         }
@@ -92,7 +92,7 @@ fn bytes_on_the_disk_are_those_of_the_format_page() {
     let hex = |range: std::ops::Range<usize>| {
         file[range].iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(" ")
     };
-    assert_eq!(hex(0..16), "53 47 4c 4f 47 53 45 47 27 e3 37 81 02 00 00 00");
+    assert_eq!(hex(0..16), "53 47 4c 4f 47 53 45 47 84 07 fe 0e 03 00 00 00");
     assert_eq!(&file[16..32], b"0123456789abcdef");
     assert_eq!(hex(32..56), "01 00 00 00 00 00 00 00 01 00 00 00 00 00 00 00 00 00 10 00 00 00 00 00");
     assert!(file[56..4096].iter().all(|byte| *byte == 0));

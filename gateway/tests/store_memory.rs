@@ -110,7 +110,8 @@ impl Log {
                 outcome: 0,
                 unkeyed: 0,
                 replayed: 0,
-                zero: [0; 5],
+                zero: 0,
+                behind_s: 0,
             });
             frame.rows.push(Row {
                 time_us: START_US + i64::from(step) * STEP_US,

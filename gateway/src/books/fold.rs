@@ -117,7 +117,7 @@ impl Books {
         let mut index = 0;
         // Messages of one journal frame have one time and therefore one hour.
         let one_hour = |a: &MessageEntry, b: &MessageEntry| {
-            a.receive_time_us == b.receive_time_us && a.is_replayed() == b.is_replayed()
+            a.stamp_us() == b.stamp_us() && a.is_replayed() == b.is_replayed()
         };
         for messages in frame.messages.chunk_by(one_hour) {
             if messages[0].is_replayed() {
@@ -141,8 +141,8 @@ impl Books {
 
     fn apply_messages(&mut self, messages: &[MessageEntry], mut index: u32, rows: &mut FrameRows<'_>) {
         let (Some(first), Some(last)) = (messages.first(), messages.last()) else { return };
-        // The journal's time never goes back; were it ever to, a closed hour must not change all the same.
-        let hour_no = hour_of(first.receive_time_us).max(self.first_open_hour);
+        // Stamps never go back; were they ever to, a closed hour must not change all the same.
+        let hour_no = hour_of(first.stamp_us()).max(self.first_open_hour);
         self.newest_hour = self.newest_hour.max(hour_no);
         let hour = self.hours.entry(hour_no).or_default();
         hour.note_messages(first.message_no, last.message_no + 1);

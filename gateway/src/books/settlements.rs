@@ -54,7 +54,7 @@ impl Settlements {
             return;
         }
         let entry = &settlement.entry;
-        let hour = hour_of(entry.receive_time_us);
+        let hour = hour_of(entry.stamp_us());
         let from = BookKey { agency: entry.agency, client: entry.client, station: entry.station };
         let mut row = SettlementRow {
             settlement_no: self.last.0 + self.rows.len() as u64 + 1,
@@ -107,7 +107,7 @@ impl Settlements {
         totals: &mut SettledCounts,
     ) {
         let key = BookKey { agency: message.agency, client: message.client, station: message.station };
-        let place = (hour_of(message.receive_time_us), key);
+        let place = (hour_of(message.stamp_us()), key);
         let mut counts = SettledCounts::default();
         counts.change(
             |counts| match class {

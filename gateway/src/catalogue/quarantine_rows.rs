@@ -149,7 +149,7 @@ impl QuarantineWalk<'_> {
         while let Some(mut item) = next()? {
             let key = (item.entry.position, item.entry.ordinal);
             looked_at += 1;
-            if self.is_over(&item.entry) {
+            if self.is_over(&item) {
                 return Ok(page);
             }
             if self.filter.includes(&item.entry) {
@@ -168,18 +168,17 @@ impl QuarantineWalk<'_> {
         Ok(page)
     }
 
-    /// Nothing behind this entry can be meant: the journal's time never goes back.
-    fn is_over(&self, entry: &QuarantineEntry) -> bool {
+    /// Nothing behind this entry can be meant: stamps never go back, and no receive time is later than its stamp. It may be
+    /// earlier, so that a later entry may lie before the end of the time that is asked for.
+    fn is_over(&self, item: &QuarantineItem) -> bool {
         let filter = self.filter;
+        let position = item.entry.position;
         match self.order {
             QuarantineOrder::NewestFirst => {
-                filter.from_us.is_some_and(|from_us| entry.receive_time_us < from_us)
-                    || filter.position.is_some_and(|position| entry.position < position)
+                filter.from_us.is_some_and(|from_us| item.booked.stamp_us() < from_us)
+                    || filter.position.is_some_and(|wanted| position < wanted)
             }
-            QuarantineOrder::OldestFirst => {
-                filter.to_us.is_some_and(|to_us| entry.receive_time_us >= to_us)
-                    || filter.position.is_some_and(|position| entry.position > position)
-            }
+            QuarantineOrder::OldestFirst => filter.position.is_some_and(|wanted| position > wanted),
         }
     }
 }

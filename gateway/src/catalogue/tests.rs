@@ -65,6 +65,64 @@ fn listed(history: &mut dyn History, filter: &QuarantineFilter) -> Vec<Quarantin
     history.quarantine_page(&walk).unwrap().items.into_iter().map(|item| item.entry).collect()
 }
 
+/// B1-2, B1-5: entries of a time when the clock was far ahead hide none of those behind them, whichever way the walk goes.
+#[test]
+fn b1_5_a_period_of_receive_times_is_found_behind_a_clock_that_was_ahead() {
+    let (_directory, catalogues) = both();
+    for mut catalogue in catalogues {
+        let mut items: Vec<QuarantineItem> =
+            (1..=8).map(|position| item(position, 0, 1).as_ref().clone()).collect();
+        // 3 and 4 came in the far future, the others a second apart; stamps go on from there.
+        for item in &mut items[2..4] {
+            item.entry.receive_time_us += 1_000_000_000_000;
+        }
+        for item in &mut items[4..] {
+            item.booked.behind_s = 1_000_000;
+        }
+        for item in &mut items {
+            item.booked.receive_time_us = item.entry.receive_time_us;
+        }
+        let quarantine = QuarantineDelta {
+            items: items.into_iter().map(Arc::new).collect(),
+            ..QuarantineDelta::default()
+        };
+        catalogue.commit(&Commit { quarantine, ..Commit::default() }).unwrap();
+        let mut history = catalogue.history().unwrap();
+        let far = 1_000_000_000_000;
+        for (from_us, to_us, expected) in [
+            (None, Some(far), vec![1, 2, 5, 6, 7, 8]),
+            (Some(far), None, vec![3, 4]),
+            (Some(2_000_000), Some(7_000_000), vec![2, 5, 6]),
+            (Some(6_000_000), None, vec![3, 4, 6, 7, 8]),
+            (None, Some(2_000_000), vec![1]),
+        ] {
+            let filter = QuarantineFilter { from_us, to_us, ..QuarantineFilter::default() };
+            for order in [QuarantineOrder::OldestFirst, QuarantineOrder::NewestFirst] {
+                let walk = QuarantineWalk {
+                    filter: &filter,
+                    order,
+                    behind: None,
+                    payloads: false,
+                    entries_max: 100,
+                    looked_at_max: 100,
+                    payload_bytes_max: 100,
+                };
+                let mut found: Vec<u64> = history
+                    .quarantine_page(&walk)
+                    .unwrap()
+                    .items
+                    .iter()
+                    .map(|item| item.entry.position)
+                    .collect();
+                if order == QuarantineOrder::NewestFirst {
+                    found.reverse();
+                }
+                assert_eq!(found, expected, "{from_us:?} {to_us:?} {order:?}");
+            }
+        }
+    }
+}
+
 fn settlement(number: u64, key: BookKey) -> SettlementRow {
     SettlementRow {
         settlement_no: number,

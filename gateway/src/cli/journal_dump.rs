@@ -106,7 +106,7 @@ fn tell(wanted: &Wanted, report: &LogReport, given: u64) {
         Some(first) if wanted.begins_before(first) => lines.push(format!(
             "messages before position {} (received before {}) are no longer in the journal: their segments were used again",
             first.first_message_no,
-            time_text(first.time_us)
+            time_text(first.stamp.received_us())
         )),
         Some(_) => {}
     }
@@ -169,7 +169,7 @@ impl Wanted {
     fn begins_before(&self, first: &FrameMeta) -> bool {
         first.first_message_no > 1
             && *self.positions.start() < first.first_message_no
-            && self.from_us < first.time_us
+            && self.from_us < first.stamp.time_us
     }
 
     fn includes(&self, position: u64, topic: &[u8]) -> bool {
@@ -320,15 +320,27 @@ fn object(position: u64, receive_time_us: i64, message: &Message<'_>) -> serde_j
 impl FrameVisitor for Dump<'_> {
     fn frame(&mut self, frame: &Frame<'_>, _path: &str, _offset: u64) {
         let meta = &frame.meta;
-        if meta.time_us >= self.wanted.to_us || meta.first_message_no > *self.wanted.positions.end() {
-            self.within = *self.within.start()..=meta.first_message_no.saturating_sub(1);
+        let before = meta.first_message_no.saturating_sub(1);
+        if meta.first_message_no > *self.wanted.positions.end() {
+            self.within = *self.within.start()..=before.min(*self.within.end());
             self.done = true;
         }
         if self.done {
             return;
         }
-        if meta.time_us < self.wanted.from_us {
+        // No receive time is later than its stamp, and stamps never go back.
+        if meta.stamp.time_us < self.wanted.from_us {
             self.within = meta.next_message_no()..=u64::MAX;
+            return;
+        }
+        let received_us = meta.stamp.received_us();
+        if received_us >= self.wanted.to_us {
+            // A later frame may have been received earlier, once a clock that was ahead was right again.
+            self.within = *self.within.start()..=before.min(*self.within.end());
+            return;
+        }
+        self.within = *self.within.start()..=u64::MAX;
+        if received_us < self.wanted.from_us {
             return;
         }
         let messages = frame.records().map_while(Result::ok).filter(|record| record.kind == KIND_MESSAGE);
@@ -340,7 +352,7 @@ impl FrameVisitor for Dump<'_> {
                 continue;
             };
             if self.wanted.includes(position, message.topic)
-                && let Err(error) = self.give(position, meta.time_us, &message)
+                && let Err(error) = self.give(position, received_us, &message)
             {
                 self.failed = Some(error);
                 self.done = true;
@@ -354,10 +366,10 @@ impl FrameVisitor for Dump<'_> {
     fn progress(&mut self, _bytes: u64) {}
 
     fn wants(&self, first: &FrameMeta, next: Option<&FrameMeta>) -> bool {
-        let begins_too_late =
-            first.time_us >= self.wanted.to_us || first.first_message_no > *self.wanted.positions.end();
+        let begins_too_late = first.first_message_no > *self.wanted.positions.end();
         let ends_too_early = next.is_some_and(|next| {
-            next.time_us < self.wanted.from_us || next.first_message_no <= *self.wanted.positions.start()
+            next.stamp.time_us < self.wanted.from_us
+                || next.first_message_no <= *self.wanted.positions.start()
         });
         !begins_too_late && !ends_too_early
     }

@@ -15,7 +15,7 @@ use crate::catalogue::History;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::feeds::{LastValues, RetainedStore};
-use crate::journal::{FrameConsumer, JournalFrame, JournalPort, JournalWriter, Lanes, WriterStep};
+use crate::journal::{FrameConsumer, JournalFrame, JournalPort, JournalWriter, Lanes, Stamps, WriterStep};
 use crate::pipeline::dictionary::Dictionary;
 use crate::pipeline::resend::ResendWindow;
 use crate::pipeline::{KeeperProgress, MessageDecoder};
@@ -37,19 +37,20 @@ impl Settling {
     }
 
     /// A decoder for a dry run, with a copy of the names.
-    pub(super) fn dry_run(config: &Config, registry: Registry) -> DryRun {
+    pub(super) fn dry_run(config: &Config, registry: Registry, now_us: i64) -> DryRun {
         let same_time = SameTime::new(config.pipeline.same_time_keep.clone());
         let mut hot = Vec::new();
         let registry = Arc::new(RwLock::new(registry));
         grow_hot_rows(&mut hot, &registry, &same_time);
-        DryRun::new(MessageDecoder::new(
+        let decoder = MessageDecoder::new(
             Dictionary::new(registry, dictionary_limits(config)),
             hot,
             ResendWindow::new(config.pipeline.resend_window),
             time_bounds(config),
             Ranks::new(config.pipeline.ranks.clone()),
             same_time,
-        ))
+        );
+        DryRun::new(decoder, now_us)
     }
 
     pub(super) fn config(&self) -> Arc<Config> {
@@ -108,6 +109,7 @@ impl ChangePort for RunningPort {
 pub(super) struct OfflinePort {
     port: JournalPort,
     writer: JournalWriter,
+    stamps: Stamps,
     frames: Receiver<Arc<JournalFrame>>,
     stages: Stages,
     retained: RetainedStore,
@@ -123,9 +125,11 @@ impl OfflinePort {
         // As many as there are buffers: it is never full.
         let (to_us, frames) = bounded(lanes.buffers());
         let consumers: Vec<Box<dyn FrameConsumer>> = vec![Box::new(Frames(to_us))];
+        let writer = JournalWriter::new(journal, lanes.clone(), consumers, metrics);
         Self {
             port: JournalPort::of_operators(lanes.clone()),
-            writer: JournalWriter::new(journal, lanes.clone(), consumers, metrics),
+            stamps: writer.stamps(),
+            writer,
             frames,
             stages,
             retained,
@@ -141,7 +145,7 @@ impl OfflinePort {
         self.port.hand_over();
         let mut settled = false;
         loop {
-            match self.writer.step(self.clock.receive_time_us())? {
+            match self.writer.step(self.stamps.next(&*self.clock))? {
                 WriterStep::Wrote => self.process()?,
                 WriterStep::Idle => return Ok(()),
                 WriterStep::Blocked if self.writer.prepare_step()? => {}

@@ -359,7 +359,7 @@ fn fold_hot_rows(hot: &mut [HotRow], frame: &ObservationFrame) -> Result<(), Sto
             let what = "has a row of a datastream or message that is not defined";
             return Err(StoreError::MalformedFrame { frame_no: frame.frame_no, what });
         };
-        hot.fold(row, message.message_no);
+        hot.fold(row, message.message_no, message.is_replayed());
     }
     Ok(())
 }
@@ -398,7 +398,7 @@ fn open_observations(
     }
     let reader =
         LogReader::open(disk.clone(), OBSERVATIONS_DIR, LogKind::Observations, Position::Record(needed))?;
-    Ok((recovered.last.map_or(0, |last| last.time_us), writer, reader))
+    Ok((recovered.last.map_or(0, |last| last.stamp.time_us), writer, reader))
 }
 
 /// The log has recorded them; the operator is told once.

@@ -38,7 +38,7 @@ pub(super) fn read(
                 }
                 rest = &rest[1..];
                 if let Some(message) = Message::parse(record.flags, record.user, record.body) {
-                    found.insert(position, raw(position, frame.meta.time_us, &message));
+                    found.insert(position, raw(position, frame.meta.stamp.received_us(), &message));
                 }
             }
             // Behind a gap.

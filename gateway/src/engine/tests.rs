@@ -121,7 +121,7 @@ impl Frames {
             first_message_no: self.next_message_no,
             record_count: count,
             message_count: count,
-            time_us: now_us(),
+            stamp: now_us().into(),
             len: 0,
         };
         self.next_frame_no += 1;

@@ -425,7 +425,7 @@ impl GatewayView for EngineView {
         };
         let config = settling.config();
         let names = || self.registry.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let dry_run = || Settling::dry_run(&config, names());
+        let dry_run = || Settling::dry_run(&config, names(), self.clock.receive_time_us());
         settle::run(&mut *settling.port, &mut *settling.history, request, dry_run, told).map_err(settle_error)
     }
 

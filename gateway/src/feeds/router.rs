@@ -133,7 +133,7 @@ impl Router {
         // At a malformed record the pipeline ends the gateway.
         for (place, message) in frame.messages().map_while(Result::ok) {
             if message.retain {
-                let is_kept = self.retained.set(&message, frame.meta.time_us);
+                let is_kept = self.retained.set(&message, frame.meta.stamp.received_us());
                 self.metrics.retained_messages_refused.inc_by(u64::from(!is_kept));
             }
             if !routed {

@@ -22,5 +22,6 @@ mod writer;
 pub use frame::{Entry, JournalFrame, Malformed, Place};
 pub use lane::{CONTROL_BUFFERS, Lanes, LanesConfig, Positions};
 pub use port::{JournalFull, JournalPort};
+pub use stamp::Stamps;
 pub use thread::{WriterTurn, WriterTurns, run_writer};
 pub use writer::{FrameConsumer, JournalWriter, WriterStep};

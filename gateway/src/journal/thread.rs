@@ -41,7 +41,7 @@ pub enum WriterTurn {
 
 impl WriterTurns {
     pub fn new(writer: JournalWriter, health: Arc<Health>, sync_gap_us: u64) -> Self {
-        let stamps = Stamps::new(writer.last_time_us());
+        let stamps = writer.stamps();
         Self { writer, stamps, health, sync_gap_us, last_sync_us: 0 }
     }
 

@@ -5,7 +5,8 @@ use std::sync::atomic::Ordering;
 
 use super::frame::JournalFrame;
 use super::lane::{Batch, Lanes};
-use crate::log::{AlignedBuf, FRAME_PARTS_MAX, FrameMeta, LogError, LogStatus, LogWriter, Position};
+use super::stamp::Stamps;
+use crate::log::{AlignedBuf, FRAME_PARTS_MAX, FrameMeta, LogError, LogStatus, LogWriter, Position, Stamp};
 use crate::metrics::Metrics;
 
 /// Where durable frames go. Implementations must not block: the buffers bound how many frames there can be.
@@ -74,23 +75,24 @@ impl JournalWriter {
 
     /// Writes one frame of what waits. When it returns, the frame is durable, its acks are free to leave and its
     /// consumers have it.
-    pub fn step(&mut self, now_us: i64) -> Result<WriterStep, LogError> {
+    pub fn step(&mut self, now: impl Into<Stamp>) -> Result<WriterStep, LogError> {
+        let now = now.into();
         if self.parts.is_empty() {
             self.collect();
         }
         if self.parts.is_empty() {
             return Ok(WriterStep::Idle);
         }
-        match self.write(now_us)? {
-            WriterStep::Blocked => self.write_changes(now_us),
+        match self.write(now)? {
+            WriterStep::Blocked => self.write_changes(now),
             other => Ok(other),
         }
     }
 
-    fn write(&mut self, now_us: i64) -> Result<WriterStep, LogError> {
+    fn write(&mut self, now: Stamp) -> Result<WriterStep, LogError> {
         let record_count = self.origins.iter().map(|origin| origin.record_count).sum();
         let message_count = self.origins.iter().map(|origin| origin.message_count).sum();
-        match self.log.append(&mut self.parts, record_count, message_count, now_us) {
+        match self.log.append(&mut self.parts, record_count, message_count, now) {
             Ok(meta) => {
                 self.publish(meta);
                 Ok(WriterStep::Wrote)
@@ -100,13 +102,13 @@ impl JournalWriter {
         }
     }
 
-    /// The stamp of the last frame; `i64::MIN` before the first.
-    pub(super) fn last_time_us(&self) -> i64 {
-        self.log.last_time_us()
+    /// What stamps the next frames: it goes on from the last one.
+    pub fn stamps(&self) -> Stamps {
+        Stamps::new(self.log.last_stamp())
     }
 
     /// There is no room for messages. Operators' changes alone may use the reserve: among them are those that free something.
-    fn write_changes(&mut self, now_us: i64) -> Result<WriterStep, LogError> {
+    fn write_changes(&mut self, now: Stamp) -> Result<WriterStep, LogError> {
         let control_lane = self.lanes.control_lane();
         // Those that already stand in the frame come first. Between lanes there is no order to keep.
         let blocked: Vec<(AlignedBuf, Origin)> = self.parts.drain(..).zip(self.origins.drain(..)).collect();
@@ -121,7 +123,7 @@ impl JournalWriter {
         let step = match self.parts.is_empty() || messages.is_empty() {
             // Nothing else than what was tried before.
             true => Ok(WriterStep::Blocked),
-            false => self.write(now_us),
+            false => self.write(now),
         };
         if are_fetched {
             // With the messages they may be more than a frame.

@@ -2,7 +2,8 @@
 
 use crate::catalogue::DatastreamState;
 use crate::feeds::LastValue;
-use crate::observation::{Classification, ObservationFrame, ResultKind, Row};
+use crate::observation::{Classification, MessageEntry, ObservationFrame, ResultKind, Row};
+use crate::pipeline::last_undated_us;
 use crate::store::Version;
 
 pub(super) fn state_of(states: &mut Vec<DatastreamState>, datastream: u32) -> &mut DatastreamState {
@@ -19,7 +20,8 @@ pub(super) fn fold_state(state: &mut DatastreamState, frame: &ObservationFrame, 
         return;
     }
     if row.flags & Row::FLAG_UNDATED != 0 {
-        state.last_undated_us = state.last_undated_us.max(row.time_us);
+        let is_replayed = frame.messages.get(row.message as usize).is_some_and(MessageEntry::is_replayed);
+        state.last_undated_us = last_undated_us(state.last_undated_us, row.time_us, is_replayed);
     }
     if row.classified() == Classification::Inserted {
         let value = LastValue::of_row(frame, row);

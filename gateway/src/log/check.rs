@@ -351,7 +351,7 @@ impl Walk<'_> {
     fn take(&mut self, segment: &Segment, source: &FrameSource, meta: &FrameMeta, offset: u64) {
         match &self.expected {
             Some((before, _, _)) if follows(before, meta) => {
-                if meta.time_us < before.time_us {
+                if meta.stamp.time_us < before.stamp.time_us {
                     self.flaw(&segment.path, Some(offset), FlawKind::FrameTime { frame_no: meta.frame_no });
                 }
                 // Nothing is missing, so what resembled a frame before was a write that never ended, or a damaged copy.

@@ -5,7 +5,7 @@ use std::io;
 use crate::disk::BLOCK_BYTES;
 
 /// Format version of segments and of the records in both logs; a reader refuses every other one.
-pub const FORMAT_VERSION: u32 = 2;
+pub const FORMAT_VERSION: u32 = 3;
 /// Bytes of a frame header; every [`super::AlignedBuf`] keeps this room at its start.
 pub const FRAME_HEADER_LEN: usize = 64;
 /// Bytes of a segment header: one block.
@@ -35,6 +35,34 @@ impl LogId {
     }
 }
 
+/// When a writer took a frame, by two times. Stamps order: they never go back, so an hour of the books is a range of positions.
+/// The receive time is what a message is judged by; they differ only while a wall clock that was far ahead is right again
+/// (docs/words.md).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stamp {
+    /// UTC µs; never less than that of the frame before.
+    pub time_us: i64,
+    /// Whole seconds that the receive time is behind it; 0 in the ordinary case, never more than [`u32::MAX`].
+    pub behind_s: u32,
+}
+
+impl Stamp {
+    pub fn received_us(self) -> i64 {
+        self.time_us.saturating_sub(i64::from(self.behind_s) * 1_000_000)
+    }
+}
+
+/// The stamp of a frame from what is kept of it elsewhere.
+pub fn stamp_us(receive_time_us: i64, behind_s: u32) -> i64 {
+    receive_time_us.saturating_add(i64::from(behind_s) * 1_000_000)
+}
+
+impl From<i64> for Stamp {
+    fn from(time_us: i64) -> Self {
+        Self { time_us, behind_s: 0 }
+    }
+}
+
 /// What a frame header says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FrameMeta {
@@ -46,8 +74,8 @@ pub struct FrameMeta {
     pub first_message_no: u64,
     pub record_count: u32,
     pub message_count: u32,
-    /// UTC µs at which the writer took the frame; never less than that of the frame before.
-    pub time_us: i64,
+    /// At which the writer took the frame.
+    pub stamp: Stamp,
     /// Bytes of the frame with header and padding; a multiple of 4 KiB.
     pub len: u32,
 }
@@ -81,7 +109,8 @@ impl FrameMeta {
         header[32..40].copy_from_slice(&self.first_record_no.to_le_bytes());
         header[40..48].copy_from_slice(&self.first_message_no.to_le_bytes());
         header[48..52].copy_from_slice(&self.message_count.to_le_bytes());
-        header[56..64].copy_from_slice(&self.time_us.to_le_bytes());
+        header[52..56].copy_from_slice(&self.stamp.behind_s.to_le_bytes());
+        header[56..64].copy_from_slice(&self.stamp.time_us.to_le_bytes());
         header
     }
 
@@ -94,7 +123,7 @@ impl FrameMeta {
             first_record_no: u64_at(header, 32),
             first_message_no: u64_at(header, 40),
             message_count: u32_at(header, 48),
-            time_us: u64_at(header, 56).cast_signed(),
+            stamp: Stamp { time_us: u64_at(header, 56).cast_signed(), behind_s: u32_at(header, 52) },
         }
     }
 }

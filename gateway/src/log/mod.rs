@@ -34,7 +34,7 @@ use crate::formats::age_of_build;
 
 pub use buffer::{AlignedBuf, BufferFull};
 pub use check::{Flaw, FlawKind, FrameVisitor, LogReport, check};
-pub use format::{FORMAT_VERSION, FRAME_HEADER_LEN, FrameMeta, LogId, LogKind};
+pub use format::{FORMAT_VERSION, FRAME_HEADER_LEN, FrameMeta, LogId, LogKind, Stamp, stamp_us};
 pub use gaps::Gap;
 pub use prepare::Prepared;
 pub use reader::{Frame, LogReader};

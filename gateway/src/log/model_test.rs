@@ -399,10 +399,10 @@ fn check_frame(
         return Err(format!("frame {}: other bytes than were written", index + 1));
     }
     let before = times.range(..meta.frame_no).next_back().map_or(i64::MIN, |(_, time)| *time);
-    if meta.time_us < before {
+    if meta.stamp.time_us < before {
         return Err(format!("frame {}: its time goes back", index + 1));
     }
-    if *times.entry(meta.frame_no).or_insert(meta.time_us) != meta.time_us {
+    if *times.entry(meta.frame_no).or_insert(meta.stamp.time_us) != meta.stamp.time_us {
         return Err(format!("frame {}: its time changed", index + 1));
     }
     Ok(())
@@ -417,7 +417,7 @@ fn push_forged_frame(part: &mut AlignedBuf, frame_no: u64) {
         first_message_no: frame_no * 2,
         record_count: 1,
         message_count: 1,
-        time_us: 5_000,
+        stamp: 5_000.into(),
         len: 4096,
     };
     let mut header = meta.encode();

@@ -343,7 +343,7 @@ impl Contents {
                 bytes: source.segment_bytes,
                 first_record_no: link.run.first.first_record_no,
                 first_message_no: link.run.first.first_message_no,
-                first_time_us: link.run.first.time_us,
+                first_received_us: link.run.first.stamp.received_us(),
             })
         })
     }

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::sync::Arc;
 
-use super::format::{FRAME_HEADER_LEN, FrameMeta, LogId, checksum_seed, seal};
+use super::format::{FRAME_HEADER_LEN, FrameMeta, LogId, Stamp, checksum_seed, seal};
 use super::prepare::Preparing;
 use super::segment::FIRST_FRAME_OFFSET;
 use super::{AlignedBuf, LogConfig, LogError, Position};
@@ -35,7 +35,7 @@ pub struct LogWriter {
     pub(super) next_frame_no: u64,
     pub(super) next_record_no: u64,
     pub(super) next_message_no: u64,
-    pub(super) last_time_us: i64,
+    pub(super) last_stamp: Stamp,
 }
 
 /// The segment that frames are appended to.
@@ -63,7 +63,7 @@ pub(super) struct Live {
     pub(super) bytes: u64,
     pub(super) first_record_no: u64,
     pub(super) first_message_no: u64,
-    pub(super) first_time_us: i64,
+    pub(super) first_received_us: i64,
 }
 
 /// What a log has, for those who watch it.
@@ -74,9 +74,9 @@ pub struct LogStatus {
     pub ready: usize,
     pub spare: usize,
     pub bytes: u64,
-    /// First record of the oldest live segment, and the time of its first frame; 0 where there is none.
+    /// First record of the oldest live segment, and the receive time of its first frame; 0 where there is none.
     pub oldest_record_no: u64,
-    pub oldest_time_us: i64,
+    pub oldest_received_us: i64,
 }
 
 #[derive(Debug)]
@@ -115,13 +115,13 @@ impl LogWriter {
             next_frame_no: 1,
             next_record_no: 1,
             next_message_no: 1,
-            last_time_us: i64::MIN,
+            last_stamp: Stamp::from(i64::MIN),
         }
     }
 
-    /// The time of the last frame; `i64::MIN` before the first.
-    pub fn last_time_us(&self) -> i64 {
-        self.last_time_us
+    /// Of the last frame; its time is `i64::MIN` before the first.
+    pub fn last_stamp(&self) -> Stamp {
+        self.last_stamp
     }
 
     /// Writes all parts as one frame, in one durable write. When it returns, the frame is durable.
@@ -134,7 +134,7 @@ impl LogWriter {
         parts: &mut [AlignedBuf],
         record_count: u32,
         message_count: u32,
-        now_us: i64,
+        stamp: impl Into<Stamp>,
     ) -> Result<FrameMeta, LogError> {
         if self.failed {
             return Err(LogError::Failed);
@@ -144,6 +144,7 @@ impl LogWriter {
             self.open_next_segment();
         }
         let Some(current) = &mut self.current else { return Err(LogError::NoSegmentReady) };
+        let Stamp { time_us, behind_s } = stamp.into();
         let meta = FrameMeta {
             epoch: current.epoch,
             frame_no: self.next_frame_no,
@@ -151,7 +152,7 @@ impl LogWriter {
             first_message_no: self.next_message_no,
             record_count,
             message_count,
-            time_us: now_us.max(self.last_time_us),
+            stamp: Stamp { time_us: time_us.max(self.last_stamp.time_us), behind_s },
             len,
         };
         if let Err(source) = write_frame(current, parts, &meta, checksum_seed(self.log_id)) {
@@ -229,7 +230,7 @@ impl LogWriter {
                     bytes: current.segment_bytes,
                     first_record_no: meta.first_record_no,
                     first_message_no: meta.first_message_no,
-                    first_time_us: meta.time_us,
+                    first_received_us: meta.stamp.received_us(),
                 });
             }
             current.offset += u64::from(meta.len);
@@ -241,7 +242,7 @@ impl LogWriter {
         self.next_frame_no = last.frame_no + 1;
         self.next_record_no = last.next_record_no();
         self.next_message_no = last.next_message_no();
-        self.last_time_us = last.time_us;
+        self.last_stamp = last.stamp;
     }
 
     /// Nobody needs anything below `position` any more. Segments wholly below are archived or used again by
@@ -296,7 +297,7 @@ impl LogWriter {
             spare,
             bytes: self.log_bytes(),
             oldest_record_no,
-            oldest_time_us: oldest.map_or(0, |live| live.first_time_us),
+            oldest_received_us: oldest.map_or(0, |live| live.first_received_us),
         })
     }
 

@@ -2,6 +2,8 @@
 
 use bytemuck::{Pod, Zeroable};
 
+use crate::log::stamp_us;
+
 const _: () = assert!(cfg!(target_endian = "little"), "the observation log is written as it lies in memory");
 
 /// One observation, 48 bytes, at once log entry and flush input.
@@ -150,7 +152,7 @@ impl Classification {
 #[repr(C)]
 pub struct MessageEntry {
     pub message_no: u64,
-    /// Time of the journal frame, µs since 1970 UTC: `resultTime` of its observations; its hour is the book hour.
+    /// µs since 1970 UTC: `resultTime` of its observations.
     pub receive_time_us: i64,
     pub client: u32,
     /// 0 = none.
@@ -166,12 +168,19 @@ pub struct MessageEntry {
     pub unkeyed: u8,
     /// 1: it came earlier and is decoded again; the books count it by its settlement, its rows are those that it brings.
     pub replayed: u8,
-    pub zero: [u8; 5],
+    pub zero: u8,
+    /// By how much the receive time is behind the frame's stamp, see [`crate::log::Stamp`].
+    pub behind_s: u32,
 }
 
 impl MessageEntry {
     pub fn message_outcome(&self) -> MessageOutcome {
         MessageOutcome::from_u8(self.outcome)
+    }
+
+    /// Of the journal frame that it came in: its hour is the book hour.
+    pub fn stamp_us(&self) -> i64 {
+        stamp_us(self.receive_time_us, self.behind_s)
     }
 
     pub fn is_replayed(&self) -> bool {

@@ -12,6 +12,7 @@ use super::faults::Faults;
 use super::hot::{Conversion, HotRow};
 use super::mapping::is_observation_topic;
 use super::resend::{ResendWindow, packet_key, packet_mark, sequence_mark};
+use crate::log::Stamp;
 use crate::observation::{
     Classification, MessageEntry, MessageOutcome, ObservationFrame, Quality, Quarantined, ResendMark,
     ResultKind, Row, TextSpan,
@@ -76,9 +77,11 @@ impl MessageDecoder {
         &mut self,
         message: &Message<'_>,
         message_no: u64,
-        receive_time_us: i64,
+        stamp: impl Into<Stamp>,
         frame: &mut ObservationFrame,
     ) {
+        let stamp = stamp.into();
+        let receive_time_us = stamp.received_us();
         let client = self.dictionary.client(message.client, &mut frame.definitions);
         let mut entry = MessageEntry {
             message_no,
@@ -91,7 +94,8 @@ impl MessageDecoder {
             outcome: MessageOutcome::Ignored as u8,
             unkeyed: 0,
             replayed: 0,
-            zero: [0; 5],
+            zero: 0,
+            behind_s: stamp.behind_s,
         };
         if message.first
             && let Some(mark) = self.resend.connected(message.client, message_no)
@@ -150,7 +154,7 @@ impl MessageDecoder {
                 packet_id: message.packet_id,
                 properties: message.properties.to_vec(),
                 // Where nothing was taken, everything is open.
-                refused: if rows.is_empty() { Vec::new() } else { faults.refused.to_bytes() },
+                refused: if rows.is_empty() { Vec::new() } else { faults.refused().to_bytes() },
                 payload: message.payload.to_vec(),
             });
         }
@@ -297,7 +301,7 @@ impl MessageDecoder {
                 row.time_us = hot.undated_time_us(receive_time_us);
                 if resent {
                     row.classification = Classification::Duplicate as u8;
-                    hot.fold(row, message_no);
+                    hot.fold(row, message_no, false);
                     continue;
                 }
             } else if hot.last_message == message_no {
@@ -311,7 +315,7 @@ impl MessageDecoder {
                 }
             }
             row.classification = hot.classify(row, message_no) as u8;
-            hot.fold(row, message_no);
+            hot.fold(row, message_no, false);
         }
     }
 }
@@ -323,7 +327,7 @@ fn mark_of(message: &Message<'_>, entry: &MessageEntry) -> ResendMark {
         message.topic,
         message.payload,
         entry.message_no,
-        entry.receive_time_us,
+        entry.stamp_us(),
     )
 }
 
@@ -386,14 +390,14 @@ impl ReadingSink for Sink<'_> {
         if let Some(time_us) = reading.time_us
             && let Some(sentence) = self.time_fault(time_us)
         {
-            self.faults.refused.insert(number);
+            self.faults.refuse(number);
             return self.faults.add(1, "time_out_of_range", 0, format!("{}: {sentence}", reading.property));
         }
         if let Some(time_us) = reading.time_us
             && time_us < self.receive_time_us.saturating_sub(self.decoder.bounds.retention.shortest_us())
             && let Some(sentence) = self.retention_fault(&reading, time_us)
         {
-            self.faults.refused.insert(number);
+            self.faults.refuse(number);
             return self.faults.add(1, "retention", 0, format!("{}: {sentence}", reading.property));
         }
         let rows = self.frame.rows.len();
@@ -401,14 +405,14 @@ impl ReadingSink for Sink<'_> {
             self.faults.add(1, "registry_limit", 0, format!("{}: {}", reading.property, limit.sentence()));
         }
         if self.frame.rows.len() == rows {
-            self.faults.refused.insert(number);
+            self.faults.refuse(number);
         } else if let Some(numbers) = &mut self.readings_of_rows {
             numbers.push(number);
         }
     }
 
     fn bad_reading(&mut self, _index: usize, property: Option<&str>, error: DecodeError) {
-        self.faults.refused.insert(self.reading);
+        self.faults.refuse(self.reading);
         self.reading = self.reading.saturating_add(1);
         match property {
             Some(property) => {

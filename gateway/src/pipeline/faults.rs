@@ -9,8 +9,8 @@ use super::reading_set::ReadingSet;
 pub(super) struct Faults {
     pub(super) readings: u16,
     pub(super) first: Option<Fault>,
-    /// The readings that were refused one by one; empty where the whole message was.
-    pub(super) refused: ReadingSet,
+    /// See [`Faults::refused`]; made for the first one, for most messages have none.
+    refused: Option<Box<ReadingSet>>,
 }
 
 #[derive(Debug)]
@@ -21,6 +21,15 @@ pub(super) struct Fault {
 }
 
 impl Faults {
+    /// The readings that were refused one by one; empty where the whole message was.
+    pub(super) fn refused(&self) -> ReadingSet {
+        self.refused.as_deref().copied().unwrap_or_default()
+    }
+
+    pub(super) fn refuse(&mut self, reading: u16) {
+        self.refused.get_or_insert_default().insert(reading);
+    }
+
     /// The first fault's sentence, and how many more there are.
     pub(super) fn sentence(&self) -> String {
         let Some(fault) = &self.first else { return String::new() };

@@ -4,12 +4,23 @@ use codecs::units::Linear;
 
 use crate::observation::{Classification, ResultKind, Row, value_bits_equal};
 
+/// Readings of one datastream in one journal frame move the time of the last one on by a microsecond each; what is further ahead
+/// of the receive time than this comes from a clock that was wrong.
+const UNDATED_AHEAD_MAX_US: i64 = 60_000_000;
+
+/// Time from which the next undated reading of a datastream is moved on, once one has got `time_us`. A replayed reading has a time
+/// of long ago.
+pub fn last_undated_us(last_us: i64, time_us: i64, is_replayed: bool) -> i64 {
+    let is_behind = last_us.saturating_sub(time_us) > UNDATED_AHEAD_MAX_US;
+    if is_behind && !is_replayed { time_us } else { last_us.max(time_us) }
+}
+
 /// One datastream, about two cache lines.
 #[derive(Clone, Debug)]
 pub struct HotRow {
     /// Greatest phenomenonTime, µs since 1970 UTC; `i64::MIN` = no row yet.
     pub watermark_us: i64,
-    /// Newest time that was given to an undated reading.
+    /// Time that was given to the last undated reading, see [`last_undated_us`].
     pub last_undated_us: i64,
     /// The row at the watermark that came last.
     pub value: u64,
@@ -94,13 +105,13 @@ impl HotRow {
     }
 
     /// Takes over what a row says. The same in the pipeline and when the observation log is read back.
-    pub fn fold(&mut self, row: &Row, message_no: u64) {
+    pub fn fold(&mut self, row: &Row, message_no: u64, is_replayed: bool) {
         self.last_message = message_no;
         if row.classified() == Classification::Duplicate {
             return;
         }
         if row.flags & Row::FLAG_UNDATED != 0 {
-            self.last_undated_us = self.last_undated_us.max(row.time_us);
+            self.last_undated_us = last_undated_us(self.last_undated_us, row.time_us, is_replayed);
         }
         if row.classified() == Classification::Inserted {
             if row.time_us > self.watermark_us {
@@ -116,9 +127,12 @@ impl HotRow {
         }
     }
 
-    /// The time of an undated reading: the receive time, moved on so that it is new to this datastream.
+    /// The time of an undated reading: the receive time, moved on so that it is new to this datastream. Where it would have to be
+    /// moved far, the clock was ahead: then it stays what it is, and the store gives the reading an ordinal of its own.
     pub fn undated_time_us(&self, receive_time_us: i64) -> i64 {
-        let time_us = receive_time_us.max(self.last_undated_us.saturating_add(1));
+        let next_us = self.last_undated_us.saturating_add(1);
+        let is_far = next_us.saturating_sub(receive_time_us) > UNDATED_AHEAD_MAX_US;
+        let time_us = if is_far { receive_time_us } else { receive_time_us.max(next_us) };
         if time_us == self.watermark_us { time_us + 1 } else { time_us }
     }
 }

@@ -1,4 +1,5 @@
-//! A quarantined message once more: decoded with its own receive time as `now`, in the place of its control record.
+//! A quarantined message once more: decoded with its own receive time as `now`, in the place of its control record. A clock that
+//! was far ahead when it came is put right: no message came later than it is replayed.
 //!
 //! Only readings that were refused bring rows: what was stored from the same message stays as it is and is not counted again.
 //! A row that is newer than its datastream's watermark is inserted, as at any time; all else waits for the store:
@@ -28,14 +29,16 @@ struct Candidate {
 }
 
 impl MessageDecoder {
-    /// Decodes a quarantined message again and appends what it brings to `frame`.
+    /// Decodes a quarantined message again and appends what it brings to `frame`. `now_us`: when an operator asked for it.
     pub fn replay(
         &mut self,
         entry: &BookedEntry,
         refused: &[u8],
         message: &Message<'_>,
+        now_us: i64,
         frame: &mut ObservationFrame,
     ) -> Settled {
+        let received = entry.received_before(now_us);
         let client = self.dictionary.client(message.client, &mut frame.definitions);
         let (mut agency, mut station) = (entry.agency, entry.station);
         let (first_row, first_text) = (frame.rows.len(), frame.texts.len());
@@ -44,12 +47,13 @@ impl MessageDecoder {
         match self.dictionary.route(message.topic, &mut frame.definitions).clone() {
             Route::Observations { agency: of_topic, station: of_station, property } => {
                 (agency, station) = (of_topic, of_station);
-                let receive_time_us = entry.receive_time_us;
+                let receive_time_us = received.received_us();
                 let rank = self.ranks.of(client, message.client);
                 let reader = Reader { station, topic_property: property.as_deref(), receive_time_us, rank };
                 let numbers = Some(Vec::new());
                 if let Some(read) = self.read_payload(message, reader, numbers, frame, &mut faults) {
-                    self.take_refused(entry, refused, message, &read, first_row, frame);
+                    let entry = BookedEntry { receive_time_us, ..*entry };
+                    self.take_refused(&entry, refused, message, &read, first_row, frame);
                 }
             }
             Route::Invalid { sentence, .. } => faults.add(0, "topic_invalid", 0, sentence.to_string()),
@@ -62,7 +66,7 @@ impl MessageDecoder {
         } else {
             frame.messages.push(MessageEntry {
                 message_no: entry.position,
-                receive_time_us: entry.receive_time_us,
+                receive_time_us: received.received_us(),
                 client,
                 agency,
                 station,
@@ -71,7 +75,8 @@ impl MessageDecoder {
                 outcome: remaining.as_ref().map_or(MessageOutcome::Decoded as u8, |it| it.outcome),
                 unkeyed: 0,
                 replayed: 1,
-                zero: [0; 5],
+                zero: 0,
+                behind_s: received.behind_s,
             });
         }
         Settled::Replayed { agency, client, station, rows: rows as u32, remaining }
@@ -123,7 +128,7 @@ impl MessageDecoder {
                     None => Classification::Duplicate,
                 }
             } as u8;
-            hot.fold(&row, entry.position);
+            hot.fold(&row, entry.position, true);
             frame.rows.push(row);
         }
     }
@@ -150,7 +155,7 @@ impl MessageDecoder {
 /// What still cannot be decoded. `has_rows`: something could.
 fn remaining(entry: &BookedEntry, refused: &[u8], faults: &Faults, has_rows: bool) -> Option<Remaining> {
     let fault = faults.first.as_ref()?;
-    let now = faults.refused;
+    let now = faults.refused();
     let (readings, still_refused) = match (refused.is_empty(), now.len()) {
         // The whole message is refused: what was open stays open.
         (false, 0) => (entry.readings, refused.to_vec()),

@@ -5,6 +5,7 @@ use std::sync::{Arc, RwLock};
 use super::decode::{MessageDecoder, TimeBounds};
 use super::dictionary::{Dictionary, DictionaryLimits};
 use super::resend::ResendWindow;
+use crate::log::Stamp;
 use crate::observation::{Classification, MessageOutcome, ObservationFrame, Quarantined, Row, Settled};
 use crate::record::{BookedEntry, Message, QOS_1};
 use crate::registry::Registry;
@@ -71,7 +72,7 @@ fn replay(
     entry: &BookedEntry,
 ) -> Replayed {
     let mut frame = ObservationFrame::default();
-    let settled = decoder.replay(entry, &quarantined.refused, message, &mut frame);
+    let settled = decoder.replay(entry, &quarantined.refused, message, NOW_US, &mut frame);
     let Settled::Replayed { rows, remaining, .. } = settled else { panic!("it was replayed") };
     assert_eq!(rows as usize, frame.rows.len());
     let row = |row: &Row| (row.time_us - NOW_US, row.ordinal, row.number(), row.classified());
@@ -139,7 +140,36 @@ fn b1_5_a_second_value_at_one_time_of_a_message_comes_behind_the_stored_one() {
         ..BookedEntry::default()
     };
     let mut frame = ObservationFrame::default();
-    decoder.replay(&entry, &[0b101], &message, &mut frame);
+    decoder.replay(&entry, &[0b101], &message, NOW_US, &mut frame);
     let rows: Vec<_> = frame.rows.iter().map(|row| (row.ordinal, row.number(), row.classified())).collect();
     assert_eq!(rows, [(1, 5.0, Classification::Unresolved), (0, 6.0, Classification::Duplicate)]);
+}
+
+/// P2: what came while the clock was in 2099 can be replayed once it is right, and what came at a right time keeps that.
+#[test]
+fn b1_5_no_message_came_later_than_it_is_replayed() {
+    let now = NOW_US / 1_000_000;
+    let payload = format!(r#"{{"time":{now},"readings":[{{"property":"a","value":5}}]}}"#);
+    let dated = message("obs/A/S", &payload, false);
+    let mut decoder = decoder(10, 10);
+    let far = Stamp { time_us: NOW_US + 27_000 * DAY_US, behind_s: 5 };
+    let mut frame = ObservationFrame::default();
+    decoder.decode(&dated, 9, far, &mut frame);
+    assert_eq!((frame.rows.len(), frame.quarantined[0].reason.as_str()), (0, "time_out_of_range"));
+    let entry = BookedEntry {
+        position: 9,
+        receive_time_us: far.received_us(),
+        behind_s: far.behind_s,
+        readings: 1,
+        outcome: MessageOutcome::Quarantined as u8,
+        ..BookedEntry::default()
+    };
+    assert_eq!(entry.received_before(i64::MAX), far);
+    let mut frame = ObservationFrame::default();
+    let asked_us = NOW_US + 2_000_007;
+    decoder.replay(&entry, &[], &dated, asked_us, &mut frame);
+    assert_eq!(frame.rows.len(), 1, "{:?}", frame.settlements);
+    let message = frame.messages[0];
+    assert_eq!(message.stamp_us(), far.time_us, "the hour of the books stays");
+    assert!((asked_us - 1_000_000..=asked_us).contains(&message.receive_time_us));
 }

@@ -7,7 +7,7 @@ use super::decode::MessageDecoder;
 use super::progress::KeeperProgress;
 use crate::health::{Health, Trouble};
 use crate::journal::{Entry, JournalFrame, Lanes};
-use crate::log::{AlignedBuf, FrameMeta, LogError, LogStatus, LogWriter, Position, Prepared};
+use crate::log::{AlignedBuf, FrameMeta, LogError, LogStatus, LogWriter, Position, Prepared, Stamp};
 use crate::metrics::Metrics;
 use crate::observation::{
     FrameInfo, MessageEntry, ObservationFrame, Outcome, Quarantined, ResendMark, RetainedChange, Row,
@@ -172,13 +172,13 @@ impl Pipeline {
                     if message_no < self.next_message_no {
                         continue;
                     }
-                    self.take_message(&message, message_no, journal.meta.time_us);
+                    self.take_message(&message, message_no, journal.meta.stamp);
                 }
                 Entry::Control(control) => {
                     if record_no < self.next_record_no {
                         continue;
                     }
-                    self.take_control(&control, record_no, journal.meta.time_us);
+                    self.take_control(&control, record_no, journal.meta.stamp);
                 }
             }
             self.next_record_no = record_no + 1;
@@ -193,16 +193,16 @@ impl Pipeline {
         Ok(())
     }
 
-    fn take_message(&mut self, message: &Message<'_>, message_no: u64, time_us: i64) {
-        self.frame.info.time_us = time_us;
-        self.decoder.decode(message, message_no, time_us, &mut self.frame);
+    fn take_message(&mut self, message: &Message<'_>, message_no: u64, stamp: Stamp) {
+        self.frame.info.time_us = stamp.time_us;
+        self.decoder.decode(message, message_no, stamp, &mut self.frame);
         if message.retain
             && self.retained.admit(message.topic, message.properties.len(), message.payload.len())
         {
             self.payload_bytes += message.payload.len() + message.properties.len() + message.topic.len();
             self.frame.retained.push(RetainedChange {
                 message_no,
-                receive_time_us: time_us,
+                receive_time_us: stamp.received_us(),
                 qos: message.qos as u8,
                 topic: message.topic.to_vec(),
                 properties: message.properties.to_vec(),
@@ -215,17 +215,18 @@ impl Pipeline {
         self.next_message_no = message_no + 1;
     }
 
-    fn take_control(&mut self, control: &Control<'_>, record_no: u64, time_us: i64) {
-        self.frame.info.time_us = time_us;
+    fn take_control(&mut self, control: &Control<'_>, record_no: u64, stamp: Stamp) {
+        self.frame.info.time_us = stamp.time_us;
+        let settled_us = stamp.received_us();
         let settled = match control {
             Control::Replay { entry, refused, message } => {
-                self.decoder.replay(entry, refused, message, &mut self.frame)
+                self.decoder.replay(entry, refused, message, settled_us, &mut self.frame)
             }
             Control::Erase { .. } => Settled::Erased,
         };
         let client = String::from_utf8_lossy(control.client()).into_owned();
         let entry = *control.entry();
-        let settlement = Settlement { record_no, settled_us: time_us, entry, client, settled };
+        let settlement = Settlement { record_no, settled_us, entry, client, settled };
         self.payload_bytes += json_record_bytes(&settlement);
         self.frame.settlements.push(settlement);
         self.count_definitions();

@@ -245,6 +245,28 @@ fn names_are_bounded() {
     assert_eq!(bench.send("obs/b/s0/x", "1").len(), 1, "others notice nothing");
 }
 
+/// B1-2: a clock that was far ahead when an undated reading came does not date those that come later.
+#[test]
+fn b1_2_undated_times_come_back_with_the_clock_and_stay_apart() {
+    let mut bench = Bench::new();
+    let send = |bench: &mut Bench, now_us: i64| {
+        bench.now_us = now_us;
+        let row = bench.send("obs/a/s/flow", "7")[0];
+        (row.time_us - NOW_US, row.classified())
+    };
+    let far_us = NOW_US + 73 * 365 * 86_400 * SECOND_US;
+    assert_eq!(send(&mut bench, NOW_US), (0, Classification::Inserted));
+    assert_eq!(send(&mut bench, NOW_US), (1, Classification::Inserted), "strictly increasing");
+    assert_eq!(send(&mut bench, far_us), (far_us - NOW_US, Classification::Inserted));
+    // Late: the store compares, and gives each an ordinal where times should meet.
+    let late = Classification::Unresolved;
+    assert_eq!(send(&mut bench, NOW_US + SECOND_US), (SECOND_US, late));
+    assert_eq!(send(&mut bench, NOW_US + SECOND_US), (SECOND_US + 1, late), "strictly increasing again");
+    assert_eq!(send(&mut bench, NOW_US), (SECOND_US + 2, late), "a little back is waited for");
+    let dated = bench.send("obs/a/s", &at(0, "1"));
+    assert_eq!(classes(&dated), [Classification::Inserted], "another datastream");
+}
+
 proptest! {
     /// Hot rows that are rebuilt from the observation log classify like the ones that made it (P3 across a restart).
     #[test]
@@ -267,7 +289,7 @@ proptest! {
         let original = &live.decoder.hot[0];
         let mut hot = HotRow::new(original.datastream_unit, original.plausible, false);
         for row in &live.frame.rows {
-            hot.fold(row, live.frame.messages[row.message as usize].message_no);
+            hot.fold(row, live.frame.messages[row.message as usize].message_no, false);
         }
         rebuilt.decoder.hot = vec![hot];
         rebuilt.next_message_no = live.next_message_no;

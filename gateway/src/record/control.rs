@@ -16,11 +16,13 @@
 //! | 38 | 2 | length of the set of refused readings; erase: of the client's name |
 //! | 40 | 4 | bytes of the entry in the quarantine's budget |
 //! | 44 | 4 | of these, bytes of its reason and sentence |
-//! | 48 | … | replay: that set (bit *i* = reading *i*; empty = all), then the body of its message record; erase: the client's name |
+//! | 48 | 4 | seconds that the receive time is behind the stamp of the message's frame |
+//! | 52 | … | replay: that set (bit *i* = reading *i*; empty = all), then the body of its message record; erase: the client's name |
 
 use serde::{Deserialize, Serialize};
 
 use super::Message;
+use crate::log::{Stamp, stamp_us};
 
 /// Kind of a control record in the journal.
 pub const KIND_CONTROL: u8 = 2;
@@ -29,7 +31,7 @@ const CONTROL_REPLAY: u8 = 1;
 const CONTROL_ERASE: u8 = 2;
 
 /// Length of the fixed part of a control record's body.
-pub const CONTROL_HEAD_LEN: usize = 48;
+pub const CONTROL_HEAD_LEN: usize = 52;
 /// Longest set of refused readings.
 pub const REFUSED_BYTES_MAX: usize = codecs::payload::READINGS_PER_MESSAGE_MAX / 8;
 
@@ -38,8 +40,10 @@ pub const REFUSED_BYTES_MAX: usize = codecs::payload::READINGS_PER_MESSAGE_MAX /
 pub struct BookedEntry {
     pub position: u64,
     pub ordinal: u32,
-    /// Receive time of the message, µs since 1970 UTC: its book hour.
+    /// Receive time of the message, µs since 1970 UTC.
     pub receive_time_us: i64,
+    /// By how much it is behind the stamp of the message's frame, see [`Stamp`].
+    pub behind_s: u32,
     /// Numbers of the registry, 0 = none, or those of "(other)".
     pub agency: u32,
     pub client: u32,
@@ -51,6 +55,20 @@ pub struct BookedEntry {
     /// What it takes of the quarantine's budget, and of that its reason and sentence. 0 where nobody asks.
     pub bytes: u32,
     pub text_bytes: u32,
+}
+
+impl BookedEntry {
+    /// Of the journal frame of its message: its hour is the book hour.
+    pub fn stamp_us(&self) -> i64 {
+        stamp_us(self.receive_time_us, self.behind_s)
+    }
+
+    /// The message's receive time where that is not later than `now_us`; else one up to a second before. The stamp stays.
+    pub fn received_before(&self, now_us: i64) -> Stamp {
+        let too_late_us = self.receive_time_us.saturating_sub(now_us).max(0);
+        let too_late_s = u32::try_from((too_late_us as u64).div_ceil(1_000_000)).unwrap_or(u32::MAX);
+        Stamp { time_us: self.stamp_us(), behind_s: self.behind_s.saturating_add(too_late_s) }
+    }
 }
 
 /// What an operator asked for.
@@ -129,6 +147,7 @@ impl<'a> Control<'a> {
         head[38..40].copy_from_slice(&(len as u16).to_le_bytes());
         head[40..44].copy_from_slice(&entry.bytes.to_le_bytes());
         head[44..48].copy_from_slice(&entry.text_bytes.to_le_bytes());
+        head[48..52].copy_from_slice(&entry.behind_s.to_le_bytes());
         head
     }
 
@@ -149,6 +168,7 @@ impl<'a> Control<'a> {
             outcome: head[34],
             bytes: u32_at(40),
             text_bytes: u32_at(44),
+            behind_s: u32_at(48),
         };
         let (first, rest) = rest.split_at_checked(usize::from(u16_at(38)))?;
         match kind {
@@ -191,6 +211,7 @@ mod tests {
             position: u64::MAX - 1,
             ordinal: 2,
             receive_time_us: -5,
+            behind_s: u32::MAX - 3,
             agency: 1,
             client: u32::MAX,
             station: 7,

@@ -9,17 +9,19 @@ use crate::pipeline::MessageDecoder;
 #[derive(Debug)]
 pub struct DryRun {
     decoder: MessageDecoder,
+    now_us: i64,
 }
 
 impl DryRun {
     /// With names that nobody else uses.
-    pub fn new(decoder: MessageDecoder) -> Self {
-        Self { decoder }
+    pub fn new(decoder: MessageDecoder, now_us: i64) -> Self {
+        Self { decoder, now_us }
     }
 
     pub(super) fn replay(&mut self, item: &QuarantineItem, report: &mut SettleReport) {
         let mut frame = ObservationFrame::default();
-        let settled = self.decoder.replay(&item.booked, &item.refused, &message_of(item), &mut frame);
+        let settled =
+            self.decoder.replay(&item.booked, &item.refused, &message_of(item), self.now_us, &mut frame);
         let Settled::Replayed { rows, remaining, .. } = settled else { return };
         report.readings += u64::from(rows);
         match &remaining {

@@ -173,7 +173,7 @@ fn booked(item: &QuarantineItem, history: &mut dyn History) -> Result<BookedEntr
     if item.settled {
         return Ok(booked);
     }
-    let hour = hour_of(booked.receive_time_us);
+    let hour = hour_of(booked.stamp_us());
     // The row is in the sums of what the books have forgotten, under whatever name: the settlement keeps the right one.
     if history.forgotten_to_hour()?.is_some_and(|last| hour <= last) {
         return Ok(booked);

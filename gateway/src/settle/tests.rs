@@ -128,7 +128,7 @@ impl<'a> Life<'a> {
             let mut frame = ObservationFrame::default();
             let settled = match &control {
                 Control::Replay { entry, refused, message } => {
-                    self.decoder.replay(entry, refused, message, &mut frame)
+                    self.decoder.replay(entry, refused, message, NOW_US + 1, &mut frame)
                 }
                 Control::Erase { .. } => crate::observation::Settled::Erased,
             };

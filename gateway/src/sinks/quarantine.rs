@@ -323,6 +323,7 @@ fn item(
         position: quarantined.message_no,
         ordinal,
         receive_time_us: quarantined.receive_time_us,
+        behind_s: message.map_or(0, |message| message.behind_s),
         agency: message.map_or(0, |message| message.agency),
         client: message.map_or(0, |message| message.client),
         station: message.map_or(0, |message| message.station),

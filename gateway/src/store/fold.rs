@@ -151,7 +151,8 @@ impl Store {
                 }
                 Classification::Unresolved => {
                     let (row, text) = version(frame, row)?;
-                    self.late.push(LateRow { obs_no, frame_no: frame.frame_no, row, text: text.into() });
+                    let (frame_no, frame_us) = (frame.frame_no, frame.info.time_us);
+                    self.late.push(LateRow { obs_no, frame_no, frame_us, row, text: text.into() });
                 }
             }
         }
@@ -199,7 +200,7 @@ impl Store {
     pub fn classify_due(&mut self, now_us: i64, force: bool) -> Result<Option<Vec<Outcome>>, StoreError> {
         let Some(oldest) = self.late.oldest() else { return Ok(None) };
         let due = force
-            || is_older(oldest.row.result_time_us, now_us, self.config.late_interval_ms)
+            || is_older(oldest.frame_us, now_us, self.config.late_interval_ms)
             || self.late.len() >= self.config.late_rows_max / 2
             || self.late.text_bytes() >= self.config.text_bytes_in_memory_max;
         if !due || self.late.batch_is_out() {

@@ -8,6 +8,8 @@ use super::row::Version;
 pub(super) struct LateRow {
     pub(super) obs_no: u64,
     pub(super) frame_no: u64,
+    /// Time of that frame.
+    pub(super) frame_us: i64,
     /// Its text is in `text`.
     pub(super) row: Version,
     pub(super) text: Box<[u8]>,

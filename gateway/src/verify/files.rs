@@ -7,7 +7,7 @@ use super::fault::Fault;
 use super::finding::Finding;
 use super::progress::Progress;
 use super::report::Report;
-use crate::catalogue::DatastreamState;
+use crate::catalogue::{BookHour, DatastreamState};
 use crate::disk::{Disk, join};
 use crate::observation::ResultKind;
 use crate::registry::SharedRegistry;
@@ -22,6 +22,7 @@ const ROWS_AT_ONCE: u64 = 4 << 20;
 #[derive(Debug, Default)]
 pub(super) struct Stored {
     pub(super) rows: u64,
+    /// Rows by the book hour of their message.
     pub(super) by_hour: BTreeMap<i64, u64>,
     /// Rows and newest time, by datastream.
     datastreams: Vec<(u64, i64)>,
@@ -38,6 +39,8 @@ pub(super) struct Files<'a> {
     pub(super) registry: &'a SharedRegistry,
     pub(super) progress: &'a Progress,
     pub(super) next_message_no: u64,
+    /// Of the books, ascending.
+    pub(super) hours: &'a [BookHour],
     /// By datastream.
     pub(super) states: &'a BTreeMap<u32, &'a DatastreamState>,
     /// Is this file no longer named by the catalogue? Then whatever is wrong with it is no inconsistency.
@@ -52,7 +55,7 @@ impl Files<'_> {
             let mut of_file = Stored::default();
             let mut foreign = None;
             let mut each = |row: &CheckedRow| {
-                of_file.add(row);
+                of_file.add(row, self.hours);
                 if let Some(state) = self.states.get(&row.datastream) {
                     of_file.compare_value(row, state);
                 }
@@ -172,10 +175,16 @@ impl Files<'_> {
     }
 }
 
+/// A book hour is a range of positions; `i64::MIN` where the books have none (any more) for it.
+fn hour_of_position(hours: &[BookHour], position: u64) -> i64 {
+    let behind = hours.partition_point(|hour| hour.first_message_no <= position);
+    hours[..behind].last().map_or(i64::MIN, |hour| hour.hour)
+}
+
 impl Stored {
-    fn add(&mut self, row: &CheckedRow) {
+    fn add(&mut self, row: &CheckedRow, hours: &[BookHour]) {
         self.rows += 1;
-        *self.by_hour.entry(crate::books::hour_of(row.result_time_us)).or_default() += 1;
+        *self.by_hour.entry(hour_of_position(hours, row.position)).or_default() += 1;
         self.count(row.datastream as usize, 1, row.time_us);
     }
 

@@ -35,7 +35,7 @@ pub use finding::{Finding, PAGE};
 pub use progress::Progress;
 pub use report::{Checked, FINDINGS_MAX, Report};
 
-use crate::catalogue::{CATALOGUE_FILE, CatalogueCut, CatalogueError, Snapshot};
+use crate::catalogue::{BookHour, CATALOGUE_FILE, CatalogueCut, CatalogueError, Snapshot};
 use crate::disk::{Disk, LOCK_FILE, OsDisk};
 use crate::keeper::KeeperCursor;
 use crate::log::{JOURNAL_DIR, LogError, LogKind, LogReport, OBSERVATIONS_DIR, check};
@@ -153,7 +153,11 @@ impl Verification<'_> {
         let recount = observations.into_recount();
         let registry = Arc::new(RwLock::new(registry));
         let is_all_here = log_is_whole && recount.unflushed.is_empty();
-        let stored = self.files(&snapshot, &registry, is_all_here, &mut report);
+        let hours = match &catalogue {
+            Some((cut, _)) => cut.book_hours()?,
+            None => Vec::new(),
+        };
+        let stored = self.files(&snapshot, &registry, &hours, is_all_here, &mut report);
         if let Some((cut, snapshot)) = &catalogue {
             self.progress.part("books");
             let registry = registry.read().unwrap_or_else(PoisonError::into_inner);
@@ -346,6 +350,7 @@ impl Verification<'_> {
         &self,
         snapshot: &Snapshot,
         registry: &SharedRegistry,
+        hours: &[BookHour],
         is_all_here: bool,
         report: &mut Report,
     ) -> Stored {
@@ -358,6 +363,7 @@ impl Verification<'_> {
             registry,
             progress: self.progress,
             next_message_no: snapshot.checkpoint.next_message_no,
+            hours,
             is_replaced: &is_replaced,
         };
         let stored = files.check(&snapshot.files, report);

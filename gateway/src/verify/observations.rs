@@ -111,7 +111,7 @@ impl<'a> ObservationsVisitor<'a> {
         let stored_by_no_file = frame.frame_no >= self.cut.keeper.store.next_frame;
         let place = |message: &MessageEntry| {
             let MessageEntry { agency, client, station, .. } = *message;
-            (hour_of(message.receive_time_us), BookKey { agency, client, station })
+            (hour_of(message.stamp_us()), BookKey { agency, client, station })
         };
         if let Some(first) = frame.messages.iter().find(|message| !message.is_replayed()) {
             self.recount.first_message_no.get_or_insert(first.message_no);

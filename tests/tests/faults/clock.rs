@@ -1,7 +1,13 @@
-//! The wall clock is set an hour forward and two back, under load and over a restart.
+//! The wall clock is set an hour forward and two back, and to 2099 and back, under load and over restarts.
+
+use std::path::Path;
 
 use codecs::mqtt::ProtocolVersion;
-use e2e_tests::{Gateway, RawMqtt, Row, Simulator, WallClock, new_data_dir, wait_until};
+use e2e_tests::{
+    Gateway, RawMqtt, Row, Simulator, WallClock, assert_verified, count, new_data_dir, sensor_gateway,
+    wait_until,
+};
+use serde_json::Value;
 
 use super::load::{
     DATED, UNDATED, assert_balanced, assert_nothing_lost, same_ports, start_load, wait_for_load,
@@ -79,6 +85,148 @@ fn b1_2_the_wall_clock_jumps_an_hour_forward_and_two_back() {
     for truth in &truths {
         assert_nothing_lost(truth, &data_dir, 200);
     }
+}
+
+/// Seconds from now to some day in 2099 or 2100.
+const FAR_S: i64 = 73 * 365 * 86_400;
+/// Between the two clocks.
+const BETWEEN: &str = "2080-01-01T00:00:00Z";
+
+/// Undated readings of one datastream and garbage on one topic, told apart by their numbers.
+struct Bare {
+    sent: u16,
+}
+
+impl Bare {
+    fn send(&mut self, gateway: &Gateway) {
+        let mut client = RawMqtt::connect(gateway.mqtt, ProtocolVersion::V3_1_1, "bare");
+        for _ in 0..10 {
+            self.sent += 1;
+            client.send_publish("obs/BARE/S/flow", self.sent, self.sent.to_string().as_bytes());
+            client.expect_puback(self.sent);
+        }
+        client.send_publish("obs/BARE/G", 60_000, b"{oops");
+        client.expect_puback(60_000);
+    }
+}
+
+/// Until receive times have followed the clock, which looks at the machine's once a second.
+fn wait_for_clock(gateway: &Gateway, is_far: bool) {
+    let mut client = RawMqtt::connect(gateway.mqtt, ProtocolVersion::V3_1_1, "probe");
+    let mut sent = 0;
+    wait_until("the clock to be followed", || {
+        sent += 1;
+        client.send_publish("obs/PROBE/S/flow", sent, sent.to_string().as_bytes());
+        client.expect_puback(sent);
+        gateway.wait_until_processed();
+        let rows = by_position(gateway.query_csv(&["--datastream", "PROBE/S/flow"]));
+        let newest = rows.last().expect("it is stored");
+        ((newest["result_time"].as_str() > BETWEEN) == is_far).then_some(())
+    });
+}
+
+fn quarantined(gateway: &Gateway) -> u64 {
+    gateway.wait_until_processed();
+    count(&gateway.ledger(), "messages", "quarantined") + count(&gateway.ledger(), "messages", "partial")
+}
+
+/// How many entries or messages a command gives, a line or an element each.
+fn given(data_dir: &Path, args: &[&str]) -> usize {
+    let data_dir = data_dir.to_str().expect("the path is text");
+    let text = sensor_gateway(&[args, &["--data-dir", data_dir]].concat()).success();
+    match serde_json::from_str::<Value>(&text) {
+        Ok(Value::Array(entries)) => entries.len(),
+        _ => text.lines().count(),
+    }
+}
+
+/// B1-2, P2: a clock that was in 2099 for a moment, and for a moment around a `kill -9`.
+#[test]
+fn b1_2_p2_a_wall_clock_that_was_in_2099_is_not_what_messages_are_judged_by_afterwards() {
+    let directory = new_data_dir();
+    let data_dir = directory.path().join("data");
+    let clock = WallClock::new(&directory.path().join("wall-clock"), 0);
+    let settings = ["--set", "store.flush_interval_ms=300"];
+    let mut gateway = clock.start_gateway(&data_dir, &settings);
+    let ports = same_ports(&gateway);
+    let again: Vec<&str> = settings.into_iter().chain(ports.iter().map(String::as_str)).collect();
+    let loads = [("DATED", DATED), ("UNDATED", UNDATED)]
+        .map(|(name, options)| start_load(directory.path(), &gateway, name, options));
+    let mut bare = Bare { sent: 0 };
+    // Garbage, before the clock leaps, in 2099, and behind that: once each time.
+    let mut rounds = [0, 0];
+    let mut in_round = |gateway: &Gateway, is_far: bool| {
+        bare.send(gateway);
+        rounds[usize::from(is_far)] += 1;
+    };
+    let assert_good_readings_are_stored = |gateway: &Gateway, when: &str| {
+        let before = quarantined(gateway);
+        wait_for_load(gateway, 1_000);
+        assert_eq!(quarantined(gateway), before, "{when}");
+    };
+    in_round(&gateway, false);
+    assert_good_readings_are_stored(&gateway, "before the leap");
+    clock.set(FAR_S);
+    wait_for_clock(&gateway, true);
+    in_round(&gateway, true);
+    wait_for_load(&gateway, 300);
+    clock.set(0);
+    wait_for_clock(&gateway, false);
+    assert_good_readings_are_stored(&gateway, "set right");
+    in_round(&gateway, false);
+    gateway.kill9();
+    gateway = clock.start_gateway(&data_dir, &again);
+    in_round(&gateway, false);
+    assert_good_readings_are_stored(&gateway, "killed behind the leap");
+    clock.set(FAR_S);
+    wait_for_clock(&gateway, true);
+    in_round(&gateway, true);
+    gateway.kill9();
+    clock.set(0);
+    gateway = clock.start_gateway(&data_dir, &again);
+    in_round(&gateway, false);
+    assert_good_readings_are_stored(&gateway, "killed in 2099");
+
+    let truths = loads.map(Simulator::stop);
+    gateway.wait_until_processed();
+    // What came in 2099 was judged by that. It came before it was replayed, so it is judged by today now.
+    let list = |period: &[&str]| {
+        given(&data_dir, &[&["quarantine", "list", "--limit", "9999", "--format", "json"], period].concat())
+    };
+    let (sane, far) = (list(&["--to", BETWEEN]), list(&["--from", BETWEEN]));
+    assert_eq!(sane, rounds[0], "garbage only");
+    assert!(far > rounds[1], "good readings of that time were refused");
+    assert_eq!(list(&[]), sane + far);
+    let dump =
+        |period: &[&str]| given(&data_dir, &[&["journal", "dump", "--format", "ndjson"], period].concat());
+    let (sane, far) = (dump(&["--to", BETWEEN]), dump(&["--from", BETWEEN]));
+    assert_eq!((dump(&[]), far > 0), (sane + far, true));
+    given(&data_dir, &["quarantine", "replay", "--all"]);
+    let ledger = assert_balanced(&gateway);
+    assert_eq!(
+        count(&ledger, "messages", "quarantined") as usize,
+        rounds[0] + rounds[1],
+        "garbage stays: {ledger}"
+    );
+
+    let rows = by_position(gateway.query_csv(&["--revisions", "--datastream", "BARE/S/flow"]));
+    let values: Vec<u16> = rows.iter().map(|row| row["result"].parse().expect("a number")).collect();
+    assert_eq!(values, (1..=bare.sent).collect::<Vec<_>>(), "every undated reading, once");
+    let far = rows.iter().filter(|row| row["phenomenon_time"].as_str() > BETWEEN);
+    assert_eq!(
+        far.count(),
+        10 * rounds[1],
+        "undated readings that came in 2099 have its time, and no others"
+    );
+    for row in &rows {
+        let apart_us = microseconds(&row["phenomenon_time"]) - microseconds(&row["result_time"]);
+        assert!((0..1_000_000).contains(&apart_us), "{row:?}");
+    }
+    gateway.terminate();
+    for truth in &truths {
+        assert_nothing_lost(truth, &data_dir, 200);
+    }
+    assert_verified(&data_dir);
 }
 
 /// To be compared as numbers: fractions have as many digits as they need.

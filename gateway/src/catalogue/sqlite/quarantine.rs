@@ -8,7 +8,7 @@ use crate::catalogue::{QuarantineEntry, QuarantineItem, QuarantineOrder, Quarant
 use crate::record::BookedEntry;
 
 const COLUMNS: &str = "position, ordinal, receive_time_us, byte_offset, readings, reason, sentence, topic, client, \
-                       agency, payload_bytes, outcome, book_agency, book_client, book_station, settled, flags, packet_id";
+                       agency, payload_bytes, outcome, book_agency, book_client, book_station, settled, flags, packet_id, behind_s";
 
 pub(super) fn page(connection: &Connection, walk: &QuarantineWalk<'_>) -> rusqlite::Result<QuarantinePage> {
     let Some((sql, values)) = select(connection, walk)? else { return Ok(QuarantinePage::default()) };
@@ -56,15 +56,13 @@ fn select(
         conditions.push("(position, ordinal) < (?, ?)");
         values.extend(as_key(before));
     }
+    if let Some(to_us) = filter.to_us {
+        let Some(last) = last_before(connection, to_us)? else { return Ok(None) };
+        conditions.push("position <= ?");
+        values.push(last.into());
+    }
     let order = match walk.order {
         QuarantineOrder::NewestFirst => {
-            if let Some(to_us) = filter.to_us {
-                let sql = "SELECT position FROM quarantine WHERE receive_time_us < ? \
-                           ORDER BY receive_time_us DESC, position DESC LIMIT 1";
-                let Some(last) = one(connection, sql, to_us)? else { return Ok(None) };
-                conditions.push("position <= ?");
-                values.push(last.into());
-            }
             if let Some(behind) = walk.behind {
                 conditions.push("(position, ordinal) < (?, ?)");
                 values.extend(as_key(behind));
@@ -73,8 +71,9 @@ fn select(
         }
         QuarantineOrder::OldestFirst => {
             if let Some(from_us) = filter.from_us {
-                let sql = "SELECT position FROM quarantine WHERE receive_time_us >= ? \
-                           ORDER BY receive_time_us, position LIMIT 1";
+                // A receive time is never later than the stamp.
+                let sql = "SELECT position FROM quarantine WHERE receive_time_us + 1000000 * behind_s >= ? \
+                           ORDER BY receive_time_us + 1000000 * behind_s, position LIMIT 1";
                 let Some(first) = one(connection, sql, from_us)? else { return Ok(None) };
                 conditions.push("position >= ?");
                 values.push(first.into());
@@ -91,6 +90,17 @@ fn select(
     let sql =
         format!("SELECT {COLUMNS} FROM quarantine {conditions} ORDER BY position {order}, ordinal {order}");
     Ok(Some((sql, values)))
+}
+
+/// Nothing behind this position was received before `to_us`: the last one whose stamp is before it, or whose receive time is not
+/// its stamp.
+fn last_before(connection: &Connection, to_us: i64) -> rusqlite::Result<Option<i64>> {
+    let sql = "SELECT position FROM quarantine WHERE receive_time_us + 1000000 * behind_s < ? \
+               ORDER BY receive_time_us + 1000000 * behind_s DESC, position DESC LIMIT 1";
+    let by_stamp = one(connection, sql, to_us)?;
+    let sql = "SELECT max(position) FROM quarantine WHERE behind_s > 0";
+    let by_time: Option<i64> = connection.prepare_cached(sql)?.query_row([], |row| row.get(0))?;
+    Ok(by_stamp.max(by_time))
 }
 
 fn one(connection: &Connection, sql: &str, value: i64) -> rusqlite::Result<Option<i64>> {
@@ -126,6 +136,7 @@ fn item(row: &Row<'_>) -> rusqlite::Result<QuarantineItem> {
         position: entry.position,
         ordinal: entry.ordinal,
         receive_time_us: entry.receive_time_us,
+        behind_s: row.get(18)?,
         agency: row.get(12)?,
         client: row.get(13)?,
         station: row.get(14)?,

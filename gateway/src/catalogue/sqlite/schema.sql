@@ -209,6 +209,7 @@ CREATE TABLE quarantine (
     position        INTEGER NOT NULL,
     ordinal         INTEGER NOT NULL,
     receive_time_us INTEGER NOT NULL,
+    behind_s        INTEGER NOT NULL,
     byte_offset     INTEGER NOT NULL,
     readings        INTEGER NOT NULL,
     reason          TEXT NOT NULL,
@@ -235,7 +236,9 @@ CREATE INDEX quarantine_by_reason ON quarantine (reason, position, ordinal);
 -- The bytes for the sums of the quota at start, which then read no payload.
 CREATE INDEX quarantine_by_client ON quarantine (client, position, ordinal, bytes);
 CREATE INDEX quarantine_by_agency ON quarantine (agency, position, ordinal);
-CREATE INDEX quarantine_by_time ON quarantine (receive_time_us, position);
+-- By stamp, which never goes back (docs/words.md), and those whose receive time is another one.
+CREATE INDEX quarantine_by_time ON quarantine (receive_time_us + 1000000 * behind_s, position);
+CREATE INDEX quarantine_behind ON quarantine (position) WHERE behind_s > 0;
 
 CREATE TABLE quarantine_totals (
     id      INTEGER PRIMARY KEY CHECK (id = 1),

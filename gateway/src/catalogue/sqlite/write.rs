@@ -252,7 +252,7 @@ fn resend_marks(connection: &Connection, marks: &[ResendMark]) -> rusqlite::Resu
 
 fn quarantine(connection: &Connection, delta: &QuarantineDelta) -> rusqlite::Result<()> {
     let (mut entries, mut bytes) = (0, 0);
-    let mut add = connection.prepare_cached(&write_row("INSERT OR IGNORE", "quarantine", 22))?;
+    let mut add = connection.prepare_cached(&write_row("INSERT OR IGNORE", "quarantine", 23))?;
     for item in &delta.items {
         let entry = &item.entry;
         let size = entry.bytes() as i64;
@@ -261,6 +261,7 @@ fn quarantine(connection: &Connection, delta: &QuarantineDelta) -> rusqlite::Res
             entry.position as i64,
             entry.ordinal,
             entry.receive_time_us,
+            booked.behind_s,
             entry.offset,
             entry.readings,
             entry.reason,

@@ -203,7 +203,8 @@ pub(super) fn frame(
             outcome: 0,
             unkeyed: 0,
             replayed: 0,
-            zero: [0; 5],
+            zero: 0,
+            behind_s: 0,
         });
         let value = match &reading.value {
             StoredValue::Number(number) => number.to_bits(),
