@@ -114,7 +114,7 @@ impl EngineError {
             Self::Locked { .. } => Refusal::DirectoryInUse.into(),
             Self::Log(error) => of_log(error),
             Self::JournalBehind { .. } => Fault::JournalBehind.into(),
-            Self::NoSegments { .. } => Refusal::NoSpace.into(),
+            Self::NoSegments { .. } | Self::Unsettled => Refusal::NoSpace.into(),
             Self::ObservationsBehind { .. } => Fault::ObservationsBehind.into(),
             Self::ObservationsMissing { .. } => Fault::ObservationsMissing.into(),
         }
