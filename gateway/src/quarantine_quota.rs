@@ -13,6 +13,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
+/// Whoever has nothing in quarantine may go on while the total is full, so that strangers' garbage stops nobody. But a client id is
+/// cheap, and each fresh one would bring some more: at this many times `quarantine.bytes_max` nobody may add any more.
+const TOTAL_FACTOR_MAX: u64 = 2;
+
 /// Clients that are told apart. Further ones count in the total alone.
 pub const QUOTA_CLIENTS_MAX: usize = 100_000;
 
@@ -21,7 +25,7 @@ pub const QUOTA_CLIENTS_MAX: usize = 100_000;
 pub enum QuotaRefusal {
     /// The client's own share (`quarantine.client_bytes_max`).
     Client,
-    /// What all clients have together (`quarantine.bytes_max`), to which this client has added.
+    /// What all clients have together (`quarantine.bytes_max`), to which this client has added; or twice that, whoever it was.
     Total,
 }
 
@@ -113,6 +117,7 @@ impl QuarantineQuota {
         let is_full = total.1 >= self.bytes_max;
         if crosses(client, self.client_bytes_max)
             || crosses(total, self.bytes_max)
+            || crosses(total, self.bytes_max.saturating_mul(TOTAL_FACTOR_MAX))
             || is_full && (client.0 == 0) != (client.1 == 0)
         {
             self.version.fetch_add(1, Ordering::Release);
@@ -124,15 +129,20 @@ impl QuarantineQuota {
         self.version.load(Ordering::Acquire)
     }
 
-    /// Why this client may add nothing now. Who has nothing in quarantine is served whatever others did; only where more
-    /// clients than [`QUOTA_CLIENTS_MAX`] have filled the total can the two not be told apart.
+    /// Why this client may add nothing now. Who has nothing in quarantine is served whatever others did, up to
+    /// [`TOTAL_FACTOR_MAX`]; only where more clients than [`QUOTA_CLIENTS_MAX`] have filled the total can the two not be told apart.
     pub fn refusal(&self, client: &str) -> Option<QuotaRefusal> {
         let held = self.held();
         let is_full = held.bytes >= self.bytes_max;
         match held.clients.get(client) {
             Some(bytes) if *bytes >= self.client_bytes_max => Some(QuotaRefusal::Client),
             Some(_) if is_full => Some(QuotaRefusal::Total),
-            None if is_full && held.clients.len() >= self.clients_max => Some(QuotaRefusal::Total),
+            None if is_full
+                && (held.clients.len() >= self.clients_max
+                    || held.bytes >= self.bytes_max.saturating_mul(TOTAL_FACTOR_MAX)) =>
+            {
+                Some(QuotaRefusal::Total)
+            }
             _ => None,
         }
     }
@@ -202,6 +212,28 @@ mod tests {
         quota.release("b", 99);
         assert_ne!(quota.version(), version);
         assert_eq!((quota.refusal("a"), quota.refusal("b")), (None, None));
+    }
+
+    /// B1-3, P8: as long as a client id costs nothing, each fresh one has a share of its own; all together have a bound.
+    #[test]
+    fn b1_3_fresh_client_ids_cannot_go_beyond_twice_the_total() {
+        let quota = QuarantineQuota::new(100, 250, []);
+        let taken = (0..1_000).take_while(|number| {
+            let client = format!("fresh-{number}");
+            let is_taken = quota.refusal(&client).is_none();
+            if is_taken {
+                quota.add(&client, 40);
+            }
+            is_taken
+        });
+        assert_eq!(taken.count(), 13);
+        assert_eq!(quota.bytes(), 520, "twice the total, and what the last one brought");
+        assert_eq!(quota.refusal("honest"), Some(QuotaRefusal::Total));
+        let version = quota.version();
+        quota.release("fresh-0", 40);
+        assert_ne!(quota.version(), version, "connections ask again");
+        assert_eq!(quota.refusal("honest"), None, "room for those who have added nothing");
+        assert_eq!(quota.refusal("fresh-1"), Some(QuotaRefusal::Total));
     }
 
     #[test]

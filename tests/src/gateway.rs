@@ -34,7 +34,7 @@ pub struct RunOutput {
 }
 
 impl RunOutput {
-    pub(crate) fn of(output: &Output) -> Self {
+    pub fn of(output: &Output) -> Self {
         Self {
             code: output.status.code(),
             stdout: std::str::from_utf8(&output.stdout).expect("stdout is UTF-8").to_owned(),
@@ -106,39 +106,7 @@ impl Gateway {
 
     /// Like [`Gateway::start_wrapped`]; the error is what a gateway that ended before it was ready left behind.
     pub fn try_start(wrapper: &[&str], data_dir: &Path, extra_args: &[&str]) -> Result<Self, RunOutput> {
-        let stderr_path = new_stderr_path(data_dir);
-        let mut child = spawn(wrapper, data_dir, extra_args, &stderr_path);
-        let stdout = read_lines(&mut child);
-        let mut before = Vec::new();
-        let started = Instant::now();
-        loop {
-            match stdout.recv_timeout(DEADLINE.saturating_sub(started.elapsed())) {
-                Ok(line) => {
-                    if let Some((mqtt, http)) = parse_ready(&line) {
-                        let data_dir = data_dir.to_owned();
-                        return Ok(Self {
-                            child,
-                            mqtt,
-                            http,
-                            data_dir,
-                            stderr_path,
-                            stdout: Mutex::new(stdout),
-                        });
-                    }
-                    before.push(line);
-                }
-                Err(RecvTimeoutError::Disconnected) => {
-                    let status = child.wait().expect("the child can be waited for");
-                    let stderr = fs::read_to_string(&stderr_path).unwrap_or_default();
-                    return Err(RunOutput { code: status.code(), stdout: before.join("\n"), stderr });
-                }
-                Err(RecvTimeoutError::Timeout) => {
-                    let _ = child.kill();
-                    let stderr = fs::read_to_string(&stderr_path).unwrap_or_default();
-                    panic!("no ready line after {DEADLINE:?}; stderr:\n{stderr}");
-                }
-            }
-        }
+        Starting::new(wrapper, data_dir, extra_args).ready()
     }
 
     pub fn pid(&self) -> u32 {
@@ -320,6 +288,84 @@ fn split_csv(text: &str) -> Vec<Vec<String>> {
     }
     assert!(!quoted && field.is_empty() && record.is_empty(), "the last line of a CSV ends with a line feed");
     records
+}
+
+/// A gateway that has not said `ready`. Dropping it kills it.
+#[derive(Debug)]
+pub struct Starting {
+    /// `None` once it was handed over.
+    child: Option<Child>,
+    data_dir: PathBuf,
+    stderr_path: PathBuf,
+    stdout: Receiver<String>,
+}
+
+impl Starting {
+    /// Does not wait for anything; arguments as [`Gateway::try_start`] has them.
+    pub fn new(wrapper: &[&str], data_dir: &Path, extra_args: &[&str]) -> Self {
+        let stderr_path = new_stderr_path(data_dir);
+        let mut child = spawn(wrapper, data_dir, extra_args, &stderr_path);
+        let stdout = read_lines(&mut child);
+        Self { child: Some(child), data_dir: data_dir.to_owned(), stderr_path, stdout }
+    }
+
+    /// Waits for the `ready` line; the error is what a gateway that ended before left behind.
+    pub fn ready(mut self) -> Result<Gateway, RunOutput> {
+        let mut before = Vec::new();
+        let started = Instant::now();
+        loop {
+            match self.stdout.recv_timeout(DEADLINE.saturating_sub(started.elapsed())) {
+                Ok(line) => {
+                    if let Some((mqtt, http)) = parse_ready(&line) {
+                        let child = self.child.take().expect("it is handed over once");
+                        let (_, nothing) = channel();
+                        let stdout = Mutex::new(std::mem::replace(&mut self.stdout, nothing));
+                        let (data_dir, stderr_path) = (self.data_dir.clone(), self.stderr_path.clone());
+                        return Ok(Gateway { child, mqtt, http, data_dir, stderr_path, stdout });
+                    }
+                    before.push(line);
+                }
+                Err(RecvTimeoutError::Disconnected) => {
+                    let mut child = self.child.take().expect("it is handed over once");
+                    let status = child.wait().expect("the child can be waited for");
+                    return Err(RunOutput {
+                        code: status.code(),
+                        stdout: before.join("\n"),
+                        stderr: self.stderr(),
+                    });
+                }
+                Err(RecvTimeoutError::Timeout) => {
+                    panic!("no ready line after {DEADLINE:?}; stderr:\n{}", self.stderr());
+                }
+            }
+        }
+    }
+
+    /// Whether it has said `ready`, which it does once.
+    pub fn has_said_ready(&self) -> bool {
+        self.stdout.try_iter().any(|line| parse_ready(&line).is_some())
+    }
+
+    pub fn stderr(&self) -> String {
+        fs::read_to_string(&self.stderr_path).unwrap_or_default()
+    }
+
+    /// Sends SIGTERM and waits for the end.
+    pub fn terminate(mut self) -> ExitStatus {
+        let mut child = self.child.take().expect("it is handed over once");
+        let status = Command::new("kill").args(["-TERM", &child.id().to_string()]).status();
+        assert!(status.is_ok_and(|status| status.success()), "kill -TERM");
+        child.wait().expect("the child can be waited for")
+    }
+}
+
+impl Drop for Starting {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.child {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
 }
 
 fn spawn(wrapper: &[&str], data_dir: &Path, extra_args: &[&str], stderr_path: &Path) -> Child {

@@ -29,7 +29,7 @@ mod wall_clock;
 pub mod wire;
 
 pub use gateway::{
-    Gateway, Row, RunOutput, assert_verified, parse_csv, sensor_gateway, sensor_gateway_command,
+    Gateway, Row, RunOutput, Starting, assert_verified, parse_csv, sensor_gateway, sensor_gateway_command,
 };
 pub use http::{http_get, try_http_get};
 pub use journal_count::{

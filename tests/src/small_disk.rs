@@ -8,6 +8,7 @@ use std::process::{Child, Command, Stdio};
 
 use tempfile::TempDir;
 
+use crate::journal_count::frame_places;
 use crate::paths::new_data_dir;
 
 /// What ext4 needs for itself.
@@ -81,8 +82,18 @@ impl SmallDisk {
         self.run("umount \"$1\" && { e2fsck -fy \"$2\" || [ $? -eq 1 ]; } && mount -o loop,errors=remount-ro \"$2\" \"$1\"");
     }
 
+    /// Mounts it anew for reading only, or for writing again. Nobody may write to it then.
+    pub fn set_read_only(&self, is_read_only: bool) {
+        let mode = if is_read_only { "ro" } else { "rw" };
+        self.run_in(&format!("mount -o remount,{mode} \"$1\""));
+    }
+
     fn run(&self, script: &str) {
         assert!(self.is_loop, "only ext4 has this");
+        self.run_in(script);
+    }
+
+    fn run_in(&self, script: &str) {
         let wrapper = self.wrapper();
         let output = Command::new(&wrapper[0])
             .args(&wrapper[1..])
@@ -124,6 +135,22 @@ impl SmallDisk {
     /// Removes that file.
     pub fn free(&self) {
         fs::remove_file(self.filler()).expect("the disk was filled");
+    }
+
+    /// Takes away what a gateway that was killed had in reserve: the ballast, and segments that stand ready.
+    pub fn remove_reserves(&self) {
+        let inside = self.seen_from_outside();
+        // It may have been used up.
+        let _ = fs::remove_file(inside.join("ballast"));
+        for log in ["journal", "observations"] {
+            for entry in fs::read_dir(inside.join(log)).expect("the directory was used") {
+                let path = entry.expect("it can be read").path();
+                let is_segment = path.extension().is_some_and(|extension| extension == "seg");
+                if is_segment && frame_places(&path).is_empty() {
+                    fs::remove_file(&path).expect("the segment is there");
+                }
+            }
+        }
     }
 
     fn filler(&self) -> PathBuf {

@@ -34,6 +34,18 @@ impl CatalogueError {
         matches!(self, Self::NoSpace { .. } | Self::Busy { .. })
     }
 
+    /// The file may be read; what keeps it from being written is the disk, the mount or its rights.
+    pub fn is_unwritable(&self) -> bool {
+        let is_one = |error: &rusqlite::ffi::Error| {
+            matches!(error.code, ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied)
+        };
+        match self {
+            Self::NoSpace { .. } => true,
+            Self::System { source: rusqlite::Error::SqliteFailure(error, _), .. } => is_one(error),
+            _ => false,
+        }
+    }
+
     pub(crate) fn of_sqlite(path: &std::path::Path, source: rusqlite::Error) -> Self {
         let path = path.to_owned();
         match &source {

@@ -26,11 +26,13 @@ pub struct Failure {
     pub exit: Exit,
     /// One clear sentence; one line each where several things are wrong.
     pub sentence: String,
+    /// A start that fails like this succeeds when the disk has space again.
+    pub waits_for_space: bool,
 }
 
 impl Failure {
     pub fn new(exit: Exit, sentence: impl Into<String>) -> Self {
-        Self { exit, sentence: sentence.into() }
+        Self { exit, sentence: sentence.into(), waits_for_space: false }
     }
 
     pub fn environment(sentence: impl Into<String>) -> Self {
@@ -68,8 +70,12 @@ pub trait Backend: Debug {
     fn start(&self, config: Arc<Config>, damage: Damage) -> Result<Box<dyn Running>, Failure>;
 
     /// Opens the data directory of a gateway that does not run: takes its lock and reads the tails of the logs, without
-    /// changing what they say. Fails if another process holds the lock.
+    /// changing what they say. Fails if another process holds the lock. What can only be read is read, if that is all that is wanted.
     fn open_offline(&self, config: Arc<Config>, access: Access) -> Result<Arc<dyn GatewayView>, Failure>;
+
+    /// A view of what is there, for as long as a start has to wait for space ([`Failure::waits_for_space`]). It writes nothing, holds
+    /// no lock, and says of itself that the disk is full.
+    fn open_while_full(&self, config: Arc<Config>) -> Result<Arc<dyn GatewayView>, Failure>;
 }
 
 /// A gateway that runs.

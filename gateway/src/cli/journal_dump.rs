@@ -207,7 +207,14 @@ fn positions(text: &str) -> Result<RangeInclusive<u64>, Failure> {
     let number =
         |text: &str, none: u64| if text.is_empty() { Ok(none) } else { text.parse().map_err(|_| wrong()) };
     match text.split_once("..") {
-        Some((from, to)) => Ok(number(from, 1)?..=number(to.trim_start_matches('='), u64::MAX)?),
+        Some((from, to)) => {
+            let (from, to) = (number(from, 1)?, number(to.trim_start_matches('='), u64::MAX)?);
+            if to < from {
+                let sentence = format!("--position {text}: it ends before it begins; write {to}..{from}");
+                return Err(Failure::environment(sentence));
+            }
+            Ok(from..=to)
+        }
         None => {
             let position = text.parse().map_err(|_| wrong())?;
             Ok(position..=position)
@@ -389,6 +396,8 @@ mod tests {
         assert_eq!(positions("7..9").unwrap(), 7..=9);
         assert_eq!(positions("..9").unwrap(), 1..=9);
         assert_eq!(positions("7..").unwrap(), 7..=u64::MAX);
+        assert_eq!(positions("9..9").unwrap(), 9..=9);
+        assert!(positions("9..3").unwrap_err().sentence.contains("write 3..9"));
         assert!(positions("a..b").unwrap_err().sentence.contains("expected A..B"));
     }
 

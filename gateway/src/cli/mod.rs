@@ -19,6 +19,7 @@ mod logging;
 mod quarantine;
 mod query;
 mod run;
+mod waiting;
 
 #[cfg(test)]
 mod tests;

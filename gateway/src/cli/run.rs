@@ -11,6 +11,7 @@ use signal_hook::iterator::Signals;
 
 use super::arguments::RunArguments;
 use super::control::ControlServer;
+use super::waiting::{Waited, wait_for_space};
 use super::{Backend, CommonArguments, Damage, Failure, Running};
 use crate::config::Config;
 use crate::http::{HttpListener, HttpServer, HttpSettings};
@@ -61,7 +62,19 @@ pub fn run_until(
     stop: &Receiver<Signal>,
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
-    let gateway = ServedGateway::start(&config, damage, backend)?;
+    let listener = bind_http(&config)?;
+    let gateway = loop {
+        match ServedGateway::start_on(&listener, &config, damage, backend) {
+            Err(failure) if failure.waits_for_space => {
+                let listener = listener.try_clone().map_err(http_failed)?;
+                if wait_for_space(&config, &failure, backend, listener, stop)? == Waited::Stopped {
+                    return Ok(());
+                }
+            }
+            started => break started?,
+        }
+    };
+    drop(listener);
     let (mqtt_addr, http_addr) = (gateway.mqtt_addr(), gateway.http_addr());
     // Nobody has to read the line.
     if let Err(error) = writeln!(out, "ready mqtt={mqtt_addr} http={http_addr}").and_then(|()| out.flush()) {
@@ -87,6 +100,19 @@ pub(super) fn ended_by_itself() -> Failure {
     Failure::environment("the gateway ended by itself; its log says why")
 }
 
+/// Before the directory is touched: a port in use is the likelier mistake.
+fn bind_http(config: &Config) -> Result<HttpListener, Failure> {
+    let listen = config.http.listen;
+    HttpListener::bind(listen).map_err(|error| {
+        let remedy = "stop the program that has it, or take another address with --http-listen";
+        Failure::environment(format!("http.listen {listen}: {error}; {remedy}"))
+    })
+}
+
+pub(super) fn http_failed(error: io::Error) -> Failure {
+    Failure::environment(format!("the HTTP server can't start: {error}"))
+}
+
 /// A running gateway that answers over HTTP and its control socket.
 #[derive(Debug)]
 pub(super) struct ServedGateway {
@@ -101,16 +127,21 @@ impl ServedGateway {
         damage: Damage,
         backend: &dyn Backend,
     ) -> Result<Self, Failure> {
-        let listener = HttpListener::bind(config.http.listen)
-            .map_err(|error| Failure::environment(format!(
-                "http.listen {}: {error}; stop the program that has it, or take another address with --http-listen",
-                config.http.listen
-            )))?;
+        Self::start_on(&bind_http(config)?, config, damage, backend)
+    }
+
+    fn start_on(
+        listener: &HttpListener,
+        config: &Arc<Config>,
+        damage: Damage,
+        backend: &dyn Backend,
+    ) -> Result<Self, Failure> {
+        let listener = listener.try_clone().map_err(http_failed)?;
         let running = backend.start(config.clone(), damage)?;
         // From here on the gateway runs, so whatever goes wrong it is stopped in order.
         let served = listener
             .serve(running.view(), HttpSettings::of(config, running.http_connections_max()))
-            .map_err(|error| Failure::environment(format!("the HTTP server can't start: {error}")))
+            .map_err(http_failed)
             .and_then(|http| Ok((http, ControlServer::start(&config.data_dir, running.view())?)));
         match served {
             Ok((http, control)) => Ok(Self { running, http, control }),

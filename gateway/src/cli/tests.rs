@@ -54,6 +54,11 @@ impl Backend for FakeBackend {
         self.log.lock().unwrap().push("offline");
         Ok(Arc::new(FakeView::default()))
     }
+
+    fn open_while_full(&self, _: Arc<Config>) -> Result<Arc<dyn GatewayView>, Failure> {
+        self.log.lock().unwrap().push("full");
+        Ok(Arc::new(FakeView::default()))
+    }
 }
 
 impl Running for FakeRunning {

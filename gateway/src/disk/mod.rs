@@ -2,6 +2,7 @@
 //! simulation too.
 //!
 //! - [`OsDisk`]: the real one, rooted at the data directory.
+//! - [`OverlayDisk`]: reads another one and keeps what is written in memory: for a directory that cannot be written.
 //! - [`SimDisk`]: in memory and seeded; power loss, kill, torn, lost, reordered and stale writes, faults on the n-th call.
 //!
 //! Paths are relative to the data directory, with `/` between parts; `""` is the data directory itself.
@@ -17,6 +18,7 @@
 
 mod ballast;
 mod os;
+mod overlay;
 mod readers;
 mod sim;
 
@@ -25,6 +27,7 @@ use std::io::{self, IoSlice};
 
 pub use ballast::Ballast;
 pub use os::OsDisk;
+pub use overlay::OverlayDisk;
 pub use readers::{ReaderLock, ReadersGate};
 pub use sim::{Crash, Fault, FaultKind, FaultOn, Random, SimDisk};
 
@@ -90,6 +93,12 @@ pub fn join(dir: &str, name: &str) -> String {
 /// The device is full, or the quota is: the error that pushes back instead of ending the process.
 pub fn is_no_space(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+/// Nothing can be written there until somebody changes rights, mount or free space; it may be read all the same.
+pub fn is_unwritable(error: &io::Error) -> bool {
+    is_no_space(error)
+        || matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem)
 }
 
 /// Makes a directory that survives a power loss, with those above it.

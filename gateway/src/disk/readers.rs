@@ -6,13 +6,16 @@ use std::fs::{File, TryLockError};
 use std::io;
 use std::path::Path;
 
+use super::is_unwritable;
+
 /// Readers hold it shared; whoever wants to remove store files asks for it alone.
 const READERS_FILE: &str = "readers.lock";
 
 /// Held for as long as the store is read.
 #[derive(Debug)]
 pub struct ReaderLock {
-    _file: File,
+    /// `None`: nothing in the directory can be removed, and no gateway ever ran there.
+    _file: Option<File>,
 }
 
 /// Asks whether anybody reads.
@@ -23,10 +26,18 @@ pub struct ReadersGate {
 
 impl ReaderLock {
     pub fn take(data_dir: &Path) -> io::Result<Self> {
-        let file = open(data_dir)?;
+        let file = match open(data_dir) {
+            Ok(file) => file,
+            // A lock can be held on a file that cannot be written, too.
+            Err(unwritable) if is_unwritable(&unwritable) => match File::open(data_dir.join(READERS_FILE)) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self { _file: None }),
+                opened => opened?,
+            },
+            Err(error) => return Err(error),
+        };
         // Only ever held alone for a moment.
         file.lock_shared()?;
-        Ok(Self { _file: file })
+        Ok(Self { _file: Some(file) })
     }
 }
 

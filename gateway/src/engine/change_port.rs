@@ -155,7 +155,9 @@ impl OfflinePort {
                     self.settle()?;
                     self.writer.release_processed();
                 }
-                WriterStep::Blocked => return Err(EngineError::NoSegments { log: crate::log::JOURNAL_DIR }),
+                WriterStep::Blocked => {
+                    return Err(EngineError::NoSegments { log: crate::log::JOURNAL_DIR, is_budget: false });
+                }
             }
         }
     }

@@ -41,6 +41,7 @@ mod view;
 mod world;
 
 pub use refusal::StartRefusal;
+use refusal::Topic;
 
 use std::sync::Arc;
 
@@ -49,6 +50,7 @@ use thiserror::Error;
 use crate::catalogue::CatalogueError;
 use crate::cli::{Access, Backend, Damage, Failure, Running};
 use crate::config::Config;
+use crate::disk::{is_no_space, is_unwritable};
 use crate::keeper::KeeperError;
 use crate::log::LogError;
 use crate::observation::ParseError;
@@ -79,9 +81,10 @@ pub enum EngineError {
     )]
     JournalBehind { journal: u64, observed: u64 },
     #[error(
-        "there is no space for the two segments of {log}/ that must stand ready: free some space in the data directory, or raise journal.log_bytes_max"
+        "there is no space for the two segments of {log}/ that must stand ready: {}",
+        if *is_budget { "raise journal.log_bytes_max" } else { "free some space in the data directory" }
     )]
-    NoSegments { log: &'static str },
+    NoSegments { log: &'static str, is_budget: bool },
     #[error("{0}")]
     Observation(#[from] ParseError),
     #[error(
@@ -96,16 +99,57 @@ pub enum EngineError {
     Store(#[from] StoreError),
     #[error(transparent)]
     Things(#[from] ThingsError),
+    #[error(
+        "what the logs hold could not be brought into the store and the catalogue (see the warning before): free some space in \
+         the data directory, or end what holds catalogue.db"
+    )]
+    Unsettled,
     #[error("the {0} thread ended by a bug of the gateway; its log says where")]
     Thread(&'static str),
 }
 
 impl EngineError {
     fn failure(&self) -> Failure {
-        let topic = self.topic();
+        self.failure_of(self.topic())
+    }
+
+    /// Of a start. What a log may not write then is for the operator to mend, and nothing has failed under acknowledged messages;
+    /// in a gateway that runs the same is the end of a log.
+    fn refusal(&self) -> Failure {
+        let topic = match self {
+            Self::Log(LogError::Fatal { source, .. }) if is_no_space(source) => StartRefusal::NoSpace.into(),
+            Self::Log(LogError::Fatal { source, .. }) if is_unwritable(source) => StartRefusal::SystemError.into(),
+            _ => self.topic(),
+        };
+        self.failure_of(topic)
+    }
+
+    fn failure_of(&self, topic: Topic) -> Failure {
         // Who has to act finds what to do.
         let sentence = format!("{self} ({}, \"{}\")", crate::verify::PAGE, topic.code());
-        Failure::new(topic.exit(), sentence)
+        Failure { waits_for_space: self.waits_for_space(), ..Failure::new(topic.exit(), sentence) }
+    }
+
+    /// Free space on the disk is all that is missing.
+    fn waits_for_space(&self) -> bool {
+        match self {
+            Self::Io { source, .. } => is_no_space(source),
+            Self::NoSegments { is_budget, .. } => !is_budget,
+            Self::Log(LogError::Io { source, .. } | LogError::Fatal { source, .. }) => is_no_space(source),
+            other => other.topic() == StartRefusal::NoSpace.into(),
+        }
+    }
+
+    /// The directory may be read, and not written until the operator changes rights, mount or free space.
+    fn is_unwritable(&self) -> bool {
+        match self {
+            Self::Io { source, .. }
+            | Self::Log(LogError::Io { source, .. } | LogError::Fatal { source, .. })
+            | Self::Keeper(KeeperError::Store(StoreError::Disk { source, .. }))
+            | Self::Store(StoreError::Disk { source, .. }) => is_unwritable(source),
+            Self::Catalogue(error) | Self::Keeper(KeeperError::Catalogue(error)) => error.is_unwritable(),
+            other => other.topic() == StartRefusal::NoSpace.into(),
+        }
     }
 }
 
@@ -115,15 +159,28 @@ pub struct Engine;
 
 impl Backend for Engine {
     fn start(&self, config: Arc<Config>, damage: Damage) -> Result<Box<dyn Running>, Failure> {
-        let running = running::RunningEngine::start(&config, damage).map_err(|error| error.failure())?;
+        let running = running::RunningEngine::start(&config, damage).map_err(|error| error.refusal())?;
         Ok(Box::new(running))
     }
 
     fn open_offline(&self, config: Arc<Config>, access: Access) -> Result<Arc<dyn GatewayView>, Failure> {
         let config = bounds::segments_as_found(config);
-        let world = World::of_machine(&config).map_err(|error| error.failure())?;
-        let opened = open::Opened::open(&config, Damage::Refuse, world).map_err(|error| error.failure())?;
-        let view = view::offline(opened, access).map_err(|error| error.failure())?;
+        let in_place = World::of_machine(&config)
+            .and_then(|world| open::Opened::open(&config, Damage::Refuse, world))
+            .and_then(|opened| view::offline(opened, access));
+        let view = match in_place {
+            Err(error) if access == Access::Read && error.is_unwritable() => {
+                tracing::info!("{error}; reading what is there, in memory");
+                view::of_copy(config)
+            }
+            in_place => in_place,
+        };
+        view.map(|view| Arc::new(view) as _).map_err(|error| error.refusal())
+    }
+
+    fn open_while_full(&self, config: Arc<Config>) -> Result<Arc<dyn GatewayView>, Failure> {
+        let view = view::of_copy(bounds::segments_as_found(config)).map_err(|error| error.refusal())?;
+        view.tell_full_disk();
         Ok(Arc::new(view))
     }
 }

@@ -279,7 +279,7 @@ impl Opened {
                 stages.process(&frame, now, &mut |frame| fold_feeds(frame, retained, last_values));
             match processed {
                 Err(EngineError::Log(error)) if error.is_backpressure() => {
-                    return Err(EngineError::NoSegments { log: OBSERVATIONS_DIR });
+                    return Err(EngineError::NoSegments { log: OBSERVATIONS_DIR, is_budget: false });
                 }
                 other => other?,
             }
@@ -298,6 +298,12 @@ impl Opened {
         stages.settle(now, &mut |frame| fold_feeds(frame, retained, last_values))
     }
 
+    /// Whether everything durable is committed. A commit that found no space is left undone without an error.
+    pub(super) fn is_settled(&self) -> bool {
+        let next = self.lanes.positions.next_durable_record.load(Ordering::Acquire);
+        self.stages.keeper.progress().next_uncommitted_record() >= next
+    }
+
     /// Two segments of each log stand ready before anybody may connect. Where a log is at its budget or the disk is full, what
     /// the last run left is brought into the store first, and lets go of its segments.
     pub(super) fn prepare_segments(&mut self) -> Result<(), EngineError> {
@@ -311,12 +317,14 @@ impl Opened {
                 self.stages.ballast.restore(self.clock.monotonic_us());
                 Ok(())
             }
-            Some(log) => Err(EngineError::NoSegments { log }),
+            Some((log, prepared)) => {
+                Err(EngineError::NoSegments { log, is_budget: prepared == Prepared::BudgetFull })
+            }
         }
     }
 
-    /// The first log for which there is no room.
-    fn try_prepare_segments(&mut self) -> Result<Option<&'static str>, EngineError> {
+    /// The first log for which there is no room, and what is used up.
+    fn try_prepare_segments(&mut self) -> Result<Option<(&'static str, Prepared)>, EngineError> {
         let journal = loop {
             match self.journal.needs_preparation() {
                 true => match self.journal.prepare_step()? {
@@ -333,7 +341,7 @@ impl Opened {
             }
         };
         let logs = [(JOURNAL_DIR, journal), (OBSERVATIONS_DIR, observations)];
-        Ok(logs.into_iter().find(|(_, prepared)| *prepared != Prepared::Ready).map(|(log, _)| log))
+        Ok(logs.into_iter().find(|(_, prepared)| *prepared != Prepared::Ready))
     }
 }
 

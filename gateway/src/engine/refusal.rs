@@ -114,7 +114,7 @@ impl EngineError {
             Self::Locked { .. } => StartRefusal::DirectoryInUse.into(),
             Self::Log(error) => of_log(error),
             Self::JournalBehind { .. } => Fault::JournalBehind.into(),
-            Self::NoSegments { .. } => StartRefusal::NoSpace.into(),
+            Self::NoSegments { .. } | Self::Unsettled => StartRefusal::NoSpace.into(),
             Self::ObservationsBehind { .. } => Fault::ObservationsBehind.into(),
             Self::ObservationsMissing { .. } => Fault::ObservationsMissing.into(),
         }

@@ -11,16 +11,18 @@ use super::EngineError;
 use super::change_port::{OfflinePort, Settling};
 use super::open::Opened;
 use super::raw;
+use super::world::World;
 use crate::books::{Books, Ledger, LedgerFilter};
 use crate::cancel::Cancel;
 use crate::catalogue::{
     CatalogueError, DatastreamState, History, QuarantineEntry, QuarantineFilter, QuarantineItem,
 };
-use crate::cli::Access;
+use crate::cli::{Access, Damage};
 use crate::clock::{Clock, synchronised};
+use crate::config::Config;
 use crate::disk::{Disk, ReaderLock};
 use crate::feeds::ObservationTap;
-use crate::health::Health;
+use crate::health::{Health, Trouble};
 use crate::journal::Lanes;
 use crate::keeper::{Shared, lock};
 use crate::metrics::Metrics;
@@ -73,6 +75,10 @@ const DATASTREAMS_AT_ONCE: usize = 16_384;
 /// Settles a directory that no gateway runs on, and lets questions be asked of it.
 pub(super) fn offline(mut opened: Opened, access: Access) -> Result<EngineView, EngineError> {
     opened.settle()?;
+    // An answer without what could not be committed would lack some of the quarantine and of the books.
+    if access == Access::Read && !opened.is_settled() {
+        return Err(EngineError::Unsettled);
+    }
     // To read, the lock goes with `opened`, so that a slow reader of the answer keeps no gateway from starting: what is asked for
     // lies in files and in the catalogue by now. Files that such a gateway replaces stay for as long as the readers' lock is held.
     let data_dir = &opened.config.data_dir;
@@ -84,6 +90,17 @@ pub(super) fn offline(mut opened: Opened, access: Access) -> Result<EngineView, 
         view.take_changes(Settling::new(Box::new(OfflinePort::new(opened)), history, config));
     }
     Ok(EngineView { _reader: Some(reader), ..view })
+}
+
+/// The same for reading only, where nothing can be written: what would be written stays in memory.
+pub(super) fn of_copy(mut config: Arc<Config>) -> Result<EngineView, EngineError> {
+    // Segments take no space here, so their budget is no reason to refuse.
+    let journal = &mut Arc::make_mut(&mut config).journal;
+    journal.log_bytes_max = journal.log_bytes_max.saturating_add(8 * journal.segment_bytes_max);
+    let (world, disk) = World::of_copy(&config)?;
+    let view = offline(Opened::open(&config, Damage::Refuse, world)?, Access::Read)?;
+    disk.show_real_space();
+    Ok(view)
 }
 
 impl EngineView {
@@ -111,6 +128,13 @@ impl EngineView {
             settling: Mutex::new(None),
             _reader: None,
         })
+    }
+
+    /// What a gateway that waits for space has to say of itself.
+    pub(super) fn tell_full_disk(&self) {
+        self.health.set(Trouble::JournalFull, true);
+        self.health.set(Trouble::DiskFull, true);
+        self.health.watch(self.clock.monotonic_us());
     }
 
     /// From here on operators may replay and erase.

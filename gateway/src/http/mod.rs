@@ -88,6 +88,11 @@ impl HttpListener {
         self.addr
     }
 
+    /// The same port, for another server after this one's.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self { listener: self.listener.try_clone()?, addr: self.addr })
+    }
+
     /// Answers from now on.
     pub fn serve(self, view: Arc<dyn GatewayView>, settings: HttpSettings) -> io::Result<HttpServer> {
         let runtime = tokio::runtime::Builder::new_current_thread()

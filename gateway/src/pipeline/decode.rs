@@ -8,7 +8,7 @@ use codecs::property_catalogue;
 use codecs::units;
 
 use super::dictionary::{Dictionary, RegistryLimit, Route};
-use super::faults::Faults;
+use super::faults::{FORMAT_UNKNOWN, Faults, REGISTRY_LIMIT, RETENTION, TIME_OUT_OF_RANGE, TOPIC_INVALID};
 use super::hot::{Conversion, HotRow};
 use super::mapping::is_observation_topic;
 use super::resend::{ResendWindow, packet_key, packet_mark, sequence_mark};
@@ -121,11 +121,11 @@ impl MessageDecoder {
             }
             Route::Invalid { agency, sentence } => {
                 entry.agency = agency;
-                faults.add(0, "topic_invalid", 0, sentence.to_string());
+                faults.add(0, TOPIC_INVALID, 0, sentence.to_string());
             }
             Route::Limit { agency, limit } => {
                 entry.agency = agency;
-                faults.add(0, "registry_limit", 0, limit.sentence());
+                faults.add(0, REGISTRY_LIMIT, 0, limit.sentence());
             }
         }
         let rows = first_row..frame.rows.len();
@@ -197,7 +197,7 @@ impl MessageDecoder {
         let Some(format) = format else {
             let sentence = "the payload is no format of this topic: canonical JSON starts with {, FlatBuffers has the \
                             file identifier SGT1 (docs/format)";
-            faults.add(0, "format_unknown", 0, sentence.to_owned());
+            faults.add(0, FORMAT_UNKNOWN, 0, sentence.to_owned());
             return None;
         };
         let first_row = frame.rows.len();
@@ -391,18 +391,18 @@ impl ReadingSink for Sink<'_> {
             && let Some(sentence) = self.time_fault(time_us)
         {
             self.faults.refuse(number);
-            return self.faults.add(1, "time_out_of_range", 0, format!("{}: {sentence}", reading.property));
+            return self.faults.add(1, TIME_OUT_OF_RANGE, 0, format!("{}: {sentence}", reading.property));
         }
         if let Some(time_us) = reading.time_us
             && time_us < self.receive_time_us.saturating_sub(self.decoder.bounds.retention.shortest_us())
             && let Some(sentence) = self.retention_fault(&reading, time_us)
         {
             self.faults.refuse(number);
-            return self.faults.add(1, "retention", 0, format!("{}: {sentence}", reading.property));
+            return self.faults.add(1, RETENTION, 0, format!("{}: {sentence}", reading.property));
         }
         let rows = self.frame.rows.len();
         if let Err(limit) = self.push(&reading) {
-            self.faults.add(1, "registry_limit", 0, format!("{}: {}", reading.property, limit.sentence()));
+            self.faults.add(1, REGISTRY_LIMIT, 0, format!("{}: {}", reading.property, limit.sentence()));
         }
         if self.frame.rows.len() == rows {
             self.faults.refuse(number);

@@ -36,6 +36,7 @@ mod tests;
 pub mod thread;
 
 pub use decode::{MessageDecoder, TimeBounds};
+pub use faults::reasons;
 pub use hot::last_undated_us;
 pub use progress::KeeperProgress;
 pub use stage::{Go, Pipeline, Surroundings};

@@ -13,7 +13,7 @@
 
 use super::decode::{MessageDecoder, PayloadRead, Reader, same_result};
 use super::dictionary::Route;
-use super::faults::Faults;
+use super::faults::{Faults, REGISTRY_LIMIT, TOPIC_INVALID};
 use super::reading_set::ReadingSet;
 use super::resend::{replay_mark, sequence_mark};
 use crate::observation::{
@@ -56,8 +56,8 @@ impl MessageDecoder {
                     self.take_refused(&entry, refused, message, &read, first_row, frame);
                 }
             }
-            Route::Invalid { sentence, .. } => faults.add(0, "topic_invalid", 0, sentence.to_string()),
-            Route::Limit { limit, .. } => faults.add(0, "registry_limit", 0, limit.sentence()),
+            Route::Invalid { sentence, .. } => faults.add(0, TOPIC_INVALID, 0, sentence.to_string()),
+            Route::Limit { limit, .. } => faults.add(0, REGISTRY_LIMIT, 0, limit.sentence()),
         }
         let rows = frame.rows.len() - first_row;
         let remaining = remaining(entry, refused, &faults, rows > 0);

@@ -5,6 +5,7 @@ use crate::books::LedgerFilter;
 use crate::cancel::Cancel;
 use crate::catalogue::{QUARANTINE_LIST_MAX, QuarantineFilter};
 use crate::parameters::{self, BadParameter, Given, Parameter};
+use crate::pipeline::reasons;
 use crate::settle::{Change, Selection, SettleRequest};
 
 /// How an answer is written.
@@ -211,6 +212,19 @@ fn settle_request(change: Change, parameters: &[(String, String)]) -> Result<Req
     Ok(Request::QuarantineSettle(request, Format::given(&given, &parameters::REPORT_FORMAT)?))
 }
 
+/// One of the closed list: a misspelt one would look like an empty quarantine.
+fn reason(given: &Given<'_>) -> Result<Option<String>, BadParameter> {
+    let reason = given.text(&parameters::REASON)?;
+    match &reason {
+        Some(name) if !reasons().any(|known| known == name) => {
+            let known: Vec<&str> = reasons().collect();
+            let sentence = format!("there is no reason {name:?}; there are {}", known.join(", "));
+            Err(BadParameter::new(parameters::REASON.name, sentence))
+        }
+        _ => Ok(reason),
+    }
+}
+
 /// What the list on the command line and that of the API have in common; they differ in how they are cut.
 pub(crate) fn quarantine_filter(
     given: &Given<'_>,
@@ -219,7 +233,7 @@ pub(crate) fn quarantine_filter(
 ) -> Result<QuarantineFilter, BadParameter> {
     let (from_us, to_us) = given.period(&parameters::RECEIVED_FROM, &parameters::RECEIVED_TO)?;
     Ok(QuarantineFilter {
-        reason: given.text(&parameters::REASON)?,
+        reason: reason(given)?,
         client: given.text(&parameters::CLIENT)?,
         agency: given.text(&parameters::QUARANTINE_AGENCY)?,
         topic: given.text(&parameters::TOPIC)?,

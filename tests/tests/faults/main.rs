@@ -3,6 +3,7 @@
 //!
 //! - [`stopped`]: `SIGSTOP` and `SIGCONT`; `STOP_SECONDS=60` for the long form.
 //! - [`clock`]: the wall clock an hour forward and back.
+//! - [`full`]: a start without one free byte; questions to a full and to a read-only directory.
 //! - [`space`]: a full disk, with a crash loop while it is full.
 //! - [`read_only`]: the data directory made read-only.
 //! - [`scarce`]: memory and descriptors.
@@ -11,6 +12,7 @@
 //! `kill -9` has a file of its own (`tests/kill.rs`).
 
 mod clock;
+mod full;
 mod load;
 mod read_only;
 mod replay;

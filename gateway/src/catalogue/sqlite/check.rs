@@ -204,20 +204,20 @@ fn beside(path: &Path) -> rusqlite::Result<Connection> {
 /// Nobody else has it: the index of a write-ahead log that a crash left is made in memory, and nothing is checkpointed. Without
 /// such a log SQLite is told that nothing changes, else it would make an empty one.
 pub(super) fn alone(path: &Path) -> rusqlite::Result<Connection> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let flags =
+        OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
     let mut log = path.as_os_str().to_owned();
     log.push("-wal");
     if !std::fs::metadata(log).is_ok_and(|log| log.len() > 0) {
-        return Connection::open_with_flags(immutable(path), flags | OpenFlags::SQLITE_OPEN_URI);
+        return Connection::open_with_flags(uri(path) + "?immutable=1", flags);
     }
-    let connection = Connection::open_with_flags_and_vfs(path, flags, c"unix-none")?;
+    let connection = Connection::open_with_flags_and_vfs(uri(path), flags, c"unix-none")?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     connection.pragma_update_and_check(None, "locking_mode", "EXCLUSIVE", |_| Ok(()))?;
     Ok(connection)
 }
 
-/// The path as a URI of a file that nobody changes.
-fn immutable(path: &Path) -> String {
+fn uri(path: &Path) -> String {
     let mut uri = "file:".to_owned();
     for byte in path.as_os_str().as_encoded_bytes() {
         if byte.is_ascii_alphanumeric() || b"/._-".contains(byte) {
@@ -227,7 +227,7 @@ fn immutable(path: &Path) -> String {
             let _ = write!(uri, "%{byte:02x}");
         }
     }
-    uri + "?immutable=1"
+    uri
 }
 
 /// Table and a query that gives a sentence for each row that is wrong.

@@ -9,6 +9,7 @@ mod quarantine;
 mod row_sums;
 mod write;
 
+use std::hash::{BuildHasher, RandomState};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -41,6 +42,8 @@ const STATEMENTS_CACHED: usize = 64;
 pub struct SqliteCatalogue {
     connection: Connection,
     path: PathBuf,
+    /// `path` is the URI of a copy in memory.
+    is_copy: bool,
     /// A commit failed in a way that says nothing about what is on the disk.
     failed: bool,
 }
@@ -59,7 +62,31 @@ impl SqliteCatalogue {
             | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let mut connection = connect(&path, flags)?;
         prepare(&mut connection, &path)?;
-        Ok(Self { connection, path, failed: false })
+        Ok(Self { connection, path, is_copy: false, failed: false })
+    }
+
+    /// A copy in memory of the catalogue of a data directory, which is only read: commits go to the copy. The caller has made
+    /// sure that nobody else writes.
+    pub fn open_copy(data_dir: &Path) -> Result<Self, CatalogueError> {
+        let original = data_dir.join(CATALOGUE_FILE);
+        let on_sqlite = |error| CatalogueError::of_sqlite(&original, error);
+        // Connections of this process that give the same name share what is in it, for as long as one of them is open.
+        let name = RandomState::new().hash_one(&original);
+        let copy = format!("file:/catalogue-{name:016x}?vfs=memdb");
+        let path = PathBuf::from(&copy);
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+            | OpenFlags::SQLITE_OPEN_CREATE
+            | OpenFlags::SQLITE_OPEN_URI
+            | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let mut connection = connect(&path, flags)?;
+        if original.exists() {
+            let source = check::alone(&original).map_err(on_sqlite)?;
+            if !is_empty(&source, &original)? {
+                source.execute("VACUUM INTO ?1", [&copy]).map_err(on_sqlite)?;
+            }
+        }
+        prepare(&mut connection, &path)?;
+        Ok(Self { connection, path, is_copy: true, failed: false })
     }
 
     /// Free pages go back to the file system, some at a time.
@@ -112,8 +139,9 @@ impl Catalogue for SqliteCatalogue {
     }
 
     fn history(&self) -> Result<Box<dyn History>, CatalogueError> {
-        let connection =
-            connect(&self.path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+        let mut flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        flags.set(OpenFlags::SQLITE_OPEN_URI, self.is_copy);
+        let connection = connect(&self.path, flags)?;
         Ok(Box::new(SqliteHistory::new(connection, self.path.clone())))
     }
 }

@@ -18,6 +18,7 @@ use super::{
 };
 use crate::cli::Failure;
 use crate::cli::ask::failure_of;
+use crate::disk::is_no_space;
 use crate::query::{GatewayView, Output, QueryError, Request, answer};
 
 /// Questions that are answered at once; the next one is refused.
@@ -58,7 +59,8 @@ impl ControlServer {
     /// The caller holds the lock of the data directory, so a socket that lies there is a dead gateway's.
     pub fn start(data_dir: &Path, view: Arc<dyn GatewayView>) -> Result<Self, Failure> {
         let failed = |error: io::Error| {
-            Failure::environment(format!("{}: the control socket can't be made: {error}", data_dir.display()))
+            let sentence = format!("{}: the control socket can't be made: {error}", data_dir.display());
+            Failure { waits_for_space: is_no_space(&error), ..Failure::environment(sentence) }
         };
         let socket = SocketPath::of(data_dir).map_err(failed)?;
         match fs::remove_file(&socket.path) {

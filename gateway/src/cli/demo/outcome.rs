@@ -215,8 +215,14 @@ fn imbalances(ledger: &Ledger, report: &Report) -> Vec<String> {
         acked <= messages.received,
         format!("{acked} messages were acknowledged, but only {} received", messages.received),
     );
-    check(messages.pending == 0, format!("{} messages are pending", messages.pending));
-    check(observations.unresolved == 0, format!("{} observations are unresolved", observations.unresolved));
+    let left = |count: u64, one: &str, many: &str| {
+        if count == 1 { format!("1 {one}") } else { format!("{count} {many}") }
+    };
+    let pending = left(messages.pending, "message is pending", "messages are pending");
+    check(messages.pending == 0, pending);
+    let unresolved =
+        left(observations.unresolved, "observation is unresolved", "observations are unresolved");
+    check(observations.unresolved == 0, unresolved);
     check(flushed == stored, format!("{stored} observations were stored, but {flushed} are in files"));
     wrong
 }
@@ -285,7 +291,7 @@ mod tests {
             ledger.messages.pending = 1;
             ledger.messages.decoded = 6;
         };
-        assert_eq!(told(pending), "1 messages are pending");
+        assert_eq!(told(pending), "1 message is pending");
         let lost = |ledger: &mut Ledger| {
             ledger.messages.received = 8;
             ledger.messages.decoded = 5;
