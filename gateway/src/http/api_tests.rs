@@ -187,6 +187,8 @@ fn a2_5_the_description_names_every_route_and_every_parameter_and_no_other() {
         assert_eq!(described, taken, "{question:?}");
         for parameter in question.parameters() {
             let (good, bad) = examples(parameter.kind);
+            // One of the closed list.
+            let good = if parameter.name == "reason" { "not_json" } else { good };
             if question != Question::Events && parameter.kind != ParameterKind::Cursor {
                 let answer = get(&server, &address(question, parameter.name, good));
                 assert_eq!(answer.status, 200, "{question:?} {}: {}", parameter.name, answer.body);

@@ -225,7 +225,7 @@ fn quarantine_is_listed_and_shown() {
         "position,receive_time,agency,client,topic,reason,offset,readings,payload_bytes,sentence\n\
          7,2026-11-21T01:05:00Z,H24.05,box-1,obs/H24.05/KHI003,not_json,12,0,17,the payload ends early\n"
     );
-    assert_eq!(text_of("quarantine_list", &[("reason", "other")]), "[]\n");
+    assert_eq!(text_of("quarantine_list", &[("reason", "retention")]), "[]\n");
     let json: serde_json::Value =
         serde_json::from_str(&text_of("quarantine_show", &[("position", "7")])).unwrap();
     assert_eq!(json[0]["payload"], "{\"readings\":\u{1b}[31m");
