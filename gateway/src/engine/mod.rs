@@ -118,7 +118,9 @@ impl EngineError {
     fn refusal(&self) -> Failure {
         let topic = match self {
             Self::Log(LogError::Fatal { source, .. }) if is_no_space(source) => StartRefusal::NoSpace.into(),
-            Self::Log(LogError::Fatal { source, .. }) if is_unwritable(source) => StartRefusal::SystemError.into(),
+            Self::Log(LogError::Fatal { source, .. }) if is_unwritable(source) => {
+                StartRefusal::SystemError.into()
+            }
             _ => self.topic(),
         };
         self.failure_of(topic)
