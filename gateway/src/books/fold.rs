@@ -317,7 +317,8 @@ impl Books {
         self.unresolved.len() + self.settlements.unresolved_rows()
     }
 
-    pub fn hours_in_memory(&self) -> usize {
+    #[cfg(test)]
+    pub(super) fn hours_in_memory(&self) -> usize {
         self.hours.len()
     }
 

@@ -31,9 +31,6 @@ pub use ledger::{Ledger, LedgerFilter, LedgerPart, MessageLedger, ObservationLed
 /// The name of what found no room of its own in an hour.
 pub const OTHER_NAME: &str = "(other)";
 
-/// Default of `book_keys_per_hour_max`.
-pub const KEYS_PER_HOUR_MAX: usize = 10_000;
-
 const HOUR_US: i64 = 3_600_000_000;
 
 /// The book hour of a receive time: hours since 1970 UTC.

@@ -72,7 +72,7 @@ impl Log {
 }
 
 fn books() -> Books {
-    Books::new(KEYS_PER_HOUR_MAX, &Checkpoint::default(), &Default::default())
+    Books::new(10_000, &Checkpoint::default(), &Default::default())
 }
 
 fn commit(books: &mut Books, catalogue: &mut MemoryCatalogue, registry: &Registry, flushed: u64) {

@@ -1,3 +1,5 @@
+//! Why a catalogue cannot be opened or committed, in sentences for operators.
+
 use std::path::PathBuf;
 
 use rusqlite::ErrorCode;
@@ -6,6 +8,7 @@ use thiserror::Error;
 
 use crate::formats::age_of_build;
 
+/// Why a call to a catalogue failed; [`is_backpressure`](CatalogueError::is_backpressure) says whether it may be tried again.
 #[derive(Debug, Error)]
 pub enum CatalogueError {
     #[error("{}: no space for a commit: {reason}; free some space", path.display())]

@@ -13,7 +13,7 @@ use crate::config::Config;
 use crate::feeds::router::{RouterStart, ShardLink};
 use crate::feeds::{Router, RouterInputs};
 use crate::health::Health;
-use crate::journal::{FrameConsumer, JournalFrame, JournalPort, JournalWriter, WriterTurns};
+use crate::journal::{FrameConsumer, JournalFrame, JournalPort, JournalWriter, Lanes, WriterTurns};
 use crate::keeper::{CompactorInputs, Keeper, KeeperBallast};
 use crate::mqtt::shard::{Shard, ShardShared};
 use crate::mqtt::{MqttLimits, RouterRequest};
@@ -105,7 +105,7 @@ impl Assembly {
             stop: stop_writer.clone(),
         };
         let compactor = keeper.start_compaction()?;
-        let shared = Arc::new(ShardShared {
+        let shared = ShardShared {
             limits: limits(&config),
             metrics,
             connections: AtomicI64::new(0),
@@ -114,14 +114,9 @@ impl Assembly {
             health: health.clone(),
             held_ms: (0..shard_count).map(|_| AtomicU64::new(0)).collect(),
             client_id_seed: clock.receive_time_us() as u64,
-        });
-        let shards = (0..shard_count)
-            .map(|index| {
-                Shard::new(index, shard_count, shared.clone(), JournalPort::new(lanes.clone(), index))
-            })
-            .collect();
+        };
         Ok(Self {
-            shards,
+            shards: shards(shared, &lanes),
             router_requests,
             writer: WriterTurns::new(writer, health.clone(), config.journal.sync_gap_us),
             pipeline,
@@ -140,6 +135,13 @@ impl Assembly {
             stop_writer,
         })
     }
+}
+
+/// One for each lane of the journal that connections write to.
+fn shards(shared: ShardShared, lanes: &Arc<Lanes>) -> Vec<Shard> {
+    let (shared, count) = (Arc::new(shared), lanes.config().shards);
+    let shard = |index| Shard::new(index, count, shared.clone(), JournalPort::new(lanes.clone(), index));
+    (0..count).map(shard).collect()
 }
 
 struct FrameSender(Sender<Arc<JournalFrame>>);

@@ -187,7 +187,7 @@ impl Lanes {
         self.waiting_bytes.fetch_sub(bytes, Ordering::SeqCst);
     }
 
-    pub(super) fn waiting_bytes(&self) -> usize {
+    pub(crate) fn waiting_bytes(&self) -> usize {
         self.waiting_bytes.load(Ordering::SeqCst)
     }
 
@@ -224,9 +224,5 @@ impl Lanes {
             self.give_back(shard, batch.buffer);
             self.set_durable_batch(shard, batch.batch_no);
         }
-    }
-
-    pub(crate) fn waiting_for_writer(&self) -> bool {
-        self.waiting_bytes() > 0
     }
 }

@@ -141,9 +141,9 @@ pub struct Keeper {
     frames: VecDeque<(u64, u64)>,
     /// The record behind the last frame folded.
     end_record_no: u64,
-    /// Time of the newest frame folded; `i64::MIN` = none yet.
+    /// Stamp of the newest frame folded; `i64::MIN` = none yet.
     newest_frame_us: i64,
-    /// Receive time of the oldest frame that is not committed.
+    /// Stamp of the oldest frame that is not committed.
     uncommitted_since_us: Option<i64>,
     commit_interval_us: i64,
     books_days: u32,

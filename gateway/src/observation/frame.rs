@@ -52,7 +52,7 @@ pub struct FrameInfo {
     pub next_message_no: u64,
     /// Every journal record below is processed once this frame is durable.
     pub next_record_no: u64,
-    /// Receive time of the newest message covered, µs since 1970 UTC.
+    /// Stamp of the newest message covered, µs since 1970 UTC.
     pub time_us: i64,
     /// Version of the mapping that routed the topics.
     pub mapping_version: u32,

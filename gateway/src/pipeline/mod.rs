@@ -17,7 +17,7 @@
 //! - [`stage`]: frames, the observation log.
 //! - [`thread`]: the loop round it.
 //!
-//! The only clock is the receive time of the journal frame, so that a replay gives the same result.
+//! The only clock is that of the journal frame, its stamp and receive time, so that the same frames give the same result again.
 
 mod decode;
 pub mod dictionary;

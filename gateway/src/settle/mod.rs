@@ -11,8 +11,8 @@
 //! behind each batch, there is one session at a time, and the pipeline takes each record of the journal exactly once. So a record
 //! that reached the journal is settled exactly once, at the next start if need be, and one that did not has changed nothing.
 //!
-//! Bounds: a batch has [`BATCH_ENTRIES`] entries and about [`BATCH_PAYLOAD_BYTES`] of payloads; control records wait for the
-//! journal's room like messages do (they do not touch its reserve), in two buffers of `journal.frame_bytes_max`.
+//! Bounds: a batch has [`BATCH_ENTRIES`] entries and about [`BATCH_PAYLOAD_BYTES`] of payloads; control records wait for room
+//! in the journal, or in its reserve while messages find none, in two buffers of `journal.frame_bytes_max`.
 
 mod dry_run;
 mod session;

@@ -32,7 +32,7 @@ pub struct Store {
     expected_frame: Option<u64>,
     /// What the last commit said.
     committed: StoreCursor,
-    /// Receive time of the oldest frame that the next flush will cover.
+    /// Stamp of the oldest frame that the next flush will cover.
     unflushed_since_us: Option<i64>,
     flush_is_out: bool,
     /// Files that compaction replaced, and since when that is known.

@@ -230,6 +230,67 @@ fn uri(path: &Path) -> String {
     uri
 }
 
+/// Numbers that cannot be, and rows that do not fit the hours or the checkpoint.
+const IMPOSSIBLE: [(&str, &str); 11] = [
+    (
+        "book_rows",
+        "SELECT 'hour ' || hour || ' has rows and is not among the hours' FROM book_rows \
+         WHERE hour NOT IN (SELECT hour FROM book_hours) GROUP BY hour LIMIT 20",
+    ),
+    (
+        "book_hours",
+        "SELECT 'hour ' || hour || ' is closed and has no digest, or has one and is open' FROM book_hours \
+         WHERE (closed <> 0) <> (digest IS NOT NULL) OR closed NOT IN (0, 1) \
+         OR (digest IS NOT NULL AND length(digest) <> 32) LIMIT 20",
+    ),
+    (
+        "book_hours",
+        "SELECT 'hour ' || hour || ' ends before it begins' FROM book_hours \
+         WHERE next_message_no < first_message_no OR first_message_no < 1 LIMIT 20",
+    ),
+    (
+        "files",
+        "SELECT 'file ' || file_no || ' (' || path || ') has impossible numbers' FROM files WHERE row_count < 1 \
+         OR bytes < 1 OR time_min_us > time_max_us OR datastream_min > datastream_max OR file_no < 1 LIMIT 20",
+    ),
+    (
+        "files",
+        "SELECT path || ' is named ' || count(*) || ' times' FROM files GROUP BY path HAVING count(*) > 1 LIMIT 20",
+    ),
+    (
+        "datastream_states",
+        "SELECT 'datastream ' || datastream || ': its value comes from message ' || position || \
+         ', which the checkpoint does not cover' FROM datastream_states, checkpoint \
+         WHERE position >= next_message_no LIMIT 20",
+    ),
+    (
+        "datastream_states",
+        "SELECT 'datastream ' || datastream || ': kind, quality or counts are impossible' FROM datastream_states \
+         WHERE kind NOT BETWEEN 0 AND 3 OR quality NOT IN (1, 2, 3, 4, 9) OR observations < 1 \
+         OR ordinal NOT BETWEEN 0 AND 65535 LIMIT 20",
+    ),
+    (
+        "retained",
+        "SELECT 'the retained message of message ' || message_no || ' is behind the checkpoint' \
+         FROM retained, checkpoint WHERE message_no >= next_message_no LIMIT 20",
+    ),
+    (
+        "quarantine",
+        "SELECT 'message ' || position || ' is behind the checkpoint' FROM quarantine, checkpoint \
+         WHERE position >= next_message_no LIMIT 20",
+    ),
+    (
+        "quarantine",
+        "SELECT 'message ' || position || ': its payload has ' || length(payload) || ' bytes and it says ' || \
+         payload_bytes FROM quarantine WHERE length(payload) <> payload_bytes LIMIT 20",
+    ),
+    (
+        "checkpoint",
+        "SELECT 'its numbers are impossible' FROM checkpoint WHERE next_obs_no < 1 OR next_record_no < 1 \
+         OR next_message_no < 1 OR observation_frame_no < 0",
+    ),
+];
+
 /// Table and a query that gives a sentence for each row that is wrong.
 fn checks() -> Vec<(&'static str, String)> {
     let missing = |table: &'static str, column: &str, of: &str, none: &str| {
@@ -273,65 +334,6 @@ fn checks() -> Vec<(&'static str, String)> {
             domains.join(", ")
         ),
     ));
-    let fixed = [
-        (
-            "book_rows",
-            "SELECT 'hour ' || hour || ' has rows and is not among the hours' FROM book_rows \
-             WHERE hour NOT IN (SELECT hour FROM book_hours) GROUP BY hour LIMIT 20",
-        ),
-        (
-            "book_hours",
-            "SELECT 'hour ' || hour || ' is closed and has no digest, or has one and is open' FROM book_hours \
-             WHERE (closed <> 0) <> (digest IS NOT NULL) OR closed NOT IN (0, 1) \
-             OR (digest IS NOT NULL AND length(digest) <> 32) LIMIT 20",
-        ),
-        (
-            "book_hours",
-            "SELECT 'hour ' || hour || ' ends before it begins' FROM book_hours \
-             WHERE next_message_no < first_message_no OR first_message_no < 1 LIMIT 20",
-        ),
-        (
-            "files",
-            "SELECT 'file ' || file_no || ' (' || path || ') has impossible numbers' FROM files WHERE row_count < 1 \
-             OR bytes < 1 OR time_min_us > time_max_us OR datastream_min > datastream_max OR file_no < 1 LIMIT 20",
-        ),
-        (
-            "files",
-            "SELECT path || ' is named ' || count(*) || ' times' FROM files GROUP BY path HAVING count(*) > 1 LIMIT 20",
-        ),
-        (
-            "datastream_states",
-            "SELECT 'datastream ' || datastream || ': its value comes from message ' || position || \
-             ', which the checkpoint does not cover' FROM datastream_states, checkpoint \
-             WHERE position >= next_message_no LIMIT 20",
-        ),
-        (
-            "datastream_states",
-            "SELECT 'datastream ' || datastream || ': kind, quality or counts are impossible' FROM datastream_states \
-             WHERE kind NOT BETWEEN 0 AND 3 OR quality NOT IN (1, 2, 3, 4, 9) OR observations < 1 \
-             OR ordinal NOT BETWEEN 0 AND 65535 LIMIT 20",
-        ),
-        (
-            "retained",
-            "SELECT 'the retained message of message ' || message_no || ' is behind the checkpoint' \
-             FROM retained, checkpoint WHERE message_no >= next_message_no LIMIT 20",
-        ),
-        (
-            "quarantine",
-            "SELECT 'message ' || position || ' is behind the checkpoint' FROM quarantine, checkpoint \
-             WHERE position >= next_message_no LIMIT 20",
-        ),
-        (
-            "quarantine",
-            "SELECT 'message ' || position || ': its payload has ' || length(payload) || ' bytes and it says ' || \
-             payload_bytes FROM quarantine WHERE length(payload) <> payload_bytes LIMIT 20",
-        ),
-        (
-            "checkpoint",
-            "SELECT 'its numbers are impossible' FROM checkpoint WHERE next_obs_no < 1 OR next_record_no < 1 \
-             OR next_message_no < 1 OR observation_frame_no < 0",
-        ),
-    ];
-    checks.extend(fixed.map(|(table, sql)| (table, sql.to_owned())));
+    checks.extend(IMPOSSIBLE.map(|(table, sql)| (table, sql.to_owned())));
     checks
 }

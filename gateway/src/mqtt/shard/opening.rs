@@ -2,12 +2,12 @@
 
 use std::hash::BuildHasher;
 
-use codecs::mqtt::{Packet, ProtocolVersion, ReasonCode, decode};
+use codecs::mqtt::{Connect, Packet, ProtocolVersion, ReasonCode, decode};
 
-use super::super::connect;
+use super::super::connect::{self, ConnectRefusal};
 use super::super::connection::State;
 use super::super::delivery::ShardMessage;
-use super::super::session::{Close, Session, Will};
+use super::super::session::{Close, Session, SessionParameters, Will};
 use super::Shard;
 use super::reading::FrameOutcome;
 
@@ -30,7 +30,7 @@ impl Shard {
                 let mut connack = Vec::new();
                 if error.reason_code() == ReasonCode::UNSUPPORTED_PROTOCOL_VERSION {
                     // In the form of 3.1.1, which every client reads.
-                    let refusal = connect::ConnectRefusal { reason: error.reason_code(), sentence: "" };
+                    let refusal = ConnectRefusal { reason: error.reason_code(), sentence: "" };
                     connect::write_refusal(ProtocolVersion::V3_1_1, refusal, &mut connack);
                 }
                 self.refuse(slot, now_us, Some(&connack), &error.to_string());
@@ -58,41 +58,55 @@ impl Shard {
                 self.hand_off(slot, owner, rest);
                 FrameOutcome::Over
             }
-            Ok((_, Some(parameters))) => {
-                let will_bytes = parameters.will.as_ref().map_or(0, Will::bytes);
-                if self.will_bytes + will_bytes > self.shared.limits.will_bytes_max {
-                    let refusal = connect::no_room_for_will(connect.version);
-                    let mut connack = Vec::new();
-                    connect::write_refusal(connect.version, refusal, &mut connack);
-                    self.refuse(slot, now_us, Some(&connack), refusal.sentence);
-                    return FrameOutcome::Over;
-                }
-                if let Some(older) = self.by_client.get(&parameters.client).copied() {
-                    let close = Close::new(ReasonCode::SESSION_TAKEN_OVER, "", "the client connected again");
-                    self.end(older, Some(&close), now_us);
-                }
-                let id = self.connection_id(slot);
-                let Some(connection) = self.slots[slot as usize].as_mut() else { return FrameOutcome::Over };
-                connect::write_connack(&connect, &parameters, &self.shared.limits, &mut connection.out);
-                if connection.out.len() > parameters.packet_bytes_max {
-                    connection.out.clear();
-                    let sentence = "its Maximum Packet Size has no room for CONNACK [MQTT-3.1.2-24]";
-                    self.refuse(slot, now_us, None, sentence);
-                    return FrameOutcome::Over;
-                }
-                self.will_bytes += will_bytes;
-                self.by_client.insert(parameters.client.clone(), slot);
-                connection.state = State::Open(Box::new(Session::new(parameters, id)));
-                self.mark_dirty(slot);
-                FrameOutcome::Next
-            }
-            Err(refusal) => {
-                let mut connack = Vec::new();
-                connect::write_refusal(connect.version, refusal, &mut connack);
-                self.refuse(slot, now_us, Some(&connack), refusal.sentence);
-                FrameOutcome::Over
-            }
+            Ok((_, Some(parameters))) => self.open(slot, &connect, parameters, now_us),
+            Err(refusal) => self.refuse_connect(slot, connect.version, refusal, now_us),
         }
+    }
+
+    /// Makes the session of a client that this shard owns; an older one of the same client ends.
+    fn open(
+        &mut self,
+        slot: u32,
+        connect: &Connect<'_>,
+        parameters: SessionParameters,
+        now_us: u64,
+    ) -> FrameOutcome {
+        let will_bytes = parameters.will.as_ref().map_or(0, Will::bytes);
+        if self.will_bytes + will_bytes > self.shared.limits.will_bytes_max {
+            let refusal = connect::no_room_for_will(connect.version);
+            return self.refuse_connect(slot, connect.version, refusal, now_us);
+        }
+        if let Some(older) = self.by_client.get(&parameters.client).copied() {
+            let close = Close::new(ReasonCode::SESSION_TAKEN_OVER, "", "the client connected again");
+            self.end(older, Some(&close), now_us);
+        }
+        let id = self.connection_id(slot);
+        let Some(connection) = self.slots[slot as usize].as_mut() else { return FrameOutcome::Over };
+        connect::write_connack(connect, &parameters, &self.shared.limits, &mut connection.out);
+        if connection.out.len() > parameters.packet_bytes_max {
+            connection.out.clear();
+            let sentence = "its Maximum Packet Size has no room for CONNACK [MQTT-3.1.2-24]";
+            self.refuse(slot, now_us, None, sentence);
+            return FrameOutcome::Over;
+        }
+        self.will_bytes += will_bytes;
+        self.by_client.insert(parameters.client.clone(), slot);
+        connection.state = State::Open(Box::new(Session::new(parameters, id)));
+        self.mark_dirty(slot);
+        FrameOutcome::Next
+    }
+
+    fn refuse_connect(
+        &mut self,
+        slot: u32,
+        version: ProtocolVersion,
+        refusal: ConnectRefusal,
+        now_us: u64,
+    ) -> FrameOutcome {
+        let mut connack = Vec::new();
+        connect::write_refusal(version, refusal, &mut connack);
+        self.refuse(slot, now_us, Some(&connack), refusal.sentence);
+        FrameOutcome::Over
     }
 
     /// Gives a connection to the shard that owns its client id.

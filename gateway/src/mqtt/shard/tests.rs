@@ -514,5 +514,5 @@ fn a_stopping_shard_reads_no_more_and_publishes_wills() {
     );
     assert!(peer.wire().write_closed);
     assert_eq!(bench.metrics.mqtt_messages_received.get(), 2, "one PUBLISH and the will");
-    assert!(bench.lanes.waiting_for_writer(), "the will was handed over");
+    assert!(bench.lanes.waiting_bytes() > 0, "the will was handed over");
 }
