@@ -114,6 +114,7 @@ metrics! {
         store_bytes_flushed: "Bytes of the store files of flushes",
         store_compactions: "Compactions committed",
         store_rows_compacted: "Rows written once more by compactions",
+        store_same_time_overflows: "Readings beyond 4,096 of one datastream and time, stored as revisions of the last one",
         store_rows_expired: "Rows that retention took out of store files",
     }
     by_reason {

@@ -85,7 +85,9 @@ pub enum Format {
     FlatBuffers,
 }
 
-/// Takes the readings of one message, in the order of the payload.
+/// Takes the readings of one message, in the order of the payload: every element of its list of readings is told once, by
+/// [`reading`](Self::reading) or [`bad_reading`](Self::bad_reading), whatever it is. So the n-th that is told is the n-th of the payload,
+/// for every build: quarantine keeps these numbers, and a decoder that is mended must find the same ones.
 pub trait ReadingSink {
     fn reading(&mut self, reading: Reading<'_>);
 

@@ -411,7 +411,8 @@ impl ReadingSink for Sink<'_> {
         }
     }
 
-    fn bad_reading(&mut self, _index: usize, property: Option<&str>, error: DecodeError) {
+    fn bad_reading(&mut self, index: usize, property: Option<&str>, error: DecodeError) {
+        debug_assert_eq!(index, usize::from(self.reading), "a reading's number is its place in the payload");
         self.faults.refuse(self.reading);
         self.reading = self.reading.saturating_add(1);
         match property {

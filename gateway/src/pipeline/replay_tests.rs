@@ -2,8 +2,11 @@
 
 use std::sync::{Arc, RwLock};
 
+use proptest::prelude::*;
+
 use super::decode::{MessageDecoder, TimeBounds};
 use super::dictionary::{Dictionary, DictionaryLimits};
+use super::reading_set::ReadingSet;
 use super::resend::ResendWindow;
 use crate::log::Stamp;
 use crate::observation::{Classification, MessageOutcome, ObservationFrame, Quarantined, Row, Settled};
@@ -173,3 +176,40 @@ fn b1_5_no_message_came_later_than_it_is_replayed() {
     assert_eq!(message.stamp_us(), far.time_us, "the hour of the books stays");
     assert!((asked_us - 1_000_000..=asked_us).contains(&message.receive_time_us));
 }
+
+proptest! {
+    /// P2, P3: the number of a reading is its place in the payload, however many before it a build can read: a mend of some never
+    /// makes a stored one out of a refused one.
+    #[test]
+    fn b1_5_numbers_of_readings_are_places_in_the_payload(
+        elements in prop::collection::vec(0usize..ELEMENTS.len(), 1..40),
+        is_unusual in any::<bool>(),
+    ) {
+        let list: Vec<&str> = elements.iter().map(|element| ELEMENTS[*element].0).collect();
+        // An escape in the name of a member is for the reader of unusual shapes.
+        let name = if is_unusual { "\\u0072eadings" } else { "readings" };
+        let payload = format!(r#"{{"time":{},"{name}":[{}]}}"#, NOW_US / 1_000_000, list.join(","));
+        let message = message("obs/A/S", &payload, false);
+        let mut frame = ObservationFrame::default();
+        decoder(10, 10).decode(&message, 1, NOW_US, &mut frame);
+        let refused: Vec<usize> = (0..elements.len()).filter(|at| !ELEMENTS[elements[*at]].1).collect();
+        if refused.is_empty() || refused.len() == elements.len() {
+            return Ok(());
+        }
+        let found = ReadingSet::from_bytes(&frame.quarantined[0].refused);
+        let found: Vec<usize> = (0..elements.len()).filter(|at| found.contains(*at as u16)).collect();
+        prop_assert_eq!(found, refused);
+    }
+}
+
+/// Elements of a list, and whether this build takes them.
+const ELEMENTS: [(&str, bool); 8] = [
+    (r#"{"property":"a","value":1}"#, true),
+    (r#"{"property":"b","value":null}"#, true),
+    (r#"{"property":"a","value":NaN}"#, false),
+    (r#"{"property":"a","value":1,"time":"yesterday"}"#, false),
+    (r#"{"property":"a","value":1,"time":1}"#, false),
+    (r#"{"property":"","value":1}"#, false),
+    (r#"{"value":1}"#, false),
+    (r#"{"property":"a"}"#, false),
+];

@@ -30,7 +30,7 @@ use crate::observation::{Outcome, OutcomeKind, ResultKind};
 /// Rows of one batch, so that its outcomes (24 bytes each) fit in one log frame of 1 MiB.
 pub const CLASSIFY_ROWS_MAX: usize = 32_768;
 
-/// Ordinals of one datastream and time; further values there become revisions of the last one.
+/// Ordinals of one datastream and time; further values there become revisions of the last one, which is counted and told.
 pub const ORDINALS_MAX: u16 = 4_096;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -105,20 +105,27 @@ struct InForce {
     revision: u32,
 }
 
+/// With which `seq` a content is there.
+#[derive(Debug, Default)]
+struct Numbers {
+    is_without: bool,
+    seq_plus_1: HashSet<u64, RandomState>,
+}
+
 /// The readings of one datastream and time.
 #[derive(Debug, Default)]
 struct SharedTime {
     next_ordinal: u16,
     /// Highest revision of the last ordinal.
     last_revision: u32,
-    /// Contents, with ordinal 0, and their `seq` + 1.
-    readings: Vec<(Content, u64)>,
+    /// By contents, with ordinal 0.
+    readings: HashMap<Content, Numbers, RandomState>,
 }
 
 impl SharedTime {
     fn knows(&self, content: &Content, seq_plus_1: u64) -> bool {
-        let same_seq = |other: u64| other == 0 || seq_plus_1 == 0 || other == seq_plus_1;
-        self.readings.iter().any(|(other, seq_plus_1)| other == content && same_seq(*seq_plus_1))
+        let Some(numbers) = self.readings.get(content) else { return false };
+        seq_plus_1 == 0 || numbers.is_without || numbers.seq_plus_1.contains(&seq_plus_1)
     }
 
     fn add(&mut self, row: &Version, content: Content) {
@@ -128,7 +135,13 @@ impl SharedTime {
         } else if row.ordinal.saturating_add(1) == self.next_ordinal {
             self.last_revision = self.last_revision.max(row.revision);
         }
-        self.readings.push((content, row.seq_plus_1));
+        let numbers = self.readings.entry(content).or_default();
+        match row.seq_plus_1 {
+            0 => numbers.is_without = true,
+            seq_plus_1 => {
+                numbers.seq_plus_1.insert(seq_plus_1);
+            }
+        }
     }
 }
 

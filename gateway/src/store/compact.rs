@@ -59,6 +59,8 @@ pub struct Compactor {
 
 /// A file with expired rows is looked through once in so long.
 const LOOK_AGAIN_US: i64 = 6 * 3_600_000_000;
+/// So many bytes are looked through in one step: behind it the compactor pauses.
+const LOOK_BYTES_MAX: u64 = 64 << 20;
 /// A file is written again when one row in so many has expired …
 const EXPIRED_SHARE: u64 = 4;
 /// … or when one has so much longer ago than its time was over.
@@ -134,7 +136,11 @@ impl Compactor {
         let now_us = self.shared.retention.now_us();
         let there: BTreeSet<u64> = files.iter().map(|file| file.file_no).collect();
         self.looked_us.retain(|file_no, _| there.contains(file_no));
+        let mut looked_bytes = 0;
         for file in files {
+            if looked_bytes >= LOOK_BYTES_MAX {
+                break;
+            }
             if file.time_min_us >= horizon.newest_us() || self.excluded.contains(&file.file_no) {
                 continue;
             }
@@ -146,6 +152,7 @@ impl Compactor {
             let (expired, longest_us) = if file.time_max_us < horizon.all_before_us() {
                 (file.row_count, i64::MAX)
             } else {
+                looked_bytes += file.bytes;
                 self.expired_rows(file, &horizon)?
             };
             if expired == file.row_count {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::mem;
 use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
 
-use super::classify::{CLASSIFY_ROWS_MAX, classify};
+use super::classify::{CLASSIFY_ROWS_MAX, ORDINALS_MAX, classify};
 use super::compact::{Compaction, Compactor};
 use super::files::FooterCache;
 use super::late::{LateBuffer, LateRow};
@@ -208,6 +208,7 @@ impl Store {
         }
         let batch = self.late.oldest_rows(CLASSIFY_ROWS_MAX);
         let outcomes = classify(&self.shared, &self.shared.view(), &batch)?;
+        tell_overflow(&self.metrics, &batch, &outcomes);
         if let Some(last) = outcomes.last() {
             self.late.batch_went_out(outcomes.len() as u64, last.obs_no);
         }
@@ -344,6 +345,20 @@ fn add_files(view: &mut View, files: Vec<FileEntry>) {
     view.counts.rows_in_files += files.iter().map(|file| file.row_count).sum::<u64>();
     view.counts.bytes_in_files += files.iter().map(|file| file.bytes).sum::<u64>();
     Arc::make_mut(&mut view.files).extend(files.into_iter().map(Arc::new));
+}
+
+/// A reading that takes a free ordinal corrects nothing; where there is none left it is kept as a revision all the same.
+fn tell_overflow(metrics: &Metrics, batch: &[&LateRow], outcomes: &[Outcome]) {
+    let is_revision = |(late, outcome): &(&&LateRow, &Outcome)| {
+        late.row.takes_free_ordinal() && outcome.outcome_kind() == OutcomeKind::Corrected
+    };
+    let count = batch.iter().zip(outcomes).filter(is_revision).count() as u64;
+    if count > 0 && metrics.store_same_time_overflows.inc_by(count) == 0 {
+        tracing::warn!(
+            "a datastream has more than {ORDINALS_MAX} readings of one time: further ones are stored as revisions of the last one \
+             and counted (store_same_time_overflows); its times are too coarse (pipeline.same_time_keep)"
+        );
+    }
 }
 
 fn is_older(since_us: i64, now_us: i64, interval_ms: u64) -> bool {

@@ -150,7 +150,9 @@ fn b1_2_p2_a_wall_clock_that_was_in_2099_is_not_what_messages_are_judged_by_afte
     let mut gateway = clock.start_gateway(&data_dir, &settings);
     let ports = same_ports(&gateway);
     let again: Vec<&str> = settings.into_iter().chain(ports.iter().map(String::as_str)).collect();
-    let loads = [("DATED", DATED), ("UNDATED", UNDATED)]
+    // No corrections: a value that is replayed behind its own correction is in force again, as the last that was said.
+    let dated = DATED.split(" --corrections").next().expect("there is a first part");
+    let loads = [("DATED", dated), ("UNDATED", UNDATED)]
         .map(|(name, options)| start_load(directory.path(), &gateway, name, options));
     let mut bare = Bare { sent: 0 };
     // Garbage, before the clock leaps, in 2099, and behind that: once each time.

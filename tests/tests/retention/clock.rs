@@ -73,6 +73,9 @@ fn b1_7_p2_a_wall_clock_that_leaps_takes_nothing_away() {
         wait_until("the state that says so", || has_leapt(&gateway).then_some(()));
         let ledger = undated(&gateway);
         assert_all_there(&gateway, &ledger, when);
+        let log = gateway.stderr();
+        let told = log.lines().filter(|line| line.contains("WARN") && line.contains("clock_leapt"));
+        assert_eq!(told.count(), 1, "{when}, the log says so once: {log}");
         gateway.terminate();
     }
     let gateway = clock.start_gateway(data_dir, &KEEP);
