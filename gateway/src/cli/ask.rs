@@ -1,10 +1,13 @@
 //! Asks the running gateway, or the data directory where none runs.
 
 use std::io::{self, Write};
+use std::path::Path;
 use std::sync::Arc;
 
 use super::control::{self, Question};
 use super::{Access, Backend, CommonArguments, Exit, Failure};
+use crate::catalogue::CATALOGUE_FILE;
+use crate::log::{JOURNAL_DIR, OBSERVATIONS_DIR};
 use crate::query::{Output, QueryError, Request, answer};
 
 /// A request as text, so that it can travel; checked on both sides by [`Request::parse`].
@@ -64,16 +67,19 @@ pub(super) fn ask(
     let request = Request::parse(parameters.name, &parameters.pairs)
         .map_err(|bad| Failure::environment(bad.to_string()))?;
     let config = common.load()?;
-    if !config.data_dir.is_dir() {
-        let sentence = format!(
-            "{}: there is no such data directory; name the right one with --data-dir (a demo keeps its data in demo-data)",
-            config.data_dir.display()
-        );
-        return Err(Failure::environment(sentence));
-    }
+    check_directory(&config.data_dir)?;
     let question = Question { name: parameters.name.to_owned(), parameters: parameters.pairs.clone() };
     if let Some(answered) = control::ask(&config.data_dir, &question, out) {
         return answered;
+    }
+    // A gateway would begin anew in there; a question to the wrong directory must not.
+    if ![CATALOGUE_FILE, JOURNAL_DIR, OBSERVATIONS_DIR].iter().any(|name| config.data_dir.join(name).exists())
+    {
+        let sentence = format!(
+            "{}: there is no gateway's data in this directory; name the right one with --data-dir",
+            config.data_dir.display()
+        );
+        return Err(Failure::environment(sentence));
     }
     let view = backend.open_offline(Arc::new(config), access)?;
     match answer(view.as_ref(), &request, out) {
@@ -81,6 +87,16 @@ pub(super) fn ask(
         Err(error) => Err(failure_of(&error)),
         Ok(()) => Ok(()),
     }
+}
+
+/// A directory can be there.
+pub(super) fn check_directory(data_dir: &Path) -> Result<(), Failure> {
+    if data_dir.is_dir() {
+        return Ok(());
+    }
+    let what = if data_dir.exists() { "this is no directory" } else { "there is no such data directory" };
+    let remedy = "name the right one with --data-dir (a demo keeps its data in demo-data)";
+    Err(Failure::environment(format!("{}: {what}; {remedy}", data_dir.display())))
 }
 
 /// How a question that was not answered ends the command.

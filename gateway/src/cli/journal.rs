@@ -3,6 +3,7 @@
 use std::io::Write;
 
 use super::arguments::{JournalArguments, JournalCommand, JournalVerifyArguments, PageFormat};
+use super::ask::check_directory;
 use super::{CommonArguments, Exit, Failure, journal_dump, output_result};
 use crate::catalogue::CatalogueError;
 use crate::verify::{Progress, VerifyError, verify};
@@ -14,13 +15,7 @@ pub(super) fn journal(
 ) -> Result<(), Failure> {
     let config = common.load()?;
     let data_dir = &config.data_dir;
-    if !data_dir.is_dir() {
-        let sentence = format!(
-            "{}: there is no such data directory; name the right one with --data-dir (a demo keeps its data in demo-data)",
-            data_dir.display()
-        );
-        return Err(Failure::environment(sentence));
-    }
+    check_directory(data_dir)?;
     match &arguments.command {
         JournalCommand::Verify(arguments) => verify_all(data_dir, arguments, out),
         JournalCommand::Dump(arguments) => journal_dump::dump(data_dir, arguments, out),

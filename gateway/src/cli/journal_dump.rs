@@ -158,10 +158,15 @@ impl Wanted {
                 Some((agency.into_owned(), station.into_owned()))
             }
         };
+        let from_us = arguments.from.as_deref().map_or(Ok(i64::MIN), |text| time("--from", text))?;
+        let to_us = arguments.to.as_deref().map_or(Ok(i64::MAX), |text| time("--to", text))?;
+        if from_us > to_us {
+            return Err(Failure::environment("--from: it lies after --to"));
+        }
         Ok(Self {
             station,
-            from_us: arguments.from.as_deref().map_or(Ok(i64::MIN), |text| time("--from", text))?,
-            to_us: arguments.to.as_deref().map_or(Ok(i64::MAX), |text| time("--to", text))?,
+            from_us,
+            to_us,
             positions: arguments.position.as_deref().map_or(Ok(1..=u64::MAX), positions)?,
         })
     }

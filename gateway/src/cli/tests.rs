@@ -117,6 +117,43 @@ impl io::Write for Lines {
     }
 }
 
+/// Where a gateway has run.
+fn used_directory() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join(crate::log::JOURNAL_DIR)).unwrap();
+    dir
+}
+
+/// A question to the wrong directory makes no gateway's data there (B1-2).
+#[test]
+fn b1_2_a_question_begins_no_directory() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("file");
+    let backend = FakeBackend::new();
+    for question in ["query", "ledger", "quarantine list", "quarantine erase --all"] {
+        let arguments: Vec<&str> = question.split(' ').chain(["--data-dir", data_dir(&dir)]).collect();
+        let (result, _) = command(&backend, &arguments);
+        let failure = result.unwrap_err();
+        assert_eq!(failure.exit, Exit::Environment);
+        assert!(failure.sentence.contains("there is no gateway's data"), "{failure}");
+    }
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+    std::fs::write(&file, "x").unwrap();
+    let (result, _) = command(&backend, &["ledger", "--data-dir", file.to_str().unwrap()]);
+    assert!(result.unwrap_err().sentence.contains("this is no directory"));
+    assert!(backend.log().is_empty());
+    for (arguments, part) in [
+        (
+            ["quarantine", "list", "--reason", "nosuch"],
+            "there is no reason \"nosuch\"; there are format_unknown",
+        ),
+        (["quarantine", "list", "--topic", "a/#/b"], "is no MQTT topic filter"),
+    ] {
+        let failure = command(&backend, &arguments).0.unwrap_err();
+        assert!(failure.exit == Exit::Environment && failure.sentence.contains(part), "{failure}");
+    }
+}
+
 #[test]
 fn options_are_taken_before_and_behind_the_command() {
     for arguments in [
@@ -133,7 +170,7 @@ fn options_are_taken_before_and_behind_the_command() {
 
 #[test]
 fn without_a_gateway_the_data_directory_is_opened() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = used_directory();
     let backend = FakeBackend::new();
     let (result, out) = command(&backend, &["query", "--data-dir", data_dir(&dir), "--limit", "2"]);
     assert_eq!(result, Ok(()));
@@ -147,7 +184,7 @@ fn without_a_gateway_the_data_directory_is_opened() {
 
 #[test]
 fn a_running_gateway_is_asked_through_its_socket() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = used_directory();
     let view = Arc::new(FakeView { many: Some(100_000), ..FakeView::default() });
     let mut server = ControlServer::start(dir.path(), view).unwrap();
     let mode = std::fs::metadata(dir.path().join(SOCKET_NAME)).unwrap().permissions().mode();
@@ -168,7 +205,7 @@ fn a_running_gateway_is_asked_through_its_socket() {
 
 #[test]
 fn a_socket_of_a_dead_gateway_is_no_gateway() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = used_directory();
     drop(std::os::unix::net::UnixListener::bind(dir.path().join(SOCKET_NAME)).unwrap());
     let backend = FakeBackend::new();
     command(&backend, &["query", "--data-dir", data_dir(&dir)]).0.unwrap();
@@ -182,7 +219,7 @@ fn a_socket_of_a_dead_gateway_is_no_gateway() {
 
 #[test]
 fn failures_come_through_the_socket_behind_what_was_said() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = used_directory();
     let view = Arc::new(FakeView { broken: true, ..FakeView::default() });
     let _server = ControlServer::start(dir.path(), view).unwrap();
     let backend = FakeBackend::new();
@@ -198,7 +235,7 @@ fn failures_come_through_the_socket_behind_what_was_said() {
 /// A Unix socket's address holds 108 bytes.
 #[test]
 fn a_long_data_directory_has_a_socket_too() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = used_directory();
     let long: PathBuf = dir.path().join("x".repeat(120));
     std::fs::create_dir(&long).unwrap();
     let mut server = ControlServer::start(&long, Arc::new(FakeView::default())).unwrap();
@@ -221,7 +258,7 @@ fn a_reader_that_goes_away_is_no_error() {
             Ok(())
         }
     }
-    let dir = tempfile::tempdir().unwrap();
+    let dir = used_directory();
     let backend = FakeBackend::new();
     let arguments =
         Arguments::try_parse_from(["sensor-gateway", "query", "--data-dir", data_dir(&dir)]).unwrap();
@@ -234,7 +271,7 @@ fn a_reader_that_goes_away_is_no_error() {
 
 #[test]
 fn wrong_questions_and_places_are_one_clear_line() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = used_directory();
     let backend = FakeBackend::new();
     for (arguments, sentence) in [
         (vec!["query", "--from", "yesterday"], "from: the time is not RFC 3339"),
@@ -264,7 +301,7 @@ fn wrong_questions_and_places_are_one_clear_line() {
 
 #[test]
 fn configuration_files_are_checked() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = used_directory();
     let file = dir.path().join("gateway.toml");
     let name = file.to_str().unwrap();
     std::fs::write(&file, "[mqtt]\nlisten = \"127.0.0.1:0\"\n").unwrap();
@@ -284,7 +321,7 @@ fn configuration_files_are_checked() {
 
 #[test]
 fn run_says_ready_once_and_stops_in_order() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = used_directory();
     let backend = FakeBackend::new();
     let (stop, stopped) = bounded(1);
     let (lines, said) = unbounded();
@@ -313,7 +350,7 @@ fn run_says_ready_once_and_stops_in_order() {
 
 #[test]
 fn a_failing_gateway_ends_run_with_its_exit_code() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = used_directory();
     let backend = FakeBackend::new();
     let failure = Failure::new(Exit::Journal, "journal/7.log: write failed: I/O error");
     backend.failure.0.send(failure.clone()).unwrap();
@@ -327,7 +364,7 @@ fn a_failing_gateway_ends_run_with_its_exit_code() {
 
 #[test]
 fn run_refuses_what_it_can_not_have() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = used_directory();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let mut config = (*config(dir.path())).clone();
     config.http.listen = taken.local_addr().unwrap();

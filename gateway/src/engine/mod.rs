@@ -43,6 +43,7 @@ mod world;
 pub use refusal::StartRefusal;
 use refusal::Topic;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use thiserror::Error;
@@ -72,6 +73,10 @@ pub enum EngineError {
     Io { what: String, source: std::io::Error },
     #[error("{0}")]
     Keeper(#[from] KeeperError),
+    #[error(
+        "mqtt.listen {listen}: {source}; stop the program that has it, or take another address with --mqtt-listen"
+    )]
+    Listen { listen: SocketAddr, source: std::io::Error },
     #[error("{data_dir}: another gateway, or a command that opened it, uses this data directory")]
     Locked { data_dir: String },
     #[error("{0}")]

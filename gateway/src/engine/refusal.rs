@@ -106,7 +106,9 @@ impl EngineError {
     pub(super) fn topic(&self) -> Topic {
         match self {
             Self::Catalogue(error) | Self::Keeper(KeeperError::Catalogue(error)) => of_catalogue(error),
-            Self::Descriptors(_) | Self::Io { .. } | Self::Things(_) => StartRefusal::SystemError.into(),
+            Self::Descriptors(_) | Self::Io { .. } | Self::Listen { .. } | Self::Things(_) => {
+                StartRefusal::SystemError.into()
+            }
             Self::Keeper(KeeperError::Cursor { .. }) | Self::Observation(_) | Self::Thread(_) => {
                 StartRefusal::BugOrOtherBuild.into()
             }

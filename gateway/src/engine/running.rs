@@ -74,10 +74,8 @@ impl RunningEngine {
         };
         let descriptors = Descriptors::of_process()?;
         // Before the directory is touched: a port in use is the likelier mistake.
-        let listener = bind(config.mqtt.listen).map_err(io(&format!(
-            "mqtt.listen {} (take another address with --mqtt-listen)",
-            config.mqtt.listen
-        )))?;
+        let listener = bind(config.mqtt.listen)
+            .map_err(|source| EngineError::Listen { listen: config.mqtt.listen, source })?;
         let mqtt_addr = listener.local_addr().map_err(io("mqtt.listen"))?;
         let directory = Directory::load(&config.things.stations_file, &config.things.agencies_file)?;
         let mut opened = Opened::open(config, damage, World::of_machine(config)?)?;

@@ -1,5 +1,7 @@
 //! From parameters (a query string, options of a command) to a checked request.
 
+use codecs::mqtt::topic::validate_filter;
+
 use super::ObservationQuery;
 use crate::books::LedgerFilter;
 use crate::cancel::Cancel;
@@ -225,6 +227,20 @@ fn reason(given: &Given<'_>) -> Result<Option<String>, BadParameter> {
     }
 }
 
+/// A filter that MQTT does not allow matches nothing, which would look like an empty quarantine.
+fn topic(given: &Given<'_>) -> Result<Option<String>, BadParameter> {
+    let topic = given.text(&parameters::TOPIC)?;
+    if let Some(filter) = &topic
+        && let Err(error) = validate_filter(filter)
+    {
+        return Err(BadParameter::new(
+            parameters::TOPIC.name,
+            format!("{filter:?} is no MQTT topic filter: {error}"),
+        ));
+    }
+    Ok(topic)
+}
+
 /// What the list on the command line and that of the API have in common; they differ in how they are cut.
 pub(crate) fn quarantine_filter(
     given: &Given<'_>,
@@ -236,7 +252,7 @@ pub(crate) fn quarantine_filter(
         reason: reason(given)?,
         client: given.text(&parameters::CLIENT)?,
         agency: given.text(&parameters::QUARANTINE_AGENCY)?,
-        topic: given.text(&parameters::TOPIC)?,
+        topic: topic(given)?,
         from_us,
         to_us,
         position: given.whole(&parameters::QUARANTINE_OF)?,

@@ -6,6 +6,7 @@
 //! - [`full`]: a start without one free byte; questions to a full and to a read-only directory.
 //! - [`space`]: a full disk, with a crash loop while it is full.
 //! - [`read_only`]: the data directory made read-only.
+//! - [`small`]: the smallest budgets, and budgets smaller than what is on the disk.
 //! - [`scarce`]: memory and descriptors.
 //! - [`replay`]: a replay of the quarantine in whose middle the disk becomes full.
 //!
@@ -17,5 +18,6 @@ mod load;
 mod read_only;
 mod replay;
 mod scarce;
+mod small;
 mod space;
 mod stopped;
