@@ -50,7 +50,13 @@ pub(super) struct Message {
     pub(super) meaning: Meaning,
     copies_sent: u64,
     copies_acked: u64,
+    /// A copy was sent and not taken.
+    was_refused: bool,
     first_sent: u64,
+    /// Connection of the copy that was sent last; all connections are numbered.
+    connection: u64,
+    /// At most so often it can be lost on its way to a subscriber.
+    qos: u8,
     /// By the wall clock.
     said_us: i64,
     /// The first proof that it is durable.
@@ -172,6 +178,9 @@ pub(super) struct Model {
     twos: BTreeSet<(String, i64)>,
     sent: BTreeMap<String, Sums>,
     acked: BTreeMap<String, Sums>,
+    /// Wills of clients whose connections broke off under a gateway that goes on.
+    wills: BTreeMap<String, BTreeSet<MessageId>>,
+    wills_due: Vec<(String, MessageId)>,
     /// Plain messages of a client that are proven to be durable.
     plain_proven: BTreeMap<String, BTreeSet<MessageId>>,
     rows_seen: BTreeMap<(String, i64, u32, u64), RowSeen>,
@@ -184,6 +193,7 @@ pub(super) struct Model {
     counters_seen: BTreeMap<&'static str, u64>,
     pub(super) questions: u64,
     pub(super) refused: u64,
+    connections: u64,
     rules: Rules,
     pub(super) expiry: Expiry,
 }
@@ -199,6 +209,8 @@ impl Model {
             twos: BTreeSet::new(),
             sent: BTreeMap::new(),
             acked: BTreeMap::new(),
+            wills: BTreeMap::new(),
+            wills_due: Vec::new(),
             plain_proven: BTreeMap::new(),
             rows_seen: BTreeMap::new(),
             quarantine_seen: BTreeMap::new(),
@@ -208,6 +220,7 @@ impl Model {
             counters_seen: BTreeMap::new(),
             questions: 0,
             refused: 0,
+            connections: 0,
             rules,
             expiry,
         }
@@ -250,7 +263,10 @@ impl Model {
             meaning,
             copies_sent: 0,
             copies_acked: 0,
+            was_refused: false,
             first_sent: u64::MAX,
+            connection: 0,
+            qos: 0,
             said_us: self.expiry.now_us(),
             first_proof: None,
             clients: BTreeSet::new(),
@@ -273,10 +289,16 @@ impl Model {
         self.messages.iter().rposition(|message| message.topic == topic && message.must_be_there())
     }
 
+    pub(super) fn next_connection(&mut self) -> u64 {
+        self.connections += 1;
+        self.connections
+    }
+
     /// A copy is on its way.
-    pub(super) fn copy_sent(&mut self, id: MessageId, client: &str) {
+    pub(super) fn copy_sent(&mut self, id: MessageId, client: &str, connection: u64, qos: u8) {
         self.now += 1;
         let message = &mut self.messages[id];
+        (message.connection, message.qos) = (connection, qos);
         message.copies_sent += 1;
         message.first_sent = message.first_sent.min(self.now);
         message.clients.insert(client.to_owned());
@@ -302,9 +324,20 @@ impl Model {
         let mut sums = Sums::default();
         sums.add(&self.messages[id].meaning);
         self.messages[id].copies_sent -= 1;
+        self.messages[id].was_refused = true;
         if let Some(sent) = self.sent.get_mut(client) {
             sent.subtract(&sums);
         }
+    }
+
+    /// A connection broke off whose will the gateway has.
+    pub(super) fn will_is_due(&mut self, id: MessageId, client: &str) {
+        self.wills_due.push((client.to_owned(), id));
+    }
+
+    /// The gateway ended before anybody could know that it journaled them.
+    pub(super) fn wills_may_be_lost(&mut self) {
+        self.wills_due.clear();
     }
 
     /// A subscriber got a plain message.
@@ -377,6 +410,10 @@ impl Model {
         self.check_between(asked);
         assert_eq!(asked.ledger.messages.pending, 0, "something is pending: {:?}", asked.ledger);
         assert_eq!(asked.ledger.observations.unresolved, 0, "something is unresolved: {:?}", asked.ledger);
+        for (client, id) in std::mem::take(&mut self.wills_due) {
+            self.messages[id].first_proof.get_or_insert(self.now);
+            self.wills.entry(client).or_default().insert(id);
+        }
         self.check_completeness(asked);
         self.check_quarantine_completeness(asked);
         self.check_clients(asked);
@@ -487,6 +524,7 @@ impl Model {
                 earliest_proof = earliest_proof.min(self.messages[id].first_proof.unwrap_or(u64::MAX));
             }
         }
+        self.check_order_of_connections(&rows);
         for pair in rows.windows(2) {
             assert!(
                 pair[0].result_time_us <= pair[1].result_time_us,
@@ -497,6 +535,48 @@ impl Model {
             let (before, after) = (&pair[0].result_time_us, &pair[1].result_time_us);
             assert!(pair[0].position != pair[1].position || before == after);
         }
+    }
+
+    /// What a connection sent comes in its order, also where some of it had to wait.
+    fn check_order_of_connections(&self, rows: &[&RowSeen]) {
+        let mut before: BTreeMap<u64, (u64, &RowSeen)> = BTreeMap::new();
+        for row in rows {
+            let [id] = self.senders(&row.datastream, row.time_us, &row.content)[..] else { continue };
+            let message = &self.messages[id];
+            // Of several copies nobody knows which one brought the row, and a replay brings it later.
+            let is_simple = message.copies_sent == 1 && !message.was_refused;
+            if !is_simple || matches!(message.meaning, Meaning::Refusable { .. }) {
+                continue;
+            }
+            if let Some((sent, other)) = before.insert(message.connection, (message.first_sent, row)) {
+                assert!(
+                    sent <= message.first_sent,
+                    "{row:?} was sent before {other:?} on one connection, and came behind it"
+                );
+            }
+        }
+    }
+
+    /// What a subscriber at QoS 1 must have got that has been there since `since`, but for what only others said before.
+    pub(super) fn must_have_got(
+        &self,
+        since: u64,
+        asked: &Asked,
+    ) -> (Vec<(String, i64, String)>, Vec<MessageId>) {
+        let is_new = |id: &MessageId| self.messages[*id].first_sent > since;
+        let rows = asked.rows.iter().filter(|row| {
+            let ids = self.senders(&row.datastream, row.time_us, &row.content);
+            ids.iter().all(is_new)
+        });
+        let rows = rows.map(|row| (row.datastream.clone(), row.time_us, row.content.clone())).collect();
+        let is_due = |id: &MessageId| {
+            let message = &self.messages[*id];
+            matches!(message.meaning, Meaning::Plain)
+                && message.must_be_there()
+                && message.qos > 0
+                && is_new(id)
+        };
+        (rows, (0..self.messages.len()).filter(is_due).collect())
     }
 
     /// One row per key: the newest revision.
@@ -724,13 +804,17 @@ impl Model {
             let Some(ledger) = asked.clients.get(client) else { continue };
             let acked = self.acked.get(client).copied().unwrap_or_default();
             let (messages, observations) = (&ledger.messages, &ledger.observations);
-            let proven = self.plain_proven.get(client).map_or(0, |ids| ids.len() as u64);
+            let no_ids = BTreeSet::new();
+            // Nobody acknowledges a will.
+            let wills = self.wills.get(client).unwrap_or(&no_ids);
+            let proven = self.plain_proven.get(client).unwrap_or(&no_ids).difference(wills).count() as u64;
+            let wills = wills.len() as u64;
             for (what, least, count, most) in [
                 ("received", acked.received, messages.received, sent.received),
                 ("decoded", acked.decoded, messages.decoded, sent.decoded + sent.either),
                 ("partial", acked.partial, messages.partial, sent.partial),
                 ("quarantined", acked.quarantined, messages.quarantined, sent.quarantined + sent.either),
-                ("ignored", acked.ignored.max(proven), messages.ignored, sent.ignored),
+                ("ignored", acked.ignored.max(proven) + wills, messages.ignored, sent.ignored),
                 ("observations", acked.observations, observations.total, sent.observations + sent.perhaps),
             ] {
                 assert!(
@@ -782,7 +866,7 @@ impl Model {
     }
 
     /// Rows that have their time together with others: two values of one message, undated ones that were replayed.
-    fn has_many(&self, row: &RowSeen) -> bool {
+    pub(super) fn has_many(&self, row: &RowSeen) -> bool {
         row.datastream.starts_with(REFUSABLE_AGENCY)
             || self.rules.keeps(&row.datastream)
             || self.twos.contains(&(row.datastream.clone(), row.time_us))
