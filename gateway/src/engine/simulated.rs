@@ -319,7 +319,13 @@ impl SimulatedGateway {
 
     fn pipeline_turn(&mut self, hands: &mut dyn Hands) -> Result<bool, EngineError> {
         let stopping = self.links.stop.load(Ordering::Acquire);
-        let mut beside = Beside { links: &self.links, behind: &mut self.behind, hands, failed: None };
+        let mut beside = Beside {
+            links: &self.links,
+            behind: &mut self.behind,
+            writer: &mut self.writer,
+            hands,
+            failed: None,
+        };
         let pipeline = &mut self.pipeline;
         let mut worked = !self.links.outcomes.is_empty();
         let result = pipeline.begin_turn(&mut beside, stopping).and_then(|may_take| {
@@ -411,8 +417,9 @@ impl Behind {
 struct Beside<'a> {
     links: &'a PipelineLinks,
     behind: &'a mut Behind,
+    writer: &'a mut WriterTurns,
     hands: &'a mut dyn Hands,
-    /// The pipeline knows nothing of the keeper's errors.
+    /// The pipeline knows nothing of the others' errors.
     failed: Option<EngineError>,
 }
 
@@ -445,6 +452,9 @@ impl Surroundings for Beside<'_> {
     fn wait_for_room(&mut self) -> Go {
         self.keeper_turn();
         self.behind.compactor_turn();
+        if self.failed.is_none() {
+            self.failed = self.writer.turn(&*self.behind.clock, false).err().map(EngineError::from);
+        }
         if self.failed.is_some() || self.links.stop.load(Ordering::Acquire) {
             return Go::Stop;
         }

@@ -112,7 +112,8 @@ impl Run {
             }
             _ => self.shared.story.tell(|| format!("{name} is silent and connects anew")),
         }
-        client.lost_connection();
+        let mut model = self.model.lock().unwrap_or_else(PoisonError::into_inner);
+        client.lost_connection(&mut model);
     }
 
     pub(super) fn ping_or_forget(&mut self) {

@@ -1,7 +1,7 @@
 //! The catalogue: commits are one atomic step that costs a write and a sync of the simulated disk, so that faults and
 //! crashes come before, in and behind them.
 
-use std::io::IoSlice;
+use std::io::{self, IoSlice};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -15,6 +15,8 @@ use super::disk::Shared;
 
 /// Stands for the database: each commit writes it.
 pub(super) const FILE: &str = "catalogue.db";
+/// A commit of a database finds no space where the disk has less.
+const COMMIT_BYTES: u64 = 256 << 10;
 
 pub(super) struct SimCatalogue {
     memory: MemoryCatalogue,
@@ -52,6 +54,12 @@ impl Catalogue for SimCatalogue {
             }
             None => commit,
         };
+        if !self.disk.is_down() && self.disk.free_space().is_ok_and(|bytes| bytes < COMMIT_BYTES) {
+            let full = Err(io::Error::from(io::ErrorKind::StorageFull));
+            let reason = self.shared.note::<()>(&self.disk, "commit", FILE, full);
+            let reason = reason.err().map(|error| error.to_string()).unwrap_or_default();
+            return Err(CatalogueError::NoSpace { path: PathBuf::from(FILE), reason });
+        }
         let written = self.disk.open(FILE, OpenMode::Write).and_then(|mut file| {
             file.write_at(0, &mut [IoSlice::new(&[1; 4096])])?;
             Ok(file)

@@ -36,6 +36,11 @@ pub(super) struct Client {
     pub(super) subscribed: bool,
     /// Sent when the connection breaks off.
     will: Option<MessageId>,
+    /// Number of the connection.
+    connection: u64,
+    /// SUBSCRIBEs without an answer, and the lowest QoS of those of this connection.
+    subscribes_open: u32,
+    subscribed_qos: u8,
 }
 
 impl Client {
@@ -51,6 +56,9 @@ impl Client {
             subscriber: subscribes.then(Subscriber::default),
             subscribed: false,
             will: None,
+            connection: 0,
+            subscribes_open: 0,
+            subscribed_qos: 1,
         }
     }
 
@@ -82,9 +90,11 @@ impl Client {
             let message = &model.messages[id];
             connect = connect.will(&message.topic.clone(), &message.payload.clone(), 1, false, &[]);
             // Nobody tells this client whether it was published.
-            model.copy_sent(id, &self.name);
+            model.copy_sent(id, &self.name, 0, 1);
         }
         self.will = will;
+        self.connection = model.next_connection();
+        (self.subscribes_open, self.subscribed_qos) = (0, 1);
         link.send(&connect.bytes());
         self.link = Some(link);
         self.online = false;
@@ -93,7 +103,16 @@ impl Client {
     }
 
     /// What is in flight stays, to be sent again.
-    pub(super) fn lost_connection(&mut self) {
+    pub(super) fn lost_connection(&mut self, model: &mut Model) {
+        // Without CONNACK nobody knows whether the gateway has it.
+        if self.online
+            && let Some(id) = self.will.take()
+        {
+            model.will_is_due(id, &self.name);
+        }
+        if let Some(subscriber) = &mut self.subscriber {
+            subscriber.since = None;
+        }
         self.link = None;
         self.online = false;
         self.subscribed = false;
@@ -126,7 +145,7 @@ impl Client {
         story: &Story,
     ) {
         let Some(link) = &self.link else { return };
-        model.copy_sent(id, &self.name);
+        model.copy_sent(id, &self.name, self.connection, qos);
         let message = &model.messages[id];
         story.tell(|| {
             format!(
@@ -148,6 +167,7 @@ impl Client {
 
     pub(super) fn disconnect(&mut self, story: &Story) {
         story.tell(|| format!("{} disconnects", self.name));
+        self.will = None;
         if let Some(link) = &self.link {
             link.send(&[0xE0, 0]);
         }
@@ -160,6 +180,8 @@ impl Client {
         if !self.subscribed {
             subscriber.subscribes(feeds);
         }
+        self.subscribes_open += 1;
+        self.subscribed_qos = self.subscribed_qos.min(qos);
         self.next_packet_id += 1;
         let filters = [(FEED_FILTER, qos), (PLAIN_FILTER, qos)];
         link.send(&wire::subscribe(self.version, self.next_packet_id, &filters));
@@ -176,7 +198,7 @@ impl Client {
         if link.is_closed() && !link.has_bytes() {
             story.tell(|| format!("{}: the gateway closed the connection", self.name));
             link.end(false);
-            self.lost_connection();
+            self.lost_connection(model);
         }
     }
 
@@ -223,7 +245,14 @@ impl Client {
                 self.in_flight.retain(|it| it.packet_id != id);
             }
             3 => self.delivered(first, body, feeds, model, story),
-            9 | 11 | 13 => {}
+            9 => {
+                self.subscribes_open -= 1;
+                if let Some(subscriber) = &mut self.subscriber {
+                    let is_sure = self.subscribes_open == 0 && self.subscribed_qos == 1;
+                    subscriber.since = is_sure.then(|| subscriber.since.unwrap_or(model.now));
+                }
+            }
+            11 | 13 => {}
             14 => story.tell(|| format!("{}: DISCONNECT {body:02x?}", self.name)),
             _ => panic!("{} got a packet {first:#x} {body:02x?}", self.name),
         }

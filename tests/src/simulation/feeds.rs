@@ -27,6 +27,12 @@ pub(super) struct Subscriber {
     /// What was known when it subscribed last.
     before: BTreeMap<String, i64>,
     kept_before: BTreeMap<String, usize>,
+    /// All that comes has to reach it since then, on the connection that it has.
+    pub(super) since: Option<u64>,
+    /// What it got for itself, and beside others of its message.
+    got: BTreeSet<(String, i64, String)>,
+    got_together: BTreeSet<(String, i64, String)>,
+    plain_got: BTreeSet<usize>,
     /// Retained values since it subscribed last.
     pub(super) retained: BTreeMap<String, (i64, String)>,
     pub(super) kept: BTreeMap<String, usize>,
@@ -60,6 +66,7 @@ impl Subscriber {
                 for observation in observations {
                     let (datastream, time_us, content) = parts(observation);
                     model.observation_delivered(&datastream, time_us, &content);
+                    self.got_together.insert((datastream, time_us, content));
                 }
             }
             None => self.observation(&json, qos, retain, feeds, model),
@@ -69,6 +76,9 @@ impl Subscriber {
     fn observation(&mut self, json: &Value, qos: u8, retain: bool, feeds: &mut Feeds, model: &mut Model) {
         let (datastream, time_us, content) = parts(json);
         model.observation_delivered(&datastream, time_us, &content);
+        if !retain {
+            self.got.insert((datastream.clone(), time_us, content.clone()));
+        }
         if json["late"] == true {
             return;
         }
@@ -94,6 +104,9 @@ impl Subscriber {
 
     fn plain(&mut self, topic: &str, payload: &[u8], retain: bool, feeds: &mut Feeds, model: &mut Model) {
         let id = model.plain_delivered(topic, payload);
+        if !retain {
+            self.plain_got.insert(id);
+        }
         if !topic.ends_with("/kept") {
             return;
         }
@@ -109,8 +122,21 @@ impl Subscriber {
         }
     }
 
+    /// Nothing waits, and it has been there: nothing that came meanwhile has passed it by.
+    pub(super) fn check_complete(&self, name: &str, asked: &Asked, model: &Model) {
+        let Some(since) = self.since else { return };
+        let (rows, plain) = model.must_have_got(since, asked);
+        for row in rows {
+            let both = (self.got.contains(&row), self.got_together.contains(&row));
+            assert_eq!(both, (true, true), "the subscriber {name} did not get {row:?}");
+        }
+        for id in plain {
+            assert!(self.plain_got.contains(&id), "the subscriber {name} did not get the plain message {id}");
+        }
+    }
+
     /// After everything: the retained value of each datastream is its newest row.
-    pub(super) fn check_retained(&self, asked: &Asked) {
+    pub(super) fn check_retained(&self, asked: &Asked, model: &Model) {
         let mut newest: BTreeMap<&str, i64> = BTreeMap::new();
         for row in &asked.rows {
             let time_us = newest.entry(&row.datastream).or_insert(row.time_us);
@@ -126,6 +152,13 @@ impl Subscriber {
                 .iter()
                 .any(|row| row.datastream == datastream && row.time_us == time_us && row.content == *content);
             assert!(is_row, "the retained value of {datastream} is {content}, which is no row");
+            let in_force = asked
+                .in_force
+                .iter()
+                .find(|row| row.datastream == datastream && row.time_us == time_us && !model.has_many(row));
+            if let Some(row) = in_force {
+                assert_eq!(*content, row.content, "the retained value of {datastream} is not in force");
+            }
         }
     }
 

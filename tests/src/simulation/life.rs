@@ -347,11 +347,12 @@ impl Run {
             if random.chance(70) {
                 client.read(usize::MAX, feeds, &mut model, &shared.story);
             }
-            client.lost_connection();
+            client.lost_connection(&mut model);
             if random.chance(5) {
                 client.forget();
             }
         }
+        model.wills_may_be_lost();
         network.clear();
     }
 
@@ -402,6 +403,7 @@ impl Run {
                 if let Some(asked) = self.ask() {
                     self.model().check_quiet(&asked);
                     self.model().check_expired(&asked);
+                    self.check_subscribers(&asked);
                     self.report.expired = asked.ledger.expired.unwrap_or(0);
                     self.report.rows = asked.rows.len() as u64;
                     self.report.corrected = asked.ledger.observations.corrected;
@@ -424,6 +426,20 @@ impl Run {
             let selection = Selection { positions, filter: QuarantineFilter::default() };
             self.begin_session(SettleRequest { change: Change::Erase, selection, dry_run: false });
         }
+    }
+
+    fn check_subscribers(&self, asked: &Asked) {
+        let model = self.model();
+        for client in &self.clients {
+            if let Some(subscriber) = &client.subscriber {
+                subscriber.check_complete(&client.name, asked, &model);
+            }
+        }
+    }
+
+    fn lost_connection(&mut self, index: usize) {
+        let mut model = self.model.lock().unwrap_or_else(PoisonError::into_inner);
+        self.clients[index].lost_connection(&mut model);
     }
 
     fn is_quiet(&self) -> bool {
@@ -510,7 +526,7 @@ impl Run {
         if let Some(link) = self.clients[index].link.take() {
             link.end(true);
         }
-        self.clients[index].lost_connection();
+        self.lost_connection(index);
         assert!(self.quiet(), "the last life ended early");
         let story = &self.shared.story;
         self.clients[index].subscribe(&self.feeds, 1, story);
@@ -519,8 +535,8 @@ impl Run {
         }
         let Some(asked) = self.ask() else { panic!("a healthy disk gives answers") };
         let Some(subscriber) = &self.clients[index].subscriber else { return };
-        subscriber.check_retained(&asked);
         let model = self.model();
+        subscriber.check_retained(&asked, &model);
         for client in &self.clients {
             let topic = format!("plain/{}/kept", client.name);
             subscriber.check_kept(&topic, model.newest_proven(&topic));

@@ -178,6 +178,7 @@ impl Run {
         });
         made.and_then(|()| disk.sync_dir("")).unwrap_or_else(|error| panic!("a fresh disk: {error}"));
         let clock = Arc::new(SimClock::new());
+        let client_bytes_max = config.quarantine.client_bytes_max;
         let expiry = Expiry::new(clock.clone(), plan.kept_days);
         let story = Story::new(options.tell);
         let shared = Shared::new(random.next_u64(), story, options.bug, plan.probe_percent);
@@ -212,7 +213,7 @@ impl Run {
             gateway: None,
             operators: None,
             hands,
-            model: Arc::new(Mutex::new(Model::new(plan.rules, expiry))),
+            model: Arc::new(Mutex::new(Model::new(plan.rules, client_bytes_max, expiry))),
             feeds: Feeds::default(),
             clients,
             traffic: Traffic::default(),

@@ -129,11 +129,12 @@ impl Traffic {
         station: &str,
         seq: Option<u64>,
         readings: &[Reading],
+        spaces: usize,
         model: &mut Model,
     ) -> MessageId {
         let json: Vec<String> = readings.iter().map(Reading::json).collect();
         let head = seq.map_or(String::new(), |seq| format!("\"seq\":{seq},"));
-        let payload = format!("{{{head}\"readings\":[{}]}}", json.join(",")).into_bytes();
+        let payload = format!("{{{head}\"readings\":[{}]{:spaces$}}}", json.join(","), "").into_bytes();
         let meaning = Meaning::Readings(readings.iter().map(|reading| reading.expected(station)).collect());
         model.say(format!("obs/{station}"), payload, seq, meaning)
     }
@@ -150,10 +151,11 @@ impl Traffic {
             }
         }
         let seq = random.chance(30).then(|| self.number());
-        let id = if random.chance(30) {
-            self.flatbuffers(station, seq, &readings, model)
-        } else {
-            self.message(station, seq, &readings, model)
+        let id = match random.below(100) {
+            0..30 => self.flatbuffers(station, seq, &readings, model),
+            // Some are so large that a small one finds room where they do not.
+            30..40 => self.message(station, seq, &readings, random.below(3_000) as usize, model),
+            _ => self.message(station, seq, &readings, 0, model),
         };
         self.keyed.push(id);
         id
@@ -196,7 +198,7 @@ impl Traffic {
             // The last that may come.
             reading.time_us = Some((oldest_us / 60_000_000 + 1) * 60_000_000);
         }
-        let id = self.message(station, None, &[reading], model);
+        let id = self.message(station, None, &[reading], 0, model);
         self.keyed.push(id);
         id
     }
@@ -250,7 +252,7 @@ impl Traffic {
     fn numbered(&mut self, station: &str, random: &mut Random, model: &mut Model) -> MessageId {
         let reading = self.reading(random, None);
         let seq = self.number();
-        let id = self.message(station, Some(seq), &[reading], model);
+        let id = self.message(station, Some(seq), &[reading], 0, model);
         self.keyed.push(id);
         id
     }
@@ -269,7 +271,7 @@ impl Traffic {
             time_us: Some(time_us),
         };
         let readings = [reading(self.number()), reading(self.number())];
-        let id = self.message(station, None, &readings, model);
+        let id = self.message(station, None, &readings, 0, model);
         model.mark_two(id);
         self.keyed.push(id);
         id

@@ -40,6 +40,8 @@ pub(super) struct Asked {
     pub(super) ledger: Ledger,
     pub(super) clients: BTreeMap<String, Ledger>,
     pub(super) quarantine: Vec<QuarantineSeen>,
+    /// By client, as the share of it counts them.
+    pub(super) quarantine_bytes: BTreeMap<String, u64>,
     pub(super) closed_hours: BTreeMap<i64, String>,
     /// Of the files that the catalogue names.
     pub(super) rows_in_files: u64,
@@ -54,6 +56,7 @@ impl Asked {
             ledger: view.ledger(&LedgerFilter::default())?,
             clients: BTreeMap::new(),
             quarantine: Vec::new(),
+            quarantine_bytes: BTreeMap::new(),
             closed_hours: BTreeMap::new(),
             rows_in_files: 0,
         })
@@ -74,6 +77,7 @@ impl Asked {
         }
         let filter = QuarantineFilter { limit: QUARANTINE_LIST_MAX, ..QuarantineFilter::default() };
         for entry in view.quarantine_list(&filter)? {
+            *asked.quarantine_bytes.entry(entry.client.clone()).or_default() += entry.bytes();
             let items = view.quarantine_show(entry.position)?;
             let item = items.into_iter().find(|item| item.entry.ordinal == entry.ordinal);
             asked.quarantine.push(QuarantineSeen {
