@@ -142,6 +142,7 @@ metrics! {
         journal_log_bytes: "Bytes of the journal's segments that are still needed, with those that stand ready",
         observation_log_bytes: "Bytes of the observation log's segments that are still needed, with those that stand ready",
         store_messages: "Messages that a commit of the store reflects",
+        catalogue_commits_in_wal: "Commits that stand in catalogue.db-wal and not in catalogue.db itself: what they replace is kept until they do",
         feed_messages: "Messages whose observations the feeds have taken",
         retained_bytes: "Topics, properties and payloads of retained messages of clients",
         quarantine_bytes: "Bytes in quarantine",

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use super::book_rows::{
     BookCounts, BookHour, BookKey, BookQuery, BookRow, BooksSnapshot, SettledCounts, SettlementRow,
@@ -37,6 +38,15 @@ pub struct MemoryCatalogue {
 struct State {
     faults: VecDeque<Option<CommitFault>>,
     commits: u64,
+    /// A reader's view keeps commits in the write-ahead log.
+    wal_is_read: bool,
+    tables: Tables,
+    /// What `tables` were before the commits that stand in the write-ahead log; `None`: none do.
+    before_wal: Option<Box<Tables>>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Tables {
     checkpoint: Checkpoint,
     agencies: BTreeMap<u32, Definition>,
     clients: BTreeMap<u32, Definition>,
@@ -70,6 +80,19 @@ impl MemoryCatalogue {
         state.faults[after] = Some(fault);
     }
 
+    /// Whether some reader's view keeps commits in the write-ahead log.
+    pub fn read_wal(&self, is_read: bool) {
+        self.state().wal_is_read = is_read;
+    }
+
+    /// The write-ahead log is damaged, and the gateway gone: its commits were never made.
+    pub fn lose_wal(&self) {
+        let mut state = self.state();
+        if let Some(tables) = state.before_wal.take() {
+            state.tables = *tables;
+        }
+    }
+
     /// How many commits were carried out.
     pub fn commits(&self) -> u64 {
         self.state().commits
@@ -83,7 +106,7 @@ impl MemoryCatalogue {
 
 impl Catalogue for MemoryCatalogue {
     fn load(&mut self) -> Result<Snapshot, CatalogueError> {
-        Ok(self.state().snapshot())
+        Ok(self.state().tables.snapshot())
     }
 
     fn commit(&mut self, commit: &Commit) -> Result<(), CatalogueError> {
@@ -105,6 +128,14 @@ impl Catalogue for MemoryCatalogue {
         }
     }
 
+    fn empty_wal(&mut self, _wait: Duration) -> Result<bool, CatalogueError> {
+        let mut state = self.state();
+        if !state.wal_is_read {
+            state.before_wal = None;
+        }
+        Ok(state.before_wal.is_none())
+    }
+
     fn history(&self) -> Result<Box<dyn History>, CatalogueError> {
         Ok(Box::new(self.clone()))
     }
@@ -113,6 +144,14 @@ impl Catalogue for MemoryCatalogue {
 impl State {
     fn apply(&mut self, commit: &Commit) {
         self.commits += 1;
+        let Self { tables, before_wal, .. } = self;
+        before_wal.get_or_insert_with(|| Box::new(tables.clone()));
+        tables.apply(commit);
+    }
+}
+
+impl Tables {
+    fn apply(&mut self, commit: &Commit) {
         self.checkpoint = commit.checkpoint.clone();
         for definition in &commit.definitions {
             let (table, id) = match definition {
@@ -242,7 +281,7 @@ impl State {
 impl History for MemoryCatalogue {
     fn book_sums(&mut self, query: &BookQuery) -> Result<BookCounts, CatalogueError> {
         let mut sum = BookCounts::default();
-        for ((hour, key), counts) in &self.state().rows {
+        for ((hour, key), counts) in &self.state().tables.rows {
             if query.includes_hour(*hour) && query.includes_key(key) {
                 sum.add(counts);
             }
@@ -251,18 +290,18 @@ impl History for MemoryCatalogue {
     }
 
     fn book_hours(&mut self, from_hour: i64, limit: usize) -> Result<Vec<BookHour>, CatalogueError> {
-        Ok(self.state().hours.range(from_hour..).take(limit).map(|(_, hour)| *hour).collect())
+        Ok(self.state().tables.hours.range(from_hour..).take(limit).map(|(_, hour)| *hour).collect())
     }
 
     fn book_rows(&mut self, hour: i64) -> Result<Vec<BookRow>, CatalogueError> {
-        let state = self.state();
+        let state = &self.state().tables;
         let rows = state.rows.range((hour, BookKey::default())..(hour + 1, BookKey::default()));
         Ok(rows.map(|((hour, key), counts)| BookRow { hour: *hour, key: *key, counts: *counts }).collect())
     }
 
     fn settled_sums(&mut self, query: &BookQuery, frame_no: u64) -> Result<SettledCounts, CatalogueError> {
         let mut sum = SettledCounts::default();
-        let state = self.state();
+        let state = &self.state().tables;
         for ((hour, key, frame), counts) in &state.settled {
             let is_kept = state.forgotten_to_hour.is_none_or(|last| *hour > last);
             if is_kept && *frame <= frame_no && query.includes_hour(*hour) && query.includes_key(key) {
@@ -273,24 +312,24 @@ impl History for MemoryCatalogue {
     }
 
     fn settlements(&mut self, after_no: u64, limit: usize) -> Result<Vec<SettlementRow>, CatalogueError> {
-        let state = self.state();
+        let state = &self.state().tables;
         Ok(state.settlements.range(after_no + 1..).take(limit).map(|(_, row)| *row).collect())
     }
 
     fn last_settlement_no(&mut self) -> Result<u64, CatalogueError> {
-        Ok(self.state().settlements.keys().next_back().copied().unwrap_or(0))
+        Ok(self.state().tables.settlements.keys().next_back().copied().unwrap_or(0))
     }
 
     fn forgotten_to_hour(&mut self) -> Result<Option<i64>, CatalogueError> {
-        Ok(self.state().forgotten_to_hour)
+        Ok(self.state().tables.forgotten_to_hour)
     }
 
     fn has_book_row(&mut self, hour: i64, key: &BookKey) -> Result<bool, CatalogueError> {
-        Ok(self.state().rows.contains_key(&(hour, *key)))
+        Ok(self.state().tables.rows.contains_key(&(hour, *key)))
     }
 
     fn quarantine_page(&mut self, walk: &QuarantineWalk<'_>) -> Result<QuarantinePage, CatalogueError> {
-        let state = self.state();
+        let state = &self.state().tables;
         let behind = |(key, _): &(&(u64, u32), &Arc<QuarantineItem>)| {
             walk.behind.is_none_or(|behind| match walk.order {
                 QuarantineOrder::NewestFirst => **key < behind,
@@ -313,12 +352,12 @@ impl History for MemoryCatalogue {
     }
 
     fn quarantine_show(&mut self, position: u64) -> Result<Vec<QuarantineItem>, CatalogueError> {
-        let state = self.state();
+        let state = &self.state().tables;
         let items = state.quarantine.range((position, 0)..=(position, u32::MAX));
         Ok(items.map(|(_, item)| item.as_ref().clone()).collect())
     }
 
     fn quarantine_totals(&mut self) -> Result<QuarantineTotals, CatalogueError> {
-        Ok(self.state().quarantine_totals)
+        Ok(self.state().tables.quarantine_totals)
     }
 }

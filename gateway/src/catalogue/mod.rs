@@ -22,6 +22,8 @@ mod sqlite;
 #[cfg(test)]
 mod tests;
 
+use std::time::Duration;
+
 pub use book_rows::{
     BookCounts, BookHour, BookKey, BookQuery, BookRow, BookTotals, BooksDelta, BooksSnapshot, HourDigest,
     OTHER_ID, SettledCounts, SettlementRow, UnresolvedRun,
@@ -43,6 +45,10 @@ pub trait Catalogue: Send {
     fn load(&mut self) -> Result<Snapshot, CatalogueError>;
     /// All or nothing. After an error that is not backpressure nothing more can be committed.
     fn commit(&mut self, commit: &Commit) -> Result<(), CatalogueError>;
+    /// Brings every commit into `catalogue.db` itself and empties the write-ahead log beside it: damage to that log can take no
+    /// commit back then. Waits so long for readers. False where a reader's view or a full disk keeps commits there: nothing
+    /// is lost, to be tried again.
+    fn empty_wal(&mut self, wait: Duration) -> Result<bool, CatalogueError>;
     /// A view of what is committed, for another thread.
     fn history(&self) -> Result<Box<dyn History>, CatalogueError>;
 }

@@ -324,7 +324,7 @@ fn a_full_disk_pushes_back_and_work_goes_on_when_there_is_space() {
 fn another_writer_is_backpressure_and_damage_ends_the_commits() {
     let dir = tempfile::tempdir().unwrap();
     let mut catalogue = SqliteCatalogue::open(dir.path()).unwrap();
-    catalogue.connection().busy_timeout(std::time::Duration::ZERO).unwrap();
+    catalogue.connection().busy_timeout(Duration::ZERO).unwrap();
     let other = Connection::open(dir.path().join(CATALOGUE_FILE)).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
     let error = catalogue.commit(&commit(1)).unwrap_err();

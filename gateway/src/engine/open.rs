@@ -10,6 +10,7 @@
 use std::any::Any;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
 
 use crossbeam::channel::bounded;
 
@@ -94,6 +95,7 @@ impl Opened {
         };
         let metrics = Arc::new(Metrics::default());
         let health = Arc::new(Health::default());
+        let wal_is_empty = catalogue.empty_wal(Duration::ZERO)?;
         let snapshot = catalogue.load()?;
         let registry = registry_of(&snapshot);
 
@@ -106,7 +108,9 @@ impl Opened {
             open_observations(&disk, log_config, needed, &snapshot, &mut ballast)?;
         let mut rebuilt = Rebuilt::new(config, &snapshot);
         let cursor = KeeperCursor::of_checkpoint(&snapshot.checkpoint)?;
-        let keep_unnamed = readers.as_ref().is_some_and(|readers| !readers.while_alone(|| {}));
+        // What the last commits replaced stays, too, while they stand in the write-ahead log.
+        let keep_unnamed =
+            !wal_is_empty || readers.as_ref().is_some_and(|readers| !readers.while_alone(|| {}));
         let store = Store::open(
             disk.clone(),
             StoreConfig { keep_unnamed, ..store_config(config, &sizes) },
@@ -128,7 +132,8 @@ impl Opened {
         ));
         metrics.quarantine_bytes.set(quota.bytes() as i64);
         let quarantine = Arc::new(Mutex::new(Quarantine::new(quota.clone(), &snapshot.checkpoint)));
-        let progress = Arc::new(KeeperProgress::new(cursor.refold_from_record_no));
+        let progress =
+            Arc::new(KeeperProgress::new(if wal_is_empty { cursor.refold_from_record_no } else { 1 }));
         let (to_pipeline, outcomes) = bounded(OUTCOMES_WAITING_MAX);
         let mut keeper = Keeper::new(
             KeeperParts {
@@ -141,6 +146,7 @@ impl Opened {
                 resend: resend_of(config, &snapshot),
                 checkpoint: snapshot.checkpoint.clone(),
                 refold_from_record_no: cursor.refold_from_record_no,
+                wal_is_empty,
                 commit_interval_ms: config.store.flush_interval_ms,
                 books_days: config.retention.books_days,
                 retention_clock: RetentionClock::new(

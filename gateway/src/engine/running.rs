@@ -222,7 +222,8 @@ impl RunningEngine {
         });
         drop(to_router);
         join("router", self.router)?;
-        settled
+        settled?;
+        Ok(stages.keeper.empty_wal_at_end()?)
     }
 }
 

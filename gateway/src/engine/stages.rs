@@ -142,7 +142,9 @@ impl Alone<'_> {
 
     fn make_room(&mut self) -> Result<(), KeeperError> {
         self.keeper.classify_all(self.now.receive_us)?;
-        self.commit()
+        self.commit()?;
+        self.keeper.let_go();
+        Ok(())
     }
 }
 

@@ -6,6 +6,7 @@ use crate::books::hour_of;
 use crate::catalogue::{Checkpoint, Commit};
 use crate::store::Flush;
 use std::sync::PoisonError;
+use std::time::Duration;
 
 impl Keeper {
     /// Flushes and commits what is due; with `force` whatever there is.
@@ -111,7 +112,8 @@ impl Keeper {
         while self.frames.front().is_some_and(|(frame_no, _)| *frame_no < needed_from_frame) {
             self.frames.pop_front();
         }
-        self.progress.set_needed_from(refold_from_record_no);
+        self.in_wal.committed(refold_from_record_no);
+        self.empty_wal(Duration::ZERO)?;
         self.progress.set_next_uncommitted_record(self.checkpoint.next_record_no);
         // What only late rows keep lies before what the next flush needs.
         let record_of = |frame: u64| self.frames.iter().find(|(frame_no, _)| *frame_no >= frame);

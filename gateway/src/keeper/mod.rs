@@ -14,6 +14,7 @@ mod commit;
 mod compaction;
 mod states;
 mod thread;
+mod wal;
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -29,6 +30,7 @@ use compaction::CompactionPort;
 pub use compaction::{CompactorInputs, CompactorTurn, run_compactor};
 use states::{fold_settled, fold_state, state_of};
 pub use thread::{KeeperTurns, run_keeper};
+use wal::InWal;
 
 use crate::books::Books;
 use crate::catalogue::{Catalogue, CatalogueError, Checkpoint, DatastreamState, History};
@@ -115,6 +117,8 @@ pub struct KeeperParts {
     pub checkpoint: Checkpoint,
     /// Where the observation log is read from, see [`KeeperCursor`].
     pub refold_from_record_no: u64,
+    /// Nothing that the checkpoint covers stands in the catalogue's write-ahead log alone.
+    pub wal_is_empty: bool,
     pub commit_interval_ms: u64,
     /// Closed hours of the books are kept for so many days; 0 = for ever.
     pub books_days: u32,
@@ -155,6 +159,7 @@ pub struct Keeper {
     /// Made, and not yet committed.
     compaction: Option<Compaction>,
     compactions: Option<CompactionPort>,
+    in_wal: InWal,
     readers: Option<ReadersGate>,
     to_pipeline: Sender<Vec<Outcome>>,
     progress: Arc<KeeperProgress>,
@@ -178,6 +183,10 @@ impl Keeper {
         parts.metrics.store_messages.set(parts.checkpoint.next_message_no as i64 - 1);
         for holder in ["flush", "late_rows"] {
             parts.metrics.logs.holds("observations", holder, parts.refold_from_record_no);
+        }
+        let mut in_wal = InWal::default();
+        if !parts.wal_is_empty {
+            in_wal.committed(parts.refold_from_record_no);
         }
         let keeper = Self {
             store: parts.store,
@@ -205,6 +214,7 @@ impl Keeper {
             outcomes: None,
             compaction: None,
             compactions: None,
+            in_wal,
             readers: None,
             to_pipeline,
             progress,
@@ -279,6 +289,9 @@ impl Keeper {
         self.classify(now_us, pressure.must_classify || wants_room)?;
         self.take_compaction();
         self.commit_due(now_us, pressure.must_flush || wants_room)?;
+        if wants_room {
+            self.let_go();
+        }
         self.progress.set_hold(self.is_full());
         Ok(())
     }
@@ -321,11 +334,12 @@ impl Keeper {
         self.progress.clone()
     }
 
-    /// Removes store files that were replaced and are not read any more.
+    /// Removes store files that were replaced and are not read any more, once the commits that replaced them stand in
+    /// `catalogue.db` itself, or space is missing.
     pub fn sweep(&mut self, monotonic_us: u64, space_is_missing: bool) {
-        let Self { store, readers, .. } = self;
+        let Self { store, readers, in_wal, .. } = self;
         match readers {
-            _ if !store.has_replaced() => {}
+            _ if !store.has_replaced() || (in_wal.has_some() && !space_is_missing) => {}
             // A reader gets an error; else nobody would be acknowledged for as long as somebody reads.
             Some(_) if space_is_missing => store.sweep(monotonic_us, true),
             Some(readers) => {

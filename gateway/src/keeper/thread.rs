@@ -58,6 +58,7 @@ impl KeeperTurns {
         keeper.tell_clock(clock);
         health.set(Trouble::ClockLeapt, keeper.clock_has_leapt());
         health.watch(now_us);
+        keeper.empty_wal_again(now_us)?;
         // Also while nothing can be flushed: what it gives back may be what is missing.
         keeper.sweep(now_us, self.failing);
         if now_us < self.retry_at_us {

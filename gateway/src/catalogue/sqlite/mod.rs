@@ -138,6 +138,28 @@ impl Catalogue for SqliteCatalogue {
         Ok(())
     }
 
+    fn empty_wal(&mut self, wait: Duration) -> Result<bool, CatalogueError> {
+        if self.failed {
+            return Err(CatalogueError::Failed);
+        }
+        let empty = |connection: &Connection| {
+            connection.busy_timeout(wait)?;
+            let is_busy =
+                connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, bool>(0));
+            connection.busy_timeout(BUSY_TIMEOUT)?;
+            Ok(!is_busy?)
+        };
+        match empty(&self.connection).map_err(|error| CatalogueError::of_sqlite(&self.path, error)) {
+            Err(error) if error.is_backpressure() => Ok(false),
+            Err(error) => {
+                // A second try may look as if it had succeeded.
+                self.failed = true;
+                Err(error)
+            }
+            is_empty => is_empty,
+        }
+    }
+
     fn history(&self) -> Result<Box<dyn History>, CatalogueError> {
         let mut flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         flags.set(OpenFlags::SQLITE_OPEN_URI, self.is_copy);
