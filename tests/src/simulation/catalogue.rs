@@ -4,6 +4,7 @@
 use std::io::{self, IoSlice};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use gateway::catalogue::{
     Catalogue, CatalogueError, Commit, CommitFault, History, MemoryCatalogue, Snapshot,
@@ -96,6 +97,20 @@ impl Catalogue for SimCatalogue {
                 self.memory.commit(commit)
             }
         }
+    }
+
+    /// A reader is in the way now and then.
+    fn empty_wal(&mut self, wait: Duration) -> Result<bool, CatalogueError> {
+        self.shared.between("empty the write-ahead log");
+        if self.disk.is_down() {
+            return Err(self.failed());
+        }
+        if self.shared.chance(10) {
+            return Ok(false);
+        }
+        let is_empty = self.memory.empty_wal(wait);
+        self.shared.between("emptied the write-ahead log");
+        is_empty
     }
 
     fn history(&self) -> Result<Box<dyn History>, CatalogueError> {
