@@ -77,6 +77,7 @@ impl Bug {
     pub fn sentences(self) -> &'static [&'static str] {
         const GONE: &str = "a row that was there changed or is gone";
         const BOOKS: &str = "the books count other rows than the store has";
+        const FILES: &str = "the files have other rows than the books count";
         const ENTRIES: &str = "the books count other entries than the quarantine has";
         const DAMAGED: &str = "damaged at byte";
         const JOURNAL_ENDS: &str = "the journal ends at message";
@@ -86,7 +87,7 @@ impl Bug {
             Self::AckBeforeSync => &[JOURNAL_ENDS, DAMAGED, "lost: "],
             Self::CheckpointAhead => &[JOURNAL_ENDS, "positions are not dense"],
             Self::CursorBeforeFile => {
-                &[BOOKS, GONE, NO_FILE, "has a content twice", "revisions of", "lost: "]
+                &[BOOKS, FILES, GONE, NO_FILE, "has a content twice", "revisions of", "lost: "]
             }
             Self::DuplicatesInserted => &["has a content twice", "revisions of "],
             Self::FailedSyncBelieved => &["the gateway goes on although this failed", DAMAGED, JOURNAL_ENDS],
