@@ -315,6 +315,8 @@ impl Opened {
     pub(super) fn prepare_segments(&mut self) -> Result<(), EngineError> {
         if self.try_prepare_segments()?.is_some() {
             self.settle()?;
+            // A reader of the catalogue is no reason not to start.
+            self.stages.keeper.let_go();
             let next = self.lanes.positions.next_unprocessed_record.load(Ordering::Acquire);
             self.journal.release_before(Position::Record(next));
         }
