@@ -395,6 +395,27 @@ fn simulated_commits_fail_whole_or_are_done_whole() {
     assert_eq!(handle.commits(), 3);
 }
 
+/// F6: a database without our tables is new in an empty directory, and a lost catalogue beside logs or store files.
+#[test]
+fn b1_6_an_empty_catalogue_beside_logs_or_store_files_is_refused() {
+    for beside in ["journal/0.seg", "observations/0.seg", "store/mixed/run-1.parquet"] {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(CATALOGUE_FILE);
+        Connection::open(&path).unwrap().execute_batch("VACUUM").unwrap();
+        let file = dir.path().join(beside);
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        std::fs::write(&file, "").unwrap();
+        let refused = SqliteCatalogue::open(dir.path());
+        assert!(matches!(refused, Err(CatalogueError::Empty { .. })), "{beside}: {refused:?}");
+        let refused = SqliteCatalogue::open_copy(dir.path());
+        assert!(matches!(refused, Err(CatalogueError::Empty { .. })), "{beside}: {refused:?}");
+        std::fs::remove_file(&file).unwrap();
+        let _ = std::fs::remove_dir(file.parent().unwrap());
+        let is_left = dir.path().join("store").exists();
+        assert_eq!(SqliteCatalogue::open(dir.path()).is_err(), is_left, "{beside}");
+    }
+}
+
 /// F2: damage to a write-ahead log that was emptied takes nothing back; a reader's view keeps the log from being emptied.
 #[test]
 fn b1_1_what_was_brought_out_of_the_write_ahead_log_is_not_taken_back() {

@@ -185,6 +185,11 @@ impl Verification<'_> {
         }
         let mut damaged = |error: CatalogueError| match error {
             CatalogueError::OtherFormat { .. } | CatalogueError::Busy { .. } => Err(error),
+            CatalogueError::Empty { .. } => {
+                let what = "it is empty: a database without the catalogue's tables";
+                report.find(Finding::new(Fault::CatalogueMissing, CATALOGUE_FILE, what));
+                Ok(None)
+            }
             other => {
                 report.find(Finding::new(Fault::CatalogueDamaged, CATALOGUE_FILE, other.to_string()));
                 Ok(None)
