@@ -232,6 +232,9 @@ pub enum QueryError {
     /// Asking again later may help.
     #[error("{0}")]
     Unavailable(String),
+    /// What is kept is not what was written; the sentence ends with its part of the page on damage.
+    #[error("{0}")]
+    Damaged(String),
     #[error("{0}")]
     Failed(String),
 }

@@ -20,6 +20,12 @@ pub enum CatalogueError {
         path.display(), age_of_build(found, known)
     )]
     OtherFormat { path: PathBuf, found: i64, known: i64 },
+    #[error(
+        "{}: it is empty and there are logs or store files beside it; restore it from a backup, or move it out of the directory \
+         to have it made anew from the logs, where they reach back to the first message",
+        path.display()
+    )]
+    Empty { path: PathBuf },
     #[error("{}: this is not a catalogue of the sensor gateway; move it out of the data directory", path.display())]
     Foreign { path: PathBuf },
     #[error("an earlier commit to the catalogue failed; nothing more is committed, start the gateway again")]

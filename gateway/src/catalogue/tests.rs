@@ -395,6 +395,69 @@ fn simulated_commits_fail_whole_or_are_done_whole() {
     assert_eq!(handle.commits(), 3);
 }
 
+/// F6: a database without our tables is new in an empty directory, and a lost catalogue beside logs or store files.
+#[test]
+fn b1_6_an_empty_catalogue_beside_logs_or_store_files_is_refused() {
+    for beside in ["journal/0.seg", "observations/0.seg", "store/mixed/run-1.parquet"] {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(CATALOGUE_FILE);
+        Connection::open(&path).unwrap().execute_batch("VACUUM").unwrap();
+        let file = dir.path().join(beside);
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        std::fs::write(&file, "").unwrap();
+        let refused = SqliteCatalogue::open(dir.path());
+        assert!(matches!(refused, Err(CatalogueError::Empty { .. })), "{beside}: {refused:?}");
+        let refused = SqliteCatalogue::open_copy(dir.path());
+        assert!(matches!(refused, Err(CatalogueError::Empty { .. })), "{beside}: {refused:?}");
+        std::fs::remove_file(&file).unwrap();
+        let _ = std::fs::remove_dir(file.parent().unwrap());
+        let is_left = dir.path().join("store").exists();
+        assert_eq!(SqliteCatalogue::open(dir.path()).is_err(), is_left, "{beside}");
+    }
+}
+
+/// F2: damage to a write-ahead log that was emptied takes nothing back; a reader's view keeps the log from being emptied.
+#[test]
+fn b1_1_what_was_brought_out_of_the_write_ahead_log_is_not_taken_back() {
+    let (dir, mut catalogues) = both();
+    let handle = MemoryCatalogue::default();
+    catalogues[1] = Box::new(handle.clone());
+    let reader = Connection::open(dir.path().join(CATALOGUE_FILE)).unwrap();
+    let read = |is_read| {
+        reader.execute_batch(if is_read { "BEGIN; SELECT * FROM checkpoint" } else { "COMMIT" }).unwrap();
+        handle.read_wal(is_read);
+    };
+    for catalogue in &mut catalogues {
+        assert!(catalogue.empty_wal(Duration::ZERO).unwrap());
+        catalogue.commit(&commit(1)).unwrap();
+        assert!(catalogue.empty_wal(Duration::ZERO).unwrap());
+    }
+    read(true);
+    for catalogue in &mut catalogues {
+        catalogue.commit(&commit(2)).unwrap();
+        assert!(!catalogue.empty_wal(Duration::ZERO).unwrap(), "somebody reads");
+    }
+    // As of a kill -9, and the log is gone: the second commit was never made.
+    let taken_back = |without_log: u64| {
+        let copy = tempfile::tempdir().unwrap();
+        std::fs::copy(dir.path().join(CATALOGUE_FILE), copy.path().join(CATALOGUE_FILE)).unwrap();
+        let snapshot = SqliteCatalogue::open(copy.path()).unwrap().load().unwrap();
+        assert_eq!(snapshot.checkpoint, commit(without_log).checkpoint);
+    };
+    taken_back(1);
+    read(false);
+    assert!(catalogues.iter_mut().all(|catalogue| catalogue.empty_wal(Duration::ZERO).unwrap()));
+    let log = dir.path().join("catalogue.db-wal");
+    assert_eq!(std::fs::metadata(log).unwrap().len(), 0);
+    taken_back(2);
+    handle.lose_wal();
+    assert_eq!(handle.clone().load().unwrap().checkpoint, commit(2).checkpoint);
+    read(true);
+    catalogues[1].commit(&commit(3)).unwrap();
+    handle.lose_wal();
+    assert_eq!(handle.clone().load().unwrap().checkpoint, commit(2).checkpoint);
+}
+
 /// B1-7: hours before the limit go but for the last closed one; their sums and the end of their chain stay; what settlements
 /// changed in them is in no narrowed sum any more.
 #[test]

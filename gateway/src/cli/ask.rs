@@ -100,6 +100,7 @@ pub(super) fn check_directory(data_dir: &Path) -> Result<(), Failure> {
 }
 
 /// How a question that was not answered ends the command.
-pub(super) fn failure_of(error: &QueryError) -> Failure {
-    Failure::new(Exit::Environment, error.to_string())
+pub(crate) fn failure_of(error: &QueryError) -> Failure {
+    let exit = if matches!(error, QueryError::Damaged(_)) { Exit::Journal } else { Exit::Environment };
+    Failure::new(exit, error.to_string())
 }

@@ -78,7 +78,7 @@ fn hides(report: &LogReport, within: &RangeInclusive<u64>, wanted: &Wanted) -> b
         FlawKind::FramesMissing(gap) => includes(gap),
         // Nobody knows what stood there.
         FlawKind::Foreign(_) | FlawKind::Unreadable(_) => true,
-        // Nothing is missing, frames of a damaged segment are given all the same, and what cannot be read of a frame is counted.
+        // Nothing is missing in between, frames of a damaged segment are given all the same, and what cannot be read of a frame is counted.
         FlawKind::AcceptedDamage
         | FlawKind::FrameDamaged { .. }
         | FlawKind::FrameTime { .. }
@@ -86,7 +86,12 @@ fn hides(report: &LogReport, within: &RangeInclusive<u64>, wanted: &Wanted) -> b
         | FlawKind::Length { .. }
         | FlawKind::Records { .. } => false,
     };
-    report.flaws.iter().any(is_hidden) || report.accepted.iter().any(includes)
+    // A segment of which nothing is whole may have held what comes before the first frame, or behind the last.
+    let is_whole_between = report.first.is_some_and(|first| first.first_message_no <= start.max(1))
+        && report.last.is_some_and(|last| end <= last.last_message_no());
+    report.flaws.iter().any(is_hidden)
+        || report.accepted.iter().any(includes)
+        || (!report.unread.is_empty() && !is_whole_between)
 }
 
 fn failure_of(error: &LogError) -> Failure {

@@ -6,6 +6,7 @@ use crate::catalogue::CatalogueError;
 use crate::cli::Exit;
 use crate::keeper::KeeperError;
 use crate::log::LogError;
+use crate::query::QueryError;
 use crate::store::StoreError;
 use crate::verify::Fault;
 
@@ -103,6 +104,16 @@ impl From<StartRefusal> for Topic {
 }
 
 impl EngineError {
+    /// Of a question: what is kept is damaged, or something else is in the way.
+    pub(super) fn of_question(&self) -> QueryError {
+        let failure = self.failure();
+        if failure.exit == Exit::Journal {
+            QueryError::Damaged(failure.sentence)
+        } else {
+            QueryError::Failed(self.to_string())
+        }
+    }
+
     pub(super) fn topic(&self) -> Topic {
         match self {
             Self::Catalogue(error) | Self::Keeper(KeeperError::Catalogue(error)) => of_catalogue(error),
@@ -128,6 +139,7 @@ fn of_catalogue(error: &CatalogueError) -> Topic {
         CatalogueError::NoSpace { .. } => StartRefusal::NoSpace.into(),
         CatalogueError::Busy { .. } => StartRefusal::DirectoryInUse.into(),
         CatalogueError::OtherFormat { .. } => StartRefusal::OtherFormat.into(),
+        CatalogueError::Empty { .. } => Fault::CatalogueMissing.into(),
         CatalogueError::Foreign { .. } => StartRefusal::CatalogueForeign.into(),
         CatalogueError::Failed => StartRefusal::LogFailure.into(),
         CatalogueError::System { .. } => StartRefusal::SystemError.into(),
@@ -160,6 +172,7 @@ fn of_log(error: &LogError) -> Topic {
         LogError::NoSegmentReady | LogError::NoSpace { .. } => StartRefusal::NoSpace.into(),
         LogError::Io { .. } => StartRefusal::SystemError.into(),
         LogError::Corrupt { .. } | LogError::Unreadable { .. } => Fault::FramesMissing.into(),
+        LogError::AcceptedDamage { .. } => Fault::AcceptedDamage.into(),
         LogError::BadHeader { .. } => Fault::SegmentHeader.into(),
         LogError::OtherFormat { .. } => StartRefusal::OtherFormat.into(),
         LogError::Foreign { .. } => Fault::LogUnreadable.into(),
@@ -223,7 +236,17 @@ mod tests {
         let sqlite =
             |code| CatalogueError::of_sqlite(std::path::Path::new("catalogue.db"), sqlite_failure(code));
         let catalogue = |code| EngineError::Catalogue(sqlite(code));
-        let cases: [(EngineError, &str, Exit); 12] = [
+        let cases: [(EngineError, &str, Exit); 14] = [
+            (
+                LogError::AcceptedDamage { path: "journal/accepted-damage".to_owned() }.into(),
+                "accepted_damage",
+                Exit::Journal,
+            ),
+            (
+                CatalogueError::Empty { path: "catalogue.db".into() }.into(),
+                "catalogue_missing",
+                Exit::Journal,
+            ),
             (disk(std::io::ErrorKind::NotFound).into(), "file_missing", Exit::Journal),
             (disk(std::io::ErrorKind::PermissionDenied).into(), "system_error", Exit::Environment),
             (StoreError::WrongRowCount { path: path() }.into(), "file_rows", Exit::Journal),
@@ -256,6 +279,30 @@ mod tests {
                 failure.sentence.ends_with(&format!("(docs/operations/damage.md, \"{code}\")")),
                 "{failure}"
             );
+        }
+    }
+
+    /// F5: a question that damage keeps from being answered ends as a start does.
+    #[test]
+    fn b1_6_damage_met_by_a_question_exits_3_and_names_its_part() {
+        let damaged = StoreError::Damaged {
+            path: "store/mixed/run-000000000007.parquet".to_owned(),
+            source: parquet::errors::ParquetError::EOF("short".into()),
+        };
+        let corrupt = CatalogueError::of_sqlite(
+            std::path::Path::new("catalogue.db"),
+            sqlite_failure(rusqlite::ffi::SQLITE_CORRUPT),
+        );
+        let busy = CatalogueError::Busy { path: "catalogue.db".into() };
+        let cases = [
+            (EngineError::from(damaged), Exit::Journal, "(docs/operations/damage.md, \"file_unreadable\")"),
+            (corrupt.into(), Exit::Journal, "(docs/operations/damage.md, \"catalogue_damaged\")"),
+            (busy.into(), Exit::Environment, "is tried again"),
+        ];
+        for (error, exit, end) in cases {
+            let failure = crate::cli::failure_of(&error.of_question());
+            assert_eq!(failure.exit, exit, "{failure}");
+            assert!(failure.sentence.ends_with(end), "{failure}");
         }
     }
 

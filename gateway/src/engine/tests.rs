@@ -12,6 +12,7 @@ use super::bounds::{Sizes, flush_bytes, journal_config};
 use super::open::Opened;
 use super::stages::{Now, Stages};
 use super::world::World;
+use crate::catalogue::CATALOGUE_FILE;
 use crate::cli::{Damage, Exit};
 use crate::config::Config;
 use crate::disk::{Disk, SimDisk};
@@ -279,11 +280,14 @@ fn a1_7_a_start_on_a_full_disk_flushes_with_the_ballasts_space() {
 }
 
 /// Threads of pipeline and keeper on an observation log that is at its budget at once. Its first rows are late, so that the
-/// oldest segment waits for their outcomes; nothing is due for an hour.
+/// oldest segment waits for their outcomes; nothing is due for an hour. Somebody reads the catalogue all the time, which is no
+/// reason to keep what its last commit allows to go.
 #[test]
 fn p4_a_full_observation_log_makes_the_keeper_commit_and_outcomes_pass() {
     let bench = Bench::new(config());
     let opened = bench.open(Damage::Refuse).unwrap();
+    let reader = rusqlite::Connection::open(bench.config.data_dir.join(CATALOGUE_FILE)).unwrap();
+    reader.execute_batch("BEGIN; SELECT * FROM checkpoint").unwrap();
     let mut frames = new_frames();
     let dated = |offset_s: i64| {
         let time = codecs::time::format_rfc3339(now_us() + offset_s * 1_000_000);
@@ -370,6 +374,57 @@ fn p2_an_unreadable_record_ends_the_pipeline() {
     let error = opened.stages.process(&frame, now, &mut |_| {}).unwrap_err();
     assert!(matches!(error, EngineError::Log(LogError::Malformed { message_no: 2, .. })), "{error}");
     assert_eq!(error.failure().exit, Exit::Journal);
+}
+
+/// F2: damage to the catalogue's write-ahead log takes back the commits that stand only there: what they let go of is still
+/// there. What stands in catalogue.db itself is not taken back, so the rest may go.
+#[test]
+fn b1_1_commits_that_a_damaged_write_ahead_log_takes_back_have_let_go_of_nothing() {
+    for is_read in [false, true] {
+        let bench = Bench::new(config());
+        let mut opened = bench.open(Damage::Refuse).unwrap();
+        opened.prepare_segments().unwrap();
+        let mut frames = new_frames();
+        let path = bench.config.data_dir.join(CATALOGUE_FILE);
+        let reader = rusqlite::Connection::open(&path).unwrap();
+        let mut compactor = opened.stages.keeper.start_compaction().unwrap();
+        let now = now_of(&opened);
+        let mut needed_from = 0;
+        for flush in 0..8 {
+            let messages = readings(flush * 20_000, 20_000);
+            opened.stages.process(&frames.next(&messages), now, &mut |_| {}).unwrap();
+            if flush == 1 && is_read {
+                reader.execute_batch("BEGIN; SELECT * FROM checkpoint").unwrap();
+            }
+            needed_from = if flush == 1 { opened.stages.keeper.needed_from() } else { needed_from };
+            opened.settle().unwrap();
+        }
+        assert!(compactor.merge(&opened.health).unwrap());
+        opened.stages.keeper.step(now.receive_us).unwrap();
+        for later_us in [0, 3_600_000_000] {
+            opened.stages.keeper.sweep(now.monotonic_us + later_us, false);
+        }
+        opened.stages.pipeline.prepare_step().unwrap();
+        assert_eq!(opened.metrics.catalogue_commits_in_wal.get() > 0, is_read);
+        assert_eq!(opened.stages.keeper.needed_from() == needed_from, is_read, "of the observation log");
+        let files = |disk: &SimDisk| -> usize {
+            let folders = disk.list("store").unwrap().into_iter();
+            folders.map(|folder| disk.list(&format!("store/{folder}")).unwrap().len()).sum()
+        };
+        assert_eq!(files(&bench.disk) as u64 > opened.store.counts().files, is_read, "replaced files stay");
+        // A kill -9, and the log is lost with it.
+        let without_log = std::fs::read(&path).unwrap();
+        drop((opened, reader));
+        for name in ["catalogue.db-wal", "catalogue.db-shm"] {
+            let _ = std::fs::remove_file(bench.config.data_dir.join(name));
+        }
+        std::fs::write(&path, without_log).unwrap();
+        // The frames came past the journal.
+        bench.journal((0..8).map(|flush| readings(flush * 20_000, 20_000)));
+        let mut opened = bench.open(Damage::Refuse).unwrap();
+        opened.settle().unwrap();
+        assert_eq!(opened.store.counts().rows_in_files, 160_000, "read: {is_read}");
+    }
 }
 
 /// What needs space gives way in order: a compaction's files make room for the flush, and none begins while there is none.

@@ -211,7 +211,7 @@ fn catalogue_error(error: CatalogueError) -> QueryError {
     if error.is_backpressure() {
         QueryError::Unavailable(error.to_string())
     } else {
-        QueryError::Failed(error.to_string())
+        EngineError::from(error).of_question()
     }
 }
 
@@ -227,7 +227,7 @@ fn settle_error(error: SettleError) -> QueryError {
 fn query_error(error: StoreError) -> QueryError {
     match error {
         StoreError::Cancelled => QueryError::Cancelled,
-        other => QueryError::Failed(other.to_string()),
+        other => EngineError::from(other).of_question(),
     }
 }
 

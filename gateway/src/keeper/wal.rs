@@ -40,6 +40,7 @@ impl Keeper {
             self.in_wal.commits = 0;
         }
         self.metrics.catalogue_commits_in_wal.set(self.in_wal.commits as i64);
+        self.metrics.logs.holds("observations", "catalogue_wal", self.progress.needed_from());
         Ok(())
     }
 

@@ -73,6 +73,8 @@ pub struct LogReport {
     pub accepted_headers: Vec<u64>,
     /// Where an unfinished frame stands at the end; it was never acknowledged.
     pub torn_tail: Option<(String, u64)>,
+    /// Damaged segments of which nobody knows what stood in them: no frame is whole, or the last one was cut short.
+    pub unread: Vec<String>,
     /// Segments that the writer gave up while they were read.
     pub recycled: u64,
     pub flaws: Vec<Flaw>,
@@ -106,7 +108,7 @@ pub fn check(
     let mut report = LogReport::default();
     let damage = match AcceptedDamage::load(disk, dir) {
         Ok(damage) => damage,
-        Err(LogError::Io { path, .. }) => {
+        Err(LogError::AcceptedDamage { path } | LogError::Io { path, .. }) => {
             report.flaws.push(Flaw { path, offset: None, kind: FlawKind::AcceptedDamage });
             AcceptedDamage::default()
         }
@@ -199,6 +201,15 @@ fn open_segments(
         }
         segments.push(first_frame_of(file, log_id, report));
     }
+    let is_damaged = |flaw: &&Flaw| match flaw.kind {
+        FlawKind::Header(_) => segments.iter().all(|it| it.path != flaw.path || it.first.is_none()),
+        FlawKind::Length { expected, found } => {
+            let last = segments.iter().rfind(|segment| segment.first.is_some());
+            found < expected && last.is_none_or(|last| last.path == flaw.path)
+        }
+        _ => false,
+    };
+    report.unread = report.flaws.iter().filter(is_damaged).map(|flaw| flaw.path.clone()).collect();
     Ok(segments)
 }
 

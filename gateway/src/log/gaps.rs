@@ -41,10 +41,7 @@ impl AcceptedDamage {
     pub(crate) fn load(disk: &dyn Disk, dir: &str) -> Result<Self, LogError> {
         let path = join(dir, FILE_NAME);
         match read_file(disk, &path, FILE_BYTES_MAX) {
-            Ok(bytes) => parse(&bytes).ok_or_else(|| {
-                let source = io::Error::new(io::ErrorKind::InvalidData, "not a list of accepted damage");
-                io_error(&path, "reading", source)
-            }),
+            Ok(bytes) => parse(&bytes).ok_or(LogError::AcceptedDamage { path }),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
             Err(source) => Err(io_error(&path, "reading", source)),
         }
@@ -148,6 +145,7 @@ mod tests {
         damage.store(&disk, "journal").unwrap();
         assert_eq!(AcceptedDamage::load(&disk, "journal").unwrap(), damage);
         disk.damage("journal/accepted-damage", 22, b"5").unwrap();
-        assert!(AcceptedDamage::load(&disk, "journal").is_err());
+        let refused = AcceptedDamage::load(&disk, "journal");
+        assert!(matches!(refused, Err(LogError::AcceptedDamage { .. })), "{refused:?}");
     }
 }

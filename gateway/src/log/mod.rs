@@ -142,6 +142,11 @@ pub enum LogError {
         age_of_build(found, known)
     )]
     OtherFormat { path: String, found: u32, known: u32 },
+    #[error(
+        "{path}: this is not the list of accepted damage that was written; restore it, or move it out of the directory and \
+         start with --accept-gap"
+    )]
+    AcceptedDamage { path: String },
     #[error("{path}: this file belongs to another log ({what}); move it out of the directory")]
     Foreign { path: String, what: &'static str },
     #[error("{path}: record {record_no} is durable but frame {frame_no} cannot be read at byte {offset}")]

@@ -46,7 +46,7 @@ faults! {
         "SQLite finds the catalogue's file damaged: names, books and the list of store files cannot be trusted"
         "restore catalogue.db from a backup that is as old as the observation log reaches back, or recover it with sqlite3's .recover",
     CatalogueMissing "catalogue_missing"
-        "there are logs or store files and no catalogue.db: nothing says which store files count"
+        "there are logs or store files and no catalogue.db, or an empty one: nothing says which store files count"
         "restore catalogue.db from a backup before the gateway starts: a start without it begins with empty books",
     CatalogueReference "catalogue_reference"
         "a row of the catalogue refers to something that is not there, or holds a number that cannot be"

@@ -180,12 +180,16 @@ impl Verification<'_> {
             report.find(Finding::new(Fault::CatalogueMissing, CATALOGUE_FILE, what));
             return Ok(None);
         }
-        // Beside a gateway SQLite writes there meanwhile.
         if !self.beside_gateway {
             self.write_ahead_log(report)?;
         }
         let mut damaged = |error: CatalogueError| match error {
             CatalogueError::OtherFormat { .. } | CatalogueError::Busy { .. } => Err(error),
+            CatalogueError::Empty { .. } => {
+                let what = "it is empty: a database without the catalogue's tables";
+                report.find(Finding::new(Fault::CatalogueMissing, CATALOGUE_FILE, what));
+                Ok(None)
+            }
             other => {
                 report.find(Finding::new(Fault::CatalogueDamaged, CATALOGUE_FILE, other.to_string()));
                 Ok(None)
@@ -202,6 +206,10 @@ impl Verification<'_> {
             Ok(read) => read,
             Err(error) => return Ok(damaged(error)?),
         };
+        // The cut has made sure of SQLite's index of that log.
+        if self.beside_gateway {
+            self.write_ahead_log(report)?;
+        }
         for problem in problems {
             report.find(Finding::new(Fault::CatalogueDamaged, CATALOGUE_FILE, problem));
         }
@@ -231,7 +239,8 @@ impl Verification<'_> {
     fn write_ahead_log(&self, report: &mut Report) -> Result<(), VerifyError> {
         let name = format!("{CATALOGUE_FILE}-wal");
         let path = self.data_dir.join(&name);
-        if let Some(offset) = wal::check(&path).map_err(|source| VerifyError::Io { path, source })? {
+        let check = if self.beside_gateway { wal::check_beside_gateway } else { wal::check };
+        if let Some(offset) = check(&path).map_err(|source| VerifyError::Io { path, source })? {
             let what = "a frame of SQLite's write-ahead log is damaged, and whole ones stand behind it: commits are taken back";
             report.find(Finding::new(Fault::CatalogueDamaged, name, what).at(offset));
         }

@@ -53,7 +53,7 @@ impl CatalogueCut {
         let on_sqlite = |error| CatalogueError::of_sqlite(&path, error);
         let connection = if beside_gateway { beside(&path) } else { alone(&path) }.map_err(on_sqlite)?;
         if is_empty(&connection, &path)? {
-            return Err(CatalogueError::Foreign { path: path.clone() });
+            return Err(CatalogueError::Empty { path: path.clone() });
         }
         add_function(&connection).map_err(on_sqlite)?;
         connection.execute_batch("BEGIN").map_err(on_sqlite)?;

@@ -16,6 +16,8 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 use super::{CATALOGUE_FILE, Catalogue, CatalogueError, Commit, History, Snapshot};
+use crate::log::{JOURNAL_DIR, OBSERVATIONS_DIR};
+use crate::store::STORE_DIR;
 pub use check::{BookRemovals, CatalogueCut, QuarantineCount};
 use history::SqliteHistory;
 
@@ -55,7 +57,7 @@ impl SqliteCatalogue {
         if path.exists() {
             // Without writing: opened for writing, even a file that is refused gets its write-ahead log folded in.
             let connection = check::alone(&path).map_err(|error| CatalogueError::of_sqlite(&path, error))?;
-            is_empty(&connection, &path)?;
+            refuse_empty(&connection, &path)?;
         }
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
             | OpenFlags::SQLITE_OPEN_CREATE
@@ -81,7 +83,7 @@ impl SqliteCatalogue {
         let mut connection = connect(&path, flags)?;
         if original.exists() {
             let source = check::alone(&original).map_err(on_sqlite)?;
-            if !is_empty(&source, &original)? {
+            if !refuse_empty(&source, &original)? {
                 source.execute("VACUUM INTO ?1", [&copy]).map_err(on_sqlite)?;
             }
         }
@@ -196,6 +198,20 @@ fn is_empty(connection: &Connection, path: &Path) -> Result<bool, CatalogueError
         .query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
         .map_err(on_sqlite)?;
     if tables == 0 { Ok(true) } else { Err(CatalogueError::Foreign { path: path.to_owned() }) }
+}
+
+/// The same; one without tables is new only where nothing else of a gateway lies beside it: tools that repair databases leave such
+/// files, and a start on one would remove all store files, which nothing names.
+fn refuse_empty(connection: &Connection, path: &Path) -> Result<bool, CatalogueError> {
+    let is_empty = is_empty(connection, path)?;
+    let has_files = |name: &&str| {
+        let files = std::fs::read_dir(path.with_file_name(name));
+        files.is_ok_and(|mut files| files.next().is_some())
+    };
+    if is_empty && [JOURNAL_DIR, OBSERVATIONS_DIR, STORE_DIR].iter().any(has_files) {
+        return Err(CatalogueError::Empty { path: path.to_owned() });
+    }
+    Ok(is_empty)
 }
 
 fn prepare(connection: &mut Connection, path: &Path) -> Result<(), CatalogueError> {
