@@ -28,6 +28,8 @@ pub enum Trouble {
     QuarantineFull = 32,
     /// The wall clock went further than time has passed, so nothing expires by it.
     ClockLeapt = 64,
+    /// A store file is not what was written.
+    StoreFileDamaged = 128,
 }
 
 /// What is said of a state.
@@ -43,7 +45,7 @@ struct Words {
     remedy: &'static str,
 }
 
-const WORDS: [Words; 7] = [
+const WORDS: [Words; 8] = [
     Words {
         trouble: Trouble::JournalFull,
         state: "journal_full",
@@ -105,6 +107,15 @@ const WORDS: [Words; 7] = [
         cause: "the machine's clock is further ahead than time has passed since the last commit (it leapt, or the gateway was off \
                 for longer than retention.clock_leap_max_hours), so nothing expires by it",
         remedy: "set the clock right; if it is right, start once with a higher retention.clock_leap_max_hours",
+    },
+    Words {
+        trouble: Trouble::StoreFileDamaged,
+        state: "store_file_damaged",
+        blocks: false,
+        budget: "disk",
+        cause: "the bytes of a store file are not those that were written (the log names the file), so values in it may be \
+                wrong; it is served as it is and merged with no other",
+        remedy: "put the file back from a backup, see docs/operations/damage.md, and check the disk",
     },
 ];
 

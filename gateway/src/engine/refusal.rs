@@ -156,6 +156,7 @@ fn of_store(error: &StoreError) -> Topic {
         StoreError::Disk { .. } => StartRefusal::SystemError.into(),
         StoreError::Damaged { .. } => Fault::FileUnreadable.into(),
         StoreError::OtherFormat { .. } => StartRefusal::OtherFormat.into(),
+        StoreError::WrongChecksum { .. } => Fault::FileChecksum.into(),
         StoreError::WrongSize { .. } => Fault::FileLength.into(),
         StoreError::WrongRowCount { .. } => Fault::FileRows.into(),
         StoreError::Cancelled

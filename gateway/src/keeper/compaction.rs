@@ -81,7 +81,9 @@ impl CompactorInputs {
         if health.has(Trouble::DiskFull) {
             return Ok(false);
         }
-        let Some(compaction) = self.compactor.step()? else { return Ok(false) };
+        let compaction = self.compactor.step();
+        health.set(Trouble::StoreFileDamaged, self.compactor.has_damaged());
+        let Some(compaction) = compaction? else { return Ok(false) };
         // A keeper that is gone commits nothing; the next start sweeps the files.
         Ok(self.to_keeper.send(compaction).is_ok())
     }

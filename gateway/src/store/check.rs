@@ -137,6 +137,20 @@ pub fn check_file(
     flaws
 }
 
+/// Whether the bytes of a file are those that were committed: what is made of others would pass for sound ever after.
+pub(super) fn check_bytes(disk: &dyn Disk, entry: &FileEntry) -> Result<(), StoreError> {
+    let path = &entry.path;
+    let file = disk.open(path, OpenMode::Read).map_err(StoreError::disk("open", path))?;
+    let (found, crc32c) = checksum(&*file).map_err(|(_, error)| StoreError::disk("read", path)(error))?;
+    if found != entry.bytes {
+        return Err(StoreError::WrongSize { path: path.clone(), expected: entry.bytes, found });
+    }
+    if crc32c != entry.crc32c {
+        return Err(StoreError::WrongChecksum { path: path.clone() });
+    }
+    Ok(())
+}
+
 /// Length and CRC-32C; an error comes with its offset.
 fn checksum(file: &dyn DiskFile) -> Result<(u64, u32), (u64, io::Error)> {
     let mut buffer = vec![0; READ_BYTES];

@@ -14,11 +14,16 @@
 //! them: one whose rows have all expired goes without being written again, another one is written again once a quarter of it
 //! has expired, or any row of it a month ago.
 //!
+//! *Damage.* A file is merged only if its bytes are those that were committed: rows of a damaged one, written anew under a
+//! checksum of their own, would pass for sound ever after. It stays where it is, is read as before, and is looked at again:
+//! once it has been put back from a backup it counts like any other.
+//!
 //! Only one compaction is on its way at a time: the caller asks for the next when it has committed the last.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::check::check_bytes;
 use super::files::read_file;
 use super::memory::Chunk;
 use super::row::{KeyBounds, RowSink, Version};
@@ -50,13 +55,20 @@ pub struct Compactor {
     /// Fewer small files are left alone.
     files_min: usize,
     free_bytes_min: u64,
-    /// Files that cannot be written again as they are: a unit or status of theirs is not in the registry, or they can't be
-    /// read.
+    /// Files that cannot be written again as they are: a unit or status of theirs is not in the registry.
     excluded: BTreeSet<u64>,
+    /// Files whose bytes are not those that were committed, or that can't be read.
+    damaged: BTreeSet<u64>,
+    /// The one of them that was looked at last.
+    looked_again: u64,
+    /// Steps in which nothing was worth it.
+    idle_steps: u32,
     /// When a file was looked through for expired rows, by the time that [`Retention`](crate::retention::Retention) knows.
     looked_us: BTreeMap<u64, i64>,
 }
 
+/// In one of so many idle steps a damaged file is looked at again.
+const IDLE_STEPS_PER_LOOK: u32 = 10;
 /// A file with expired rows is looked through once in so long.
 const LOOK_AGAIN_US: i64 = 6 * 3_600_000_000;
 /// So many bytes are looked through in one step: behind it the compactor pauses.
@@ -74,6 +86,9 @@ impl Compactor {
             files_min,
             free_bytes_min,
             excluded: BTreeSet::new(),
+            damaged: BTreeSet::new(),
+            looked_again: 0,
+            idle_steps: 0,
             looked_us: BTreeMap::new(),
         }
     }
@@ -81,11 +96,51 @@ impl Compactor {
     /// Merges what is worth it, if anything is. After an error nothing has changed; it may be tried again.
     pub fn step(&mut self) -> Result<Option<Compaction>, StoreError> {
         let files = self.shared.view().files;
-        if let Some(expiry) = self.expire(&files)? {
-            return Ok(Some(expiry));
+        self.damaged.retain(|file_no| files.iter().any(|file| file.file_no == *file_no));
+        let mut compaction = self.expire(&files)?;
+        if compaction.is_none() {
+            let picked = pick(&files, |file| self.is_left_out(file), self.files_min);
+            compaction = self.merge(&picked)?;
         }
-        let picked = pick(&files, &self.excluded, self.files_min);
-        self.merge(&picked)
+        if compaction.is_none() {
+            self.idle_steps = (self.idle_steps + 1) % IDLE_STEPS_PER_LOOK;
+            if self.idle_steps == 0 {
+                self.look_again(&files);
+            }
+        }
+        Ok(compaction)
+    }
+
+    /// Some files can't be merged before somebody puts them back.
+    pub fn has_damaged(&self) -> bool {
+        !self.damaged.is_empty()
+    }
+
+    fn is_left_out(&self, file: &FileEntry) -> bool {
+        self.excluded.contains(&file.file_no) || self.damaged.contains(&file.file_no)
+    }
+
+    /// Has the next damaged file been put back?
+    fn look_again(&mut self, files: &[Arc<FileEntry>]) {
+        let next = self.damaged.range(self.looked_again + 1..).next().or_else(|| self.damaged.first());
+        let Some(file_no) = next.copied() else { return };
+        self.looked_again = file_no;
+        let Some(file) = files.iter().find(|file| file.file_no == file_no) else { return };
+        if check_bytes(&*self.shared.disk, file).is_ok() {
+            tracing::info!(path = file.path, "the store file is whole again");
+            self.shared.footers.forget(file_no);
+            self.damaged.remove(&file_no);
+        }
+    }
+
+    /// The file stays as it is and is merged no more, which is told once: it is not read here again before it is whole.
+    fn leave_damaged(&mut self, file: &FileEntry, error: &StoreError) {
+        tracing::error!(
+            path = file.path,
+            "{error}; until then it is served as it is and merged with no other (docs/operations/damage.md, \"{}\")",
+            error.damage_code()
+        );
+        self.damaged.insert(file.file_no);
     }
 
     /// Writes the rows of these files once more, without those that have expired.
@@ -102,14 +157,16 @@ impl Compactor {
         for file in picked {
             let mut symbols = Symbols::new(self.shared.registry.clone());
             let named = (file.file_no, file.path.as_str());
-            let read = read_file(&*self.shared.disk, &self.shared.footers, &mut symbols, named, &mut merged);
+            let Shared { disk, footers, .. } = &*self.shared;
+            let read = check_bytes(&**disk, file);
+            let read = read.and_then(|()| read_file(&**disk, footers, &mut symbols, named, &mut merged));
             let read = read.and_then(|()| {
                 let is_whole = merged.seen == rows + file.row_count;
                 if is_whole { Ok(()) } else { Err(StoreError::WrongRowCount { path: file.path.clone() }) }
             });
             if let Err(error) = read {
-                self.excluded.insert(file.file_no);
-                return Err(error);
+                self.leave_damaged(file, &error);
+                return Ok(None);
             }
             if symbols.has_unknown() {
                 tracing::warn!(
@@ -141,7 +198,12 @@ impl Compactor {
             if looked_bytes >= LOOK_BYTES_MAX {
                 break;
             }
-            if file.time_min_us >= horizon.newest_us() || self.excluded.contains(&file.file_no) {
+            if file.time_min_us >= horizon.newest_us() {
+                continue;
+            }
+            // Whatever is in it, its rows have expired by what the catalogue says.
+            let is_over = file.time_max_us < horizon.all_before_us();
+            if !is_over && self.is_left_out(file) {
                 continue;
             }
             let looked_us = self.looked_us.get(&file.file_no).copied().unwrap_or(i64::MIN);
@@ -149,11 +211,11 @@ impl Compactor {
                 continue;
             }
             self.looked_us.insert(file.file_no, now_us);
-            let (expired, longest_us) = if file.time_max_us < horizon.all_before_us() {
+            let (expired, longest_us) = if is_over {
                 (file.row_count, i64::MAX)
             } else {
                 looked_bytes += file.bytes;
-                self.expired_rows(file, &horizon)?
+                self.expired_rows(file, &horizon)
             };
             if expired == file.row_count {
                 let files_removed = vec![file.file_no];
@@ -175,26 +237,35 @@ impl Compactor {
         Ok(None)
     }
 
-    /// How many rows have expired, and for how long the first of them has.
-    fn expired_rows(&mut self, file: &FileEntry, horizon: &Horizon) -> Result<(u64, i64), StoreError> {
+    /// How many rows have expired, and for how long the first of them has. Nobody knows of a damaged file: none.
+    fn expired_rows(&mut self, file: &FileEntry, horizon: &Horizon) -> (u64, i64) {
         let mut count = Expired { horizon, rows: 0, longest_us: 0 };
         let mut symbols = Symbols::new(self.shared.registry.clone());
         let named = (file.file_no, file.path.as_str());
-        if let Err(error) =
-            read_file(&*self.shared.disk, &self.shared.footers, &mut symbols, named, &mut count)
-        {
-            self.excluded.insert(file.file_no);
-            return Err(error);
+        let Shared { disk, footers, .. } = &*self.shared;
+        let read = read_file(&**disk, footers, &mut symbols, named, &mut count);
+        // A file that is to go for what its rows say must be the one that was committed.
+        let read = read.and_then(|()| if count.rows > 0 { check_bytes(&**disk, file) } else { Ok(()) });
+        let (rows, longest_us) = (count.rows, count.longest_us);
+        match read {
+            Ok(()) => (rows, longest_us),
+            Err(error) => {
+                self.leave_damaged(file, &error);
+                (0, 0)
+            }
         }
-        Ok((count.rows, count.longest_us))
     }
 }
 
 /// The files of the folder that gains most, smallest first; empty if no merge is worth it.
-fn pick(files: &[Arc<FileEntry>], excluded: &BTreeSet<u64>, files_min: usize) -> Vec<Arc<FileEntry>> {
+fn pick(
+    files: &[Arc<FileEntry>],
+    is_left_out: impl Fn(&FileEntry) -> bool,
+    files_min: usize,
+) -> Vec<Arc<FileEntry>> {
     let mut folders: BTreeMap<&str, Vec<&Arc<FileEntry>>> = BTreeMap::new();
     for file in files {
-        if file.row_count < COMPACTION_ROWS_MAX / 2 && !excluded.contains(&file.file_no) {
+        if file.row_count < COMPACTION_ROWS_MAX / 2 && !is_left_out(file) {
             folders.entry(disk::parent(&file.path)).or_default().push(file);
         }
     }
@@ -287,7 +358,7 @@ mod tests {
 
     fn picked(files: &[(&str, u64)]) -> Vec<u64> {
         let files: Vec<_> = (1..).zip(files).map(|(no, (folder, rows))| file(no, folder, *rows)).collect();
-        pick(&files, &BTreeSet::new(), 8).iter().map(|file| file.file_no).collect()
+        pick(&files, |_| false, 8).iter().map(|file| file.file_no).collect()
     }
 
     #[test]
@@ -325,7 +396,7 @@ mod tests {
             next += 1;
             loop {
                 let picked: BTreeSet<u64> =
-                    pick(&files, &BTreeSet::new(), 8).iter().map(|file| file.file_no).collect();
+                    pick(&files, |_| false, 8).iter().map(|file| file.file_no).collect();
                 if picked.is_empty() {
                     break;
                 }

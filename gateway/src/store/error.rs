@@ -30,6 +30,10 @@ pub enum StoreError {
     )]
     WrongSize { path: String, expected: u64, found: u64 },
     #[error(
+        "store file {path}: the checksum of its bytes is not the one that the catalogue has: restore the file from a backup"
+    )]
+    WrongChecksum { path: String },
+    #[error(
         "store file {path} does not hold as many rows as the catalogue says: restore the file from a backup"
     )]
     WrongRowCount { path: String },
@@ -49,6 +53,17 @@ impl StoreError {
     /// The disk is full: push back and try again when space returns; nothing is lost.
     pub fn is_no_space(&self) -> bool {
         matches!(self, Self::Disk { source, .. } if disk::is_no_space(source))
+    }
+
+    /// Which part of `docs/operations/damage.md` is about it, where reading a file that was committed ended in this.
+    pub fn damage_code(&self) -> &'static str {
+        match self {
+            Self::Disk { source, .. } if source.kind() == io::ErrorKind::NotFound => "file_missing",
+            Self::WrongChecksum { .. } => "file_checksum",
+            Self::WrongSize { .. } => "file_length",
+            Self::WrongRowCount { .. } => "file_rows",
+            _ => "file_unreadable",
+        }
     }
 
     pub(super) fn disk(action: &'static str, path: &str) -> impl FnOnce(io::Error) -> Self {

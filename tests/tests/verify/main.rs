@@ -3,6 +3,7 @@
 
 mod cells;
 mod faults;
+mod laundry;
 
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};

@@ -40,6 +40,11 @@ impl FooterCache {
         Some(footer)
     }
 
+    /// The file was put back: what was read of the damaged one does not count.
+    pub(in super::super) fn forget(&self, file_no: u64) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).retain(|(no, _)| *no != file_no);
+    }
+
     fn put(&self, file_no: u64, footer: Arc<ParquetMetaData>) {
         let mut footers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if footers.len() == FOOTERS_MAX {
