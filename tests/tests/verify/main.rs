@@ -180,17 +180,20 @@ fn places(data_dir: &Path) -> Vec<(String, u64, u64)> {
 fn b1_6_a_flipped_bit_is_found_wherever_it_is() {
     let directory = new_data_dir();
     let data_dir = directory.path().join("data");
+    let mut reader = None;
     for round in 0..2 {
         let gateway = Gateway::start(&data_dir, &SETTINGS);
+        reader = (round == 1).then(|| reader_of_catalogue(&data_dir));
         publish(&gateway, round * 30..round * 30 + 30);
         gateway.wait_until_flushed(u64::from(round) * 30 + 30);
         gateway.terminate();
     }
     is_fine(&data_dir);
     find_flipped(&data_dir, &places(&data_dir), 80);
-    // The catalogue: first what lies in its write-ahead log, of whose last frame nobody knows whether it was ever whole; then all
-    // of its rows and indices, folded into the main file.
+    // The catalogue: first what lies in its write-ahead log, since somebody read meanwhile, of whose last frame nobody knows
+    // whether it was ever whole; then all of its rows and indices, in the main file.
     find_flipped(&data_dir, &wal_frames(&data_dir), 20);
+    drop(reader);
     let catalogue = data_dir.join("catalogue.db");
     fold_write_ahead_log(&data_dir);
     let cells: Vec<_> = cells::places(&catalogue)
@@ -200,6 +203,70 @@ fn b1_6_a_flipped_bit_is_found_wherever_it_is() {
     assert!(cells.len() > 100, "{} cells", cells.len());
     find_flipped(&data_dir, &cells, 120);
     is_fine(&data_dir);
+}
+
+/// Holds a view of the catalogue, so that what is committed from now on stays in the write-ahead log.
+fn reader_of_catalogue(data_dir: &Path) -> rusqlite::Connection {
+    let reader = rusqlite::Connection::open(data_dir.join("catalogue.db")).expect("a catalogue");
+    reader.execute_batch("BEGIN; SELECT * FROM checkpoint").expect("it can be read");
+    reader
+}
+
+/// F2: beside a gateway a damaged write-ahead log is told before a crash makes it count; without that log everything is there all
+/// the same; a clean stop leaves nothing in it.
+#[test]
+fn b1_6_the_write_ahead_log_is_verified_beside_a_gateway_and_its_loss_costs_nothing() {
+    let directory = new_data_dir();
+    let data_dir = directory.path().join("data");
+    let gateway = Gateway::start(&data_dir, &SETTINGS);
+    publish(&gateway, 0..30);
+    gateway.wait_until_flushed(30);
+    let reader = reader_of_catalogue(&data_dir);
+    for messages in 3..6 {
+        publish(&gateway, messages * 10..messages * 10 + 10);
+        gateway.wait_until_flushed(u64::from(messages) * 10 + 10);
+    }
+    assert!(gateway.metric("catalogue_commits_in_wal") > 0);
+    let rows = count(&is_fine(&data_dir), "store rows");
+    find_flipped(&data_dir, &wal_frames(&data_dir)[..1], 1);
+    is_fine(&data_dir);
+    gateway.kill9();
+
+    let copy = directory.path().join("copy");
+    let status = std::process::Command::new("cp").arg("-a").arg(&data_dir).arg(&copy).status();
+    assert!(status.is_ok_and(|status| status.success()));
+    drop(reader);
+    fs::remove_file(copy.join("catalogue.db-wal")).expect("it was there");
+    is_fine(&copy);
+    let gateway = Gateway::start(&copy, &SETTINGS);
+    gateway.wait_until_flushed(60);
+    assert_eq!(count(&is_fine(&copy), "store rows"), rows);
+    gateway.terminate();
+    let left = fs::metadata(copy.join("catalogue.db-wal")).map_or(0, |log| log.len());
+    assert_eq!(left, 0, "a clean stop leaves nothing there");
+    is_fine(&copy);
+}
+
+/// F5: damage that a question or a start meets ends it with 3 and the part of the page.
+#[test]
+fn b1_6_damage_met_by_a_question_or_a_start_exits_3() {
+    let directory = new_data_dir();
+    let data_dir = directory.path().join("data");
+    let gateway = Gateway::start(&data_dir, &SETTINGS);
+    publish(&gateway, 0..7);
+    gateway.wait_until_flushed(7);
+    gateway.terminate();
+    let (path, bytes) = contents(&data_dir.join("store")).into_iter().next().expect("a store file");
+    fs::write(path, vec![7; bytes.len()]).expect("written");
+    let query = sensor_gateway(&["query", "--data-dir", &data_dir.to_string_lossy()]);
+    assert_eq!(query.code, Some(3), "{}", query.stderr);
+    assert!(query.stderr.contains("damage.md, \"file_unreadable\""), "{}", query.stderr);
+    fs::write(data_dir.join("journal/accepted-damage"), "no list\n").expect("written");
+    let Err(refused) = Gateway::try_start(&[], &data_dir, &SETTINGS) else {
+        panic!("it started with a list that cannot be read")
+    };
+    assert_eq!(refused.code, Some(3), "{}", refused.stderr);
+    assert!(refused.stderr.contains("damage.md, \"accepted_damage\""), "{}", refused.stderr);
 }
 
 /// Everything into the catalogue's main file.
@@ -349,6 +416,14 @@ fn b1_6_dump_gives_back_what_was_sent_byte_by_byte() {
     }
     let output = journal(&data_dir, &["dump", "--position", "4", "--format", "hex"]);
     assert_eq!(output.stdout.trim(), hex(payload(3).as_bytes()));
+    // F4: of a segment that is cut to nothing no frame says what stood there.
+    let (path, _) = segments(&data_dir.join("journal")).remove(0);
+    let bytes = fs::read(&path).expect("it can be read");
+    fs::write(&path, "").expect("it can be written");
+    let hidden = journal(&data_dir, &["dump"]);
+    assert_eq!(hidden.code, Some(1), "{} {}", hidden.stdout, hidden.stderr);
+    assert!(hidden.stderr.contains("damage hides messages"), "{}", hidden.stderr);
+    fs::write(&path, bytes).expect("it can be written");
     let wrong = journal(&data_dir, &["dump", "--station", "A"]);
     assert_eq!(wrong.code, Some(2));
     assert!(wrong.stderr.contains("expected AGENCY/STATION"), "{}", wrong.stderr);
