@@ -30,9 +30,9 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+pub use arguments::{Arguments, Command, CommonArguments};
 #[cfg(test)]
 pub(crate) use ask::failure_of;
-pub use arguments::{Arguments, Command, CommonArguments};
 pub use backend::{Access, Backend, Damage, Exit, Failure, Running};
 pub use run::{Signal, run_until, signals};
 

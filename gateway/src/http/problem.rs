@@ -64,7 +64,9 @@ impl From<QueryError> for Problem {
             QueryError::Unavailable(sentence) => {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", sentence)
             }
-            QueryError::Damaged(sentence) | QueryError::Failed(sentence) => Self::new(StatusCode::INTERNAL_SERVER_ERROR, "failed", sentence),
+            QueryError::Damaged(sentence) | QueryError::Failed(sentence) => {
+                Self::new(StatusCode::INTERNAL_SERVER_ERROR, "failed", sentence)
+            }
         }
     }
 }
