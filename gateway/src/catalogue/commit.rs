@@ -39,6 +39,8 @@ pub struct Commit {
     pub files_added: Vec<FileEntry>,
     /// By `file_no`; carried out before `files_added`.
     pub files_removed: Vec<u64>,
+    /// Files that are given up: they are no files any more, and remembered as lost.
+    pub files_lost: Vec<FileEntry>,
     pub books: BooksDelta,
     /// The states that changed, by datastream.
     pub datastream_states: Vec<(u32, DatastreamState)>,
@@ -58,6 +60,8 @@ pub struct Snapshot {
     /// In an order that [`crate::registry::Registry::apply`] takes.
     pub definitions: Vec<Definition>,
     pub files: Vec<FileEntry>,
+    /// What an operator gave up (`--accept-lost-file`): rows that were flushed and are in no file.
+    pub lost_files: Vec<FileEntry>,
     pub books: BooksSnapshot,
     pub datastream_states: Vec<(u32, DatastreamState)>,
     pub retained: Vec<RetainedChange>,
@@ -65,6 +69,23 @@ pub struct Snapshot {
     pub quarantine: QuarantineTotals,
     /// Bytes in quarantine of each client that has some, as [`super::QuarantineEntry::bytes`] counts them.
     pub quarantine_of_clients: Vec<(String, u64)>,
+}
+
+impl DatastreamState {
+    /// Of `flags`, beside those of the row: the value was in a file that is lost, perhaps. It may be sent again, so that a row
+    /// equal to it is no duplicate before the store says so.
+    pub const FLAG_LOST: u8 = 128;
+
+    pub fn is_lost(&self) -> bool {
+        self.flags & Self::FLAG_LOST != 0
+    }
+
+    /// The value may be in one of these files. What is stored at its time from now on takes its place.
+    pub fn lose(&mut self) {
+        self.flags |= Self::FLAG_LOST;
+        self.ordinal = 0;
+        self.revision = 0;
+    }
 }
 
 /// The hot state of a datastream: what the pipeline's row and the feed's retained value are rebuilt from.

@@ -54,6 +54,7 @@ struct Tables {
     stations: BTreeMap<u32, Definition>,
     datastreams: BTreeMap<u32, Definition>,
     files: BTreeMap<u64, FileEntry>,
+    lost_files: BTreeMap<u64, FileEntry>,
     totals: super::BookTotals,
     hours: BTreeMap<i64, BookHour>,
     forgotten_to_hour: Option<i64>,
@@ -166,6 +167,10 @@ impl Tables {
         for file_no in &commit.files_removed {
             self.files.remove(file_no);
         }
+        for file in &commit.files_lost {
+            self.files.remove(&file.file_no);
+            self.lost_files.insert(file.file_no, file.clone());
+        }
         self.files.extend(commit.files_added.iter().map(|file| (file.file_no, file.clone())));
         self.totals = commit.books.totals;
         self.rows.extend(commit.books.rows.iter().map(|row| ((row.hour, row.key), row.counts)));
@@ -241,6 +246,7 @@ impl Tables {
             checkpoint: self.checkpoint.clone(),
             definitions: tables.into_iter().flat_map(|table| table.values().cloned()).collect(),
             files: self.files.values().cloned().collect(),
+            lost_files: self.lost_files.values().cloned().collect(),
             books: BooksSnapshot {
                 totals: self.totals,
                 last_closed,

@@ -106,6 +106,18 @@ fn commit(number: u64) -> Commit {
         properties: vec![1, 2],
         payload: payload.to_vec(),
     };
+    let file = |file_no: u64| FileEntry {
+        file_no,
+        path: format!("store/{file_no}.parquet"),
+        row_count: 7,
+        bytes: 8,
+        time_min_us: -9,
+        time_max_us: 9,
+        datastream_min: 0,
+        datastream_max: u32::MAX,
+        crc32c: u32::MAX,
+    };
+    let is_lost = number > 2 && !number.is_multiple_of(2);
     Commit {
         forget_books_before: None,
         checkpoint: Checkpoint {
@@ -129,18 +141,9 @@ fn commit(number: u64) -> Commit {
             Definition::Client { id: id + 1, name: format!("C{number}") },
             Definition::Symbol { id: id + 1, text: "m3/s".to_owned() },
         ],
-        files_added: vec![FileEntry {
-            file_no: number,
-            path: format!("store/{number}.parquet"),
-            row_count: 7,
-            bytes: 8,
-            time_min_us: -9,
-            time_max_us: 9,
-            datastream_min: 0,
-            datastream_max: u32::MAX,
-            crc32c: u32::MAX,
-        }],
-        files_removed: vec![number.wrapping_sub(2)],
+        files_added: vec![file(number)],
+        files_removed: if is_lost { Vec::new() } else { vec![number.wrapping_sub(2)] },
+        files_lost: if is_lost { vec![file(number - 2)] } else { Vec::new() },
         books: BooksDelta {
             totals: BookTotals { counts, settled, flushed: number, expired: number + 1, lost: number + 2 },
             rows: vec![BookRow { hour: number as i64, key, counts }],
@@ -207,6 +210,7 @@ fn a1_6_both_catalogues_give_back_the_same_after_every_commit() {
         assert_eq!(snapshots[0].datastream_states.last(), expected.datastream_states.last());
         assert_eq!(snapshots[0].retained.len(), 2, "a/b and the newest");
         assert_eq!(snapshots[0].files.len(), 2.min(number as usize));
+        assert_eq!(snapshots[0].lost_files.len() as u64, number.saturating_sub(1) / 2);
     }
     let before = catalogues[0].load().unwrap();
     drop(catalogues);

@@ -59,11 +59,15 @@ pub enum Command {
     Config(ConfigArguments),
 }
 
-#[derive(Args, Clone, Copy, Debug)]
+#[derive(Args, Clone, Debug)]
 pub struct RunArguments {
     /// Start although a log has frames missing in its middle: what they held is lost, the log records which they were
     #[arg(long)]
     pub accept_gap: bool,
+    /// Start without store file NUMBER (run-000000000012.parquet: 12), which is missing or damaged: its rows are given up, and
+    /// whoever has them may send them again; may be given several times
+    #[arg(long, value_name = "NUMBER", conflicts_with = "accept_gap")]
+    pub accept_lost_file: Vec<u64>,
 }
 
 #[derive(Args, Clone, Debug)]

@@ -46,13 +46,15 @@ impl fmt::Display for Failure {
     }
 }
 
-/// What to do about a log with frames missing in its middle.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// What to do about a log with frames missing in its middle, and about store files that are missing or damaged.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Damage {
     #[default]
     Refuse,
     /// Go on without them; the log records what is missing.
     AcceptGap,
+    /// Give the rows of the store files with these numbers up; the catalogue records which they were.
+    AcceptLostFiles(Vec<u64>),
 }
 
 /// What somebody wants of a directory that no gateway runs on.

@@ -32,7 +32,11 @@ pub(super) fn run(
 ) -> Result<(), Failure> {
     let config = Arc::new(common.load()?);
     let stop = signals()?;
-    let damage = if arguments.accept_gap { Damage::AcceptGap } else { Damage::Refuse };
+    let damage = match &arguments.accept_lost_file[..] {
+        _ if arguments.accept_gap => Damage::AcceptGap,
+        [] => Damage::Refuse,
+        files => Damage::AcceptLostFiles(files.to_vec()),
+    };
     run_until(config, damage, backend, &stop, out)
 }
 
@@ -64,7 +68,7 @@ pub fn run_until(
 ) -> Result<(), Failure> {
     let listener = bind_http(&config)?;
     let gateway = loop {
-        match ServedGateway::start_on(&listener, &config, damage, backend) {
+        match ServedGateway::start_on(&listener, &config, damage.clone(), backend) {
             Err(failure) if failure.waits_for_space => {
                 let listener = listener.try_clone().map_err(http_failed)?;
                 if wait_for_space(&config, &failure, backend, listener, stop)? == Waited::Stopped {

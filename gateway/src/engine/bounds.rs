@@ -83,7 +83,7 @@ pub(super) fn segments_as_found(mut config: Arc<Config>) -> Arc<Config> {
 pub(super) fn journal_config(
     config: &Config,
     sizes: &Sizes,
-    damage: Damage,
+    damage: &Damage,
     id: LogId,
     needed_from: u64,
 ) -> LogConfig {
@@ -101,7 +101,7 @@ pub(super) fn journal_config(
 pub(super) fn observations_config(
     config: &Config,
     sizes: &Sizes,
-    damage: Damage,
+    damage: &Damage,
     id: LogId,
     needed_from_record_no: u64,
 ) -> LogConfig {
@@ -118,11 +118,11 @@ pub(super) fn observations_config(
     }
 }
 
-fn log_config(config: &Config, sizes: &Sizes, kind: LogKind, damage: Damage, id: LogId) -> LogConfig {
+fn log_config(config: &Config, sizes: &Sizes, kind: LogKind, damage: &Damage, id: LogId) -> LogConfig {
     LogConfig {
         log_bytes_max: config.journal.log_bytes_max,
         free_bytes_min: flush_bytes(config, sizes),
-        accept_gap: damage == Damage::AcceptGap,
+        accept_gap: *damage == Damage::AcceptGap,
         ..LogConfig::new(kind, id)
     }
 }

@@ -27,6 +27,7 @@ mod bounds;
 mod budgets;
 mod change_port;
 mod descriptors;
+mod lost_files;
 mod memory_budget;
 mod open;
 mod raw;
@@ -81,6 +82,8 @@ pub enum EngineError {
     Locked { data_dir: String },
     #[error("{0}")]
     Log(#[from] LogError),
+    #[error("--accept-lost-file {file_no}: {reason}; nothing was changed")]
+    LossNotAccepted { file_no: u64, reason: String },
     #[error(
         "the journal ends at message {journal}, but the observation log covers messages up to {observed}: part of the journal is missing"
     )]

@@ -19,6 +19,7 @@ use super::bounds::{
     dictionary_limits, flush_bytes, journal_config, observations_config, store_config, time_bounds,
 };
 use super::budgets::GaugedBudgets;
+use super::lost_files::accept_lost_files;
 use super::rebuild::{Rebuilt, fold_feeds, grow_hot_rows, hot_rows, resend_of};
 use super::stages::{Now, Stages};
 use super::world::World;
@@ -95,6 +96,9 @@ impl Opened {
         };
         let metrics = Arc::new(Metrics::default());
         let health = Arc::new(Health::default());
+        if let Damage::AcceptLostFiles(files) = &damage {
+            accept_lost_files(&*disk, &mut *catalogue, files)?;
+        }
         let wal_is_empty = catalogue.empty_wal(Duration::ZERO)?;
         let snapshot = catalogue.load()?;
         let registry = registry_of(&snapshot);
@@ -103,7 +107,7 @@ impl Opened {
             .map_err(|source| EngineError::Io { what: BALLAST_FILE.to_owned(), source })?;
         let mut ballast = KeeperBallast::new(disk.clone(), ballast);
         let needed = KeeperCursor::of_checkpoint(&snapshot.checkpoint)?.refold_from_record_no;
-        let log_config = observations_config(config, &sizes, damage, new_log_id()?, needed);
+        let log_config = observations_config(config, &sizes, &damage, new_log_id()?, needed);
         let (last_time_us, observations, mut tail) =
             open_observations(&disk, log_config, needed, &snapshot, &mut ballast)?;
         let mut rebuilt = Rebuilt::new(config, &snapshot);
@@ -111,9 +115,10 @@ impl Opened {
         // What the last commits replaced stays, too, while they stand in the write-ahead log.
         let keep_unnamed =
             !wal_is_empty || readers.as_ref().is_some_and(|readers| !readers.while_alone(|| {}));
+        let file_no_min = snapshot.lost_files.iter().map(|file| file.file_no + 1).max().unwrap_or(1);
         let store = Store::open(
             disk.clone(),
-            StoreConfig { keep_unnamed, ..store_config(config, &sizes) },
+            StoreConfig { keep_unnamed, file_no_min, ..store_config(config, &sizes) },
             snapshot.files.clone(),
             cursor.store,
             registry.clone(),
@@ -217,7 +222,7 @@ impl Opened {
             metrics.clone(),
             health.clone(),
         );
-        let log_config = journal_config(config, &sizes, damage, new_log_id()?, next_record_no);
+        let log_config = journal_config(config, &sizes, &damage, new_log_id()?, next_record_no);
         let (recovered, journal) = recover_log(&disk, JOURNAL_DIR, &log_config, &mut ballast)?;
         let durable_messages = journal.next_message_no() - 1;
         // A last frame of operators' changes alone has no message; whoever lacks it would give its numbers to others.

@@ -82,6 +82,7 @@ pub(super) fn hot_rows(
         row.unit = state.unit;
         row.ordinal = state.ordinal;
         row.rank = state.rank;
+        row.is_lost = state.is_lost();
         row.watermark_message = state.position;
         row.last_message = state.position;
         if state.last_undated_us != 0 {

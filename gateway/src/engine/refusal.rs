@@ -19,19 +19,21 @@ pub enum StartRefusal {
     DirectoryInUse,
     GapNotAccepted,
     LogFailure,
+    LossNotAccepted,
     NoSpace,
     OtherFormat,
     SystemError,
 }
 
 impl StartRefusal {
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::BugOrOtherBuild,
         Self::CatalogueForeign,
         Self::Configuration,
         Self::DirectoryInUse,
         Self::GapNotAccepted,
         Self::LogFailure,
+        Self::LossNotAccepted,
         Self::NoSpace,
         Self::OtherFormat,
         Self::SystemError,
@@ -45,6 +47,7 @@ impl StartRefusal {
             Self::DirectoryInUse => "directory_in_use",
             Self::GapNotAccepted => "gap_not_accepted",
             Self::LogFailure => "log_failure",
+            Self::LossNotAccepted => "loss_not_accepted",
             Self::NoSpace => "no_space",
             Self::OtherFormat => "other_format",
             Self::SystemError => "system_error",
@@ -59,6 +62,7 @@ impl StartRefusal {
             }
             Self::Configuration
             | Self::DirectoryInUse
+            | Self::LossNotAccepted
             | Self::NoSpace
             | Self::OtherFormat
             | Self::SystemError => Exit::Environment,
@@ -126,6 +130,7 @@ impl EngineError {
             Self::Keeper(KeeperError::Store(error)) | Self::Store(error) => of_store(error),
             Self::Locked { .. } => StartRefusal::DirectoryInUse.into(),
             Self::Log(error) => of_log(error),
+            Self::LossNotAccepted { .. } => StartRefusal::LossNotAccepted.into(),
             Self::JournalBehind { .. } => Fault::JournalBehind.into(),
             Self::NoSegments { .. } | Self::Unsettled => StartRefusal::NoSpace.into(),
             Self::ObservationsBehind { .. } => Fault::ObservationsBehind.into(),

@@ -66,7 +66,7 @@ impl Bench {
 
     fn append(&self, frames: impl IntoIterator<Item = (AlignedBuf, u32)>) -> u64 {
         let id = LogId::random().unwrap();
-        let config = journal_config(&self.config, &Sizes::default(), Damage::Refuse, id, 1);
+        let config = journal_config(&self.config, &Sizes::default(), &Damage::Refuse, id, 1);
         let (_, mut log) = recover(Arc::new(self.disk.clone()), JOURNAL_DIR, config).unwrap();
         for (buffer, count) in frames {
             let mut buffer = [buffer];

@@ -108,9 +108,11 @@ impl LastValues {
     pub fn apply(&mut self, frame: &ObservationFrame) {
         for outcome in &frame.outcomes {
             if let Some((datastream, value)) = self.settle(outcome) {
-                let last = self.get(datastream).map(|last| (last.time_us, last.ordinal));
-                if last.is_some_and(|(time_us, ordinal)| value.time_us == time_us && value.ordinal >= ordinal)
-                {
+                let is_newest = |last: &LastValue| {
+                    value.time_us == last.time_us
+                        && (value.ordinal, value.revision) >= (last.ordinal, last.revision)
+                };
+                if self.get(datastream).is_some_and(is_newest) {
                     self.set(datastream, value);
                 }
             }

@@ -72,6 +72,7 @@ impl Keeper {
                 flushed.chain(merged).cloned().collect()
             },
             files_removed: self.compaction.as_ref().map(|it| it.files_removed.clone()).unwrap_or_default(),
+            files_lost: Vec::new(),
             books,
             datastream_states: {
                 let states = lock(&self.states);

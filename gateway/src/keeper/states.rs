@@ -46,7 +46,8 @@ pub(super) fn fold_state(state: &mut DatastreamState, frame: &ObservationFrame, 
 /// A late row that was stored. At the watermark it is now the newest value: a correction, or another value of the same time.
 /// Tells whether it is.
 pub(super) fn fold_settled(state: &mut DatastreamState, row: &Version, text: &[u8]) -> bool {
-    if row.time_us != state.watermark_us || row.ordinal < state.ordinal {
+    // A revision below the one in force fills the place of a lost one.
+    if row.time_us != state.watermark_us || (row.ordinal, row.revision) < (state.ordinal, state.revision) {
         return false;
     }
     state.kind = row.kind();

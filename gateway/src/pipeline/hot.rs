@@ -31,6 +31,8 @@ pub struct HotRow {
     pub rank: u8,
     /// The datastream keeps all readings of one time.
     pub keeps_same_time: bool,
+    /// The row at the watermark was lost with its file, perhaps: only the store knows what is there.
+    pub is_lost: bool,
     /// The message that set the watermark.
     pub watermark_message: u64,
     /// The message that touched this datastream last.
@@ -67,6 +69,7 @@ impl HotRow {
             kind: ResultKind::Null,
             rank: 0,
             keeps_same_time,
+            is_lost: false,
             watermark_message: 0,
             last_message: 0,
             datastream_unit,
@@ -88,7 +91,7 @@ impl HotRow {
             // The message that opened this time has another value for it: nobody else can have used that ordinal.
             return Classification::Inserted;
         }
-        if row.flags & Row::FLAG_SAME_TIME_KEPT != 0 {
+        if self.is_lost || row.flags & Row::FLAG_SAME_TIME_KEPT != 0 {
             // There may be any number of values at this time, and the store knows them all.
             return Classification::Unresolved;
         }
@@ -115,6 +118,7 @@ impl HotRow {
         }
         if row.classified() == Classification::Inserted {
             if row.time_us > self.watermark_us {
+                self.is_lost = false;
                 self.watermark_message = message_no;
             }
             self.watermark_us = row.time_us;

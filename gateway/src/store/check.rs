@@ -138,7 +138,7 @@ pub fn check_file(
 }
 
 /// Whether the bytes of a file are those that were committed: what is made of others would pass for sound ever after.
-pub(super) fn check_bytes(disk: &dyn Disk, entry: &FileEntry) -> Result<(), StoreError> {
+pub fn check_bytes(disk: &dyn Disk, entry: &FileEntry) -> Result<(), StoreError> {
     let path = &entry.path;
     let file = disk.open(path, OpenMode::Read).map_err(StoreError::disk("open", path))?;
     let (found, crc32c) = checksum(&*file).map_err(|(_, error)| StoreError::disk("read", path)(error))?;

@@ -4,6 +4,9 @@
 //! duplicate; another one is a correction with the next revision; a row whose key is not stored is inserted. A stored row
 //! is looked at once and not kept: what a key remembers is its highest revision and rank, and which late rows it has met.
 //!
+//! *Lost revisions.* Where an operator gave a file up, a revision may be missing below another one. A row whose content is not
+//! stored under its key fills the lowest such place: it is the lost one, sent again, and what came after it stays in force.
+//!
 //! *Ranks.* A row of a lower rank than the revision in force is a duplicate where its content is known, else outranked: stored
 //! nowhere. A row of a higher rank than any revision with its content makes a revision also where that content is known:
 //! otherwise a later correction of the lower rank would go over the word of the higher one.
@@ -103,6 +106,15 @@ struct LookUp {
 struct InForce {
     rank: u8,
     revision: u32,
+    /// The first 64 revisions, a bit each.
+    stored: u64,
+}
+
+impl InForce {
+    /// The lowest revision that is not stored, if a later one is.
+    fn lost(&self) -> Option<u32> {
+        Some(self.stored.trailing_ones()).filter(|lowest| *lowest < self.revision.min(u64::BITS))
+    }
 }
 
 /// With which `seq` a content is there.
@@ -219,6 +231,11 @@ impl LookUp {
         let rank = late.row.rank;
         let known = self.contents.get(&Content::of(&late.row, &late.text)).copied().flatten();
         let in_force = self.revisions.get(&Key::of(&late.row)).copied().flatten();
+        if known.is_none()
+            && let Some(lost) = in_force.and_then(|in_force| in_force.lost())
+        {
+            return (OutcomeKind::Corrected, lost, 0);
+        }
         match (known, in_force) {
             (Some(as_rank), _) if rank <= as_rank => (OutcomeKind::Duplicate, 0, 0),
             (Some(_), Some(in_force)) if rank < in_force.rank => (OutcomeKind::Duplicate, 0, 0),
@@ -265,10 +282,12 @@ impl RowSink for LookUp {
             time.add(row, without_ordinal(Content::of(row, text)));
         }
         let Some(in_force) = self.revisions.get_mut(&Key::of(row)) else { return };
-        let (rank, revision) = in_force.map_or((row.rank, row.revision), |held| {
-            (held.rank.max(row.rank), held.revision.max(row.revision))
+        let held = in_force.unwrap_or(InForce { rank: row.rank, revision: row.revision, stored: 0 });
+        *in_force = Some(InForce {
+            rank: held.rank.max(row.rank),
+            revision: held.revision.max(row.revision),
+            stored: held.stored | 1u64.checked_shl(row.revision).unwrap_or(0),
         });
-        *in_force = Some(InForce { rank, revision });
         if let Some(known) = self.contents.get_mut(&Content::of(row, text)) {
             *known = Some(known.map_or(row.rank, |as_rank| as_rank.max(row.rank)));
         }

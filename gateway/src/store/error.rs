@@ -15,7 +15,7 @@ pub enum StoreError {
     #[error("store: can't {action} {path}: {source}")]
     Disk { action: &'static str, path: String, source: io::Error },
     #[error(
-        "store file {path} can't be read ({source}): restore it from a backup, or remove it from the catalogue"
+        "store file {path} can't be read ({source}): restore it from a backup, or give its rows up with run --accept-lost-file"
     )]
     Damaged { path: String, source: ParquetError },
     #[error("store file {path} could not be encoded ({source}): this is a bug of the gateway")]

@@ -66,7 +66,7 @@ impl Store {
         registry: SharedRegistry,
         metrics: Arc<Metrics>,
     ) -> Result<Self, StoreError> {
-        let next_file_no = check_and_sweep(&*disk, &files, config.keep_unnamed)?;
+        let next_file_no = check_and_sweep(&*disk, &files, config.keep_unnamed)?.max(config.file_no_min);
         let writer = RunWriter::new(disk.clone(), registry.clone(), config.partition_rows_min, next_file_no)?;
         let mut view = View::default();
         add_files(&mut view, files);

@@ -61,7 +61,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::retention::RetentionSpans;
 
-pub use check::{CheckedRow, FileFlaw, FileFlawKind, check_file, is_store_file, rows_within};
+pub use check::{CheckedRow, FileFlaw, FileFlawKind, check_bytes, check_file, is_store_file, rows_within};
 pub use classify::{CLASSIFY_ROWS_MAX, ORDINALS_MAX};
 pub use compact::{COMPACTION_ROWS_MAX, COMPACTION_TEXT_BYTES_MAX, Compaction, Compactor};
 pub use error::StoreError;
@@ -101,6 +101,8 @@ pub struct StoreConfig {
     pub reader_grace_ms: u64,
     /// Somebody reads without this store: files that the catalogue does not name stay until the next start.
     pub keep_unnamed: bool,
+    /// Numbers below were given to files already, which are lost.
+    pub file_no_min: u64,
     /// How long observations are kept.
     pub retention: RetentionSpans,
 }
@@ -120,6 +122,7 @@ impl Default for StoreConfig {
             free_bytes_min: 0,
             reader_grace_ms: 60_000,
             keep_unnamed: false,
+            file_no_min: 1,
             retention: RetentionSpans::default(),
         }
     }

@@ -242,13 +242,18 @@ impl Books<'_> {
         if parts.is_empty() { "nobody".to_owned() } else { parts.join(", ") }
     }
 
-    /// stored = inserted + corrected − expired, together and by hour.
+    fn lost_rows(&self) -> u64 {
+        self.snapshot.lost_files.iter().map(|file| file.row_count).sum()
+    }
+
+    /// stored = inserted + corrected − expired − lost with their file, together and by hour.
     fn store(&self, by_hour: &BTreeMap<i64, BookCounts>, report: &mut Report) {
         let totals = &self.snapshot.books.totals;
         let in_files: u64 = self.snapshot.files.iter().map(|file| file.row_count).sum();
-        if in_files + totals.expired != totals.flushed {
+        let lost = self.lost_rows();
+        if in_files + totals.expired + lost != totals.flushed {
             let what = format!(
-                "{} rows were flushed and {} expired, the catalogue's files have {in_files}",
+                "{} rows were flushed, {} expired and {lost} are lost with their files, the catalogue's files have {in_files}",
                 totals.flushed, totals.expired
             );
             report.find(Finding::new(Fault::BooksStore, "store/", what));
@@ -275,7 +280,7 @@ impl Books<'_> {
             let of = |rows: &BTreeMap<i64, u64>| rows.get(hour).copied().unwrap_or(0);
             let found = of(&self.stored.by_hour) + of(&log.unflushed);
             let booked = counts.inserted + counts.corrected;
-            if found > booked || (found < booked && totals.expired == 0) {
+            if found > booked || (found < booked && totals.expired + lost == 0) {
                 let what = format!(
                     "the books count {booked} stored rows of messages of this hour, files and observation log have {found}"
                 );

@@ -59,13 +59,13 @@ faults! {
         "restore the file (and catalogue.db, if that was changed) from a backup",
     FileChecksum "file_checksum"
         "bytes of a store file changed after it was written: values in it may be wrong without looking so"
-        "restore the file from a backup; check the disk (smartctl, dmesg)",
+        "restore the file from a backup; without one, run --accept-lost-file gives its rows up; check the disk (smartctl, dmesg)",
     FileLength "file_length"
         "a store file is shorter or longer than when it was written; the gateway refuses to start"
-        "restore the file from a backup",
+        "restore the file from a backup; without one, run --accept-lost-file gives its rows up, and devices send them again",
     FileMissing "file_missing"
         "the catalogue names a store file that is not there; the gateway refuses to start"
-        "restore the file from a backup",
+        "restore the file from a backup; without one, run --accept-lost-file gives its rows up, and devices send them again",
     FileOrder "file_order"
         "rows of a store file are not in the order of their keys, or one key stands twice: queries may miss rows"
         "restore the file from a backup",
@@ -77,7 +77,7 @@ faults! {
         "restore the file from a backup",
     FileUnreadable "file_unreadable"
         "a store file is no readable Parquet file of this format"
-        "restore the file from a backup; check the disk (smartctl, dmesg)",
+        "restore the file from a backup; without one, run --accept-lost-file gives its rows up; check the disk (smartctl, dmesg)",
     FrameDamaged "frame_damaged"
         "a frame is damaged whose content stands elsewhere or is needed by nobody: nothing is lost, but the disk changed bytes"
         "nothing has to be restored; check the disk (smartctl, dmesg), the segment is used again by itself",

@@ -43,6 +43,8 @@ pub(super) struct Files<'a> {
     pub(super) hours: &'a [BookHour],
     /// By datastream.
     pub(super) states: &'a BTreeMap<u32, &'a DatastreamState>,
+    /// What an operator gave up.
+    pub(super) lost: &'a [FileEntry],
     /// Is this file no longer named by the catalogue? Then whatever is wrong with it is no inconsistency.
     pub(super) is_replaced: &'a dyn Fn(u64) -> bool,
 }
@@ -134,6 +136,10 @@ impl Files<'_> {
             observations += 1;
             let wrong = (0..).zip(versions).find(|(expected, (row, _))| row.revision != *expected);
             let Some((expected, (row, file_no))) = wrong else { continue };
+            let is_twice = versions.windows(2).any(|pair| pair[0].0.revision == pair[1].0.revision);
+            if !is_twice && self.is_lost(row) {
+                continue;
+            }
             let path = files.iter().find(|file| file.file_no == *file_no).map_or("store/", |file| &file.path);
             let registry = self.registry.read().unwrap_or_else(std::sync::PoisonError::into_inner);
             let name = registry.datastreams().get(row.datastream as usize).map_or("?", |known| &known.name);
@@ -149,6 +155,14 @@ impl Files<'_> {
             report.find(Finding::new(Fault::RowTwice, path, what).number(number));
         }
         observations
+    }
+
+    /// A revision of this observation may have been in a file that was given up.
+    fn is_lost(&self, row: &CheckedRow) -> bool {
+        self.lost.iter().any(|file| {
+            (file.datastream_min..=file.datastream_max).contains(&row.datastream)
+                && (file.time_min_us..=file.time_max_us).contains(&row.time_us)
+        })
     }
 
     /// Files that no commit names: told, since the next start removes them.
@@ -202,7 +216,8 @@ impl Stored {
     /// The catalogue keeps the value of the datastream's newest row, in the revision in force.
     fn compare_value(&mut self, row: &CheckedRow, state: &DatastreamState) {
         let newest = (state.watermark_us, state.ordinal, state.revision);
-        if (row.time_us, row.ordinal, row.revision) != newest {
+        // The state says that its value may be nowhere.
+        if state.is_lost() || (row.time_us, row.ordinal, row.revision) != newest {
             return;
         }
         self.values_found.insert(row.datastream);
@@ -258,7 +273,7 @@ impl Stored {
             wrong(*datastream, what.clone());
         }
         for (datastream, state) in states {
-            let has_value = state.watermark_us != i64::MIN;
+            let has_value = state.watermark_us != i64::MIN && !state.is_lost();
             if is_all_here && !self.incomplete && has_value && !self.values_found.contains(datastream) {
                 wrong(*datastream, "its newest row, as the catalogue has it, is in no file".to_owned());
             }

@@ -373,6 +373,7 @@ impl Verification<'_> {
             progress: self.progress,
             next_message_no: snapshot.checkpoint.next_message_no,
             hours,
+            lost: &snapshot.lost_files,
             is_replaced: &is_replaced,
         };
         let stored = files.check(&snapshot.files, report);
@@ -384,6 +385,13 @@ impl Verification<'_> {
         let bytes = snapshot.files.iter().map(|file| file.bytes).sum();
         report.checked("store files", snapshot.files.len() as u64, Some(bytes));
         report.checked("store rows", stored.rows, None);
+        let lost: u64 = snapshot.lost_files.iter().map(|file| file.row_count).sum();
+        if lost > 0 {
+            let files = snapshot.lost_files.len();
+            report.note(format!(
+                "store/: {files} files with {lost} rows were given up with run --accept-lost-file"
+            ));
+        }
         stored
     }
 

@@ -4,6 +4,7 @@
 mod cells;
 mod faults;
 mod laundry;
+mod lost;
 
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};

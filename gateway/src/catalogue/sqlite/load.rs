@@ -15,6 +15,7 @@ pub(super) fn snapshot(connection: &Connection) -> rusqlite::Result<Snapshot> {
         checkpoint: checkpoint(connection)?,
         definitions: definitions(connection)?,
         files: all(connection, "SELECT * FROM files ORDER BY file_no", file)?,
+        lost_files: all(connection, "SELECT * FROM lost_files ORDER BY file_no", file)?,
         books: books(connection)?,
         datastream_states: all(
             connection,

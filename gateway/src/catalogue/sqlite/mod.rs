@@ -26,7 +26,7 @@ const APPLICATION_ID: i64 = 0x5347_5763;
 
 /// Another number for every change of the tables or of the store's files; a build reads this one only. Numbers below were given
 /// away while there was no 1.0.
-const FORMAT_VERSION: i64 = 8;
+const FORMAT_VERSION: i64 = 9;
 const SCHEMA: &str = include_str!("schema.sql");
 
 /// How long a commit waits for another process that holds the write lock.

@@ -61,6 +61,21 @@ CREATE TABLE files (
     row_crc32c     INTEGER NOT NULL
 ) STRICT;
 
+-- Files that an operator gave up (`run --accept-lost-file`). Their rows were flushed, and are nowhere.
+CREATE TABLE lost_files (
+    file_no        INTEGER PRIMARY KEY,
+    path           TEXT NOT NULL,
+    row_count      INTEGER NOT NULL,
+    bytes          INTEGER NOT NULL,
+    time_min_us    INTEGER NOT NULL,
+    time_max_us    INTEGER NOT NULL,
+    datastream_min INTEGER NOT NULL,
+    datastream_max INTEGER NOT NULL,
+    -- CRC-32C of the whole file.
+    crc32c         INTEGER NOT NULL,
+    row_crc32c     INTEGER NOT NULL
+) STRICT;
+
 -- Retained messages of clients.
 CREATE TABLE retained (
     topic           BLOB NOT NULL UNIQUE,

@@ -12,7 +12,11 @@ use crate::store::FileEntry;
 
 pub(super) fn commit(connection: &Connection, commit: &Commit) -> rusqlite::Result<()> {
     definitions(connection, &commit.definitions)?;
-    files(connection, &commit.files_removed, &commit.files_added)?;
+    let gone: Vec<u64> = commit.files_lost.iter().map(|file| file.file_no).collect();
+    remove_files(connection, &commit.files_removed)?;
+    remove_files(connection, &gone)?;
+    add_files(connection, "files", &commit.files_added)?;
+    add_files(connection, "lost_files", &commit.files_lost)?;
     books(connection, &commit.books)?;
     settlements(connection, &commit.books)?;
     if let Some(hour) = commit.forget_books_before {
@@ -59,12 +63,19 @@ fn definitions(connection: &Connection, definitions: &[Definition]) -> rusqlite:
     Ok(())
 }
 
-fn files(connection: &Connection, removed: &[u64], added: &[FileEntry]) -> rusqlite::Result<()> {
+fn remove_files(connection: &Connection, removed: &[u64]) -> rusqlite::Result<()> {
     let mut remove = connection.prepare_cached("DELETE FROM files WHERE file_no = ?")?;
     for file_no in removed {
         remove.execute([*file_no as i64])?;
     }
-    let mut add = connection.prepare_cached(&write_row("INSERT OR REPLACE", "files", 9))?;
+    Ok(())
+}
+
+fn add_files(connection: &Connection, table: &str, added: &[FileEntry]) -> rusqlite::Result<()> {
+    if added.is_empty() {
+        return Ok(());
+    }
+    let mut add = connection.prepare_cached(&write_row("INSERT OR REPLACE", table, 9))?;
     for file in added {
         add.execute(params![
             file.file_no as i64,

@@ -216,3 +216,34 @@ fn a_gap_in_the_log_is_refused() {
     assert!(store.apply(&gap).is_err());
     assert!(world.start().apply(&gap).is_err(), "after a restart too");
 }
+
+/// P3, B1-6: a value whose file was given up goes back to its place below the correction, and what came after it stays in force.
+#[test]
+fn b1_6_a_lost_revision_that_is_sent_again_does_not_come_into_force() {
+    let disk = SimDisk::new(0);
+    let mut world = World::new(Arc::new(disk.clone()));
+    let mut store = world.start();
+    let value = |number: f64| reading(1, 5, number);
+    world.inserted(&mut store, &[value(1.0), reading(1, 9, 0.0)]);
+    world.flush(&mut store);
+    world.late(&mut store, &[value(2.0)]);
+    world.late(&mut store, &[value(3.0)]);
+    world.flush(&mut store);
+    let before = query(&store, &all_revisions());
+    drop(store);
+    world.files.remove(0);
+    let mut store = world.start();
+    let sent = [value(1.0), value(2.0), value(3.0), value(1.0), value(4.0), reading(1, 9, 0.0)];
+    let outcomes = world.late(&mut store, &sent);
+    assert_eq!(
+        kinds(&outcomes),
+        [(Corrected, 0), (Duplicate, 0), (Duplicate, 0), (Duplicate, 0), (Corrected, 3), (Inserted, 0)]
+    );
+    let after = query(&store, &all_revisions());
+    assert_eq!((before.len(), after.len()), (4, 5));
+    let of_key = after.iter().filter(|row| row.time_us == 5);
+    let mut revisions: Vec<_> = of_key.map(|row| (row.revision, row.value.clone())).collect();
+    revisions.sort_unstable_by_key(|(revision, _)| *revision);
+    let expected = [1.0, 2.0, 3.0, 4.0].map(StoredValue::Number);
+    assert_eq!(revisions, (0..).zip(expected).collect::<Vec<_>>());
+}
