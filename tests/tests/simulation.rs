@@ -28,6 +28,7 @@ fn b1_1_a_few_hundred_seeds() {
         ("ends by a fault", done.faults),
         ("starts that broke off", done.starts_broken_off),
         ("damaged files", done.damages),
+        ("write-ahead logs of the catalogue that were lost", done.wals_lost),
         ("merges", done.merges),
         ("segments used again", done.segments_reused),
         ("late rows", done.late),
@@ -58,9 +59,17 @@ fn b1_1_a_seed_repeats_step_by_step() {
 /// A crash in the middle of every step of the disk: of flush, compaction, commit, of making and reusing segments.
 #[test]
 fn b1_1_a_crash_at_every_step() {
-    let is_worth_it = |report: &Report| {
-        SWEEP_STEPS.contains(&report.steps) && report.merges > 0 && report.segments_reused > 0
-    };
+    sweep(|report| report.merges > 0 && report.segments_reused > 0);
+}
+
+/// The same where rows that are older than they are kept leave the files.
+#[test]
+fn b1_1_a_crash_at_every_step_while_rows_expire() {
+    sweep(|report| report.expired_early > 0);
+}
+
+fn sweep(has_happened: fn(&Report) -> bool) {
+    let is_worth_it = |report: &Report| SWEEP_STEPS.contains(&report.steps) && has_happened(report);
     let found = (1..2_000).find_map(|seed| calm(seed).ok().filter(is_worth_it).map(|report| (seed, report)));
     let (seed, report) = found.unwrap_or_else(|| panic!("no seed is small enough for a sweep"));
     for crash in [Crash::Kill, Crash::PowerLoss] {
