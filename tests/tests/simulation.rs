@@ -28,6 +28,7 @@ fn b1_1_a_few_hundred_seeds() {
         ("ends by a fault", done.faults),
         ("starts that broke off", done.starts_broken_off),
         ("damaged files", done.damages),
+        ("write-ahead logs of the catalogue that were lost", done.wals_lost),
         ("merges", done.merges),
         ("segments used again", done.segments_reused),
         ("late rows", done.late),

@@ -2,6 +2,7 @@
 
 use std::sync::PoisonError;
 
+use super::catalogue::COMMIT_BYTES;
 use super::run::Run;
 
 /// More is not in flight: fewer than any `mqtt.receive_max` here.
@@ -165,7 +166,10 @@ impl Run {
         self.disk.set_capacity(u64::MAX);
         if self.random.chance(70) {
             let Ok(free) = self.disk.free_space() else { return };
-            let left = self.random.below(3 << 20);
+            // Often too little for a commit.
+            let most = if self.random.chance(40) { COMMIT_BYTES } else { 3 << 20 };
+            let left = self.random.below(most);
+            self.shared.note_room_missing();
             self.disk.set_capacity(u64::MAX - free + left);
             self.story().tell(|| format!("the disk has {left} bytes left"));
         }

@@ -91,7 +91,7 @@ impl Bug {
             }
             Self::DuplicatesInserted => &["has a content twice", "revisions of "],
             Self::FailedSyncBelieved => &["the gateway goes on although this failed", DAMAGED, JOURNAL_ENDS],
-            Self::FeedMovesBack => &["moved back", "there is no retained value"],
+            Self::FeedMovesBack => &["moved back", "there is no retained value", "did not get"],
             Self::FileNotSynced => &["and the catalogue", "can't be read"],
             Self::LateRowCountedTwice => &[BOOKS],
             Self::ObservationsBeforeSync => &[LOG_ENDS, DAMAGED, "a quarantined entry is gone"],

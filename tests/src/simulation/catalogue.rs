@@ -17,7 +17,7 @@ use super::disk::Shared;
 /// Stands for the database: each commit writes it.
 pub(super) const FILE: &str = "catalogue.db";
 /// A commit of a database finds no space where the disk has less.
-const COMMIT_BYTES: u64 = 256 << 10;
+pub(super) const COMMIT_BYTES: u64 = 256 << 10;
 
 pub(super) struct SimCatalogue {
     memory: MemoryCatalogue,
@@ -49,6 +49,10 @@ impl Catalogue for SimCatalogue {
 
     fn commit(&mut self, commit: &Commit) -> Result<(), CatalogueError> {
         self.shared.between("commit");
+        if self.shared.is_opening() {
+            // A start commits to make room in a log.
+            self.shared.note_room_missing();
+        }
         let planted;
         let commit = match self.shared.bug() {
             Some(bug) => {
@@ -86,6 +90,7 @@ impl Catalogue for SimCatalogue {
                         commit.files_removed.len()
                     )
                 });
+                self.shared.note_expired(commit.books.totals.expired);
                 if !commit.files_removed.is_empty() {
                     self.shared.note_merge();
                 }
@@ -107,10 +112,13 @@ impl Catalogue for SimCatalogue {
         if self.disk.is_down() {
             return Err(self.failed());
         }
-        if self.is_loaded && wait.is_zero() && self.shared.chance(10) {
+        if self.is_loaded && wait.is_zero() && self.shared.chance(25) {
             return Ok(false);
         }
         let is_empty = self.memory.empty_wal(wait);
+        if !self.is_loaded {
+            self.shared.note_wal_empty();
+        }
         self.shared.between("emptied the write-ahead log");
         is_empty
     }

@@ -36,10 +36,14 @@ struct State {
     /// A write or sync of a log's file failed otherwise than for space.
     log_failed: Option<String>,
     is_opening: bool,
+    /// Somewhere room was missing since the catalogue's write-ahead log was known to be empty.
+    room_was_missing: bool,
     probe_percent: u64,
     /// Commits that took files away; segments that were used again.
     merges: u64,
     reuses: u64,
+    /// Rows that retention removed by the last commit.
+    expired: u64,
 }
 
 impl std::fmt::Debug for Shared {
@@ -55,9 +59,11 @@ impl Shared {
             errors: 0,
             log_failed: None,
             is_opening: false,
+            room_was_missing: false,
             probe_percent,
             merges: 0,
             reuses: 0,
+            expired: 0,
         };
         Arc::new(Self { state: Mutex::new(state), probe: Mutex::default(), story, bug })
     }
@@ -84,6 +90,23 @@ impl Shared {
         }
     }
 
+    pub(super) fn is_opening(&self) -> bool {
+        self.state().is_opening
+    }
+
+    /// Where room is missing, what commits allow to go does not wait for the write-ahead log.
+    pub(super) fn note_room_missing(&self) {
+        self.state().room_was_missing = true;
+    }
+
+    pub(super) fn note_wal_empty(&self) {
+        self.state().room_was_missing = false;
+    }
+
+    pub(super) fn room_was_missing(&self) -> bool {
+        self.state().room_was_missing
+    }
+
     pub(super) fn errors(&self) -> u64 {
         self.state().errors
     }
@@ -94,6 +117,14 @@ impl Shared {
 
     pub(super) fn note_merge(&self) {
         self.state().merges += 1;
+    }
+
+    pub(super) fn note_expired(&self, rows: u64) {
+        self.state().expired = rows;
+    }
+
+    pub(super) fn expired(&self) -> u64 {
+        self.state().expired
     }
 
     pub(super) fn merges_and_reuses(&self) -> (u64, u64) {

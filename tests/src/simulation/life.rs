@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, PoisonError};
 
-use gateway::catalogue::{Catalogue, QuarantineFilter};
+use gateway::catalogue::{Catalogue, MemoryCatalogue, QuarantineFilter};
 use gateway::cli::{Damage, Exit, Failure};
 use gateway::disk::{Crash, Disk, Fault, FaultKind, FaultOn};
 use gateway::engine::World;
@@ -197,6 +197,9 @@ impl Run {
             _ => FaultOn::Sync,
         };
         let kind = if self.random.chance(50) { FaultKind::Io } else { FaultKind::NoSpace };
+        if kind == FaultKind::NoSpace {
+            self.shared.note_room_missing();
+        }
         let nth = 1 + self.random.below(calls);
         self.story().tell(|| format!("planned: call {nth} of {on:?} fails, {kind:?}"));
         self.disk.fail(Fault { on, nth, kind });
@@ -337,6 +340,26 @@ impl Run {
         self.disk.restart();
         self.disk.set_capacity(u64::MAX);
         self.clients_after_the_end();
+        self.lose_wal();
+    }
+
+    /// The catalogue's write-ahead log is damaged: commits that stood only there were never made.
+    fn lose_wal(&mut self) {
+        let is_wanted = self.options.has_random_faults() && self.random.chance(self.plan.lost_wal_percent);
+        if !is_wanted || self.is_last || self.shared.room_was_missing() {
+            return;
+        }
+        let frame_no = |catalogue: &MemoryCatalogue| {
+            catalogue.clone().load().map_or(0, |snapshot| snapshot.checkpoint.observation_frame_no)
+        };
+        let before = frame_no(&self.catalogue);
+        self.catalogue.lose_wal();
+        let after = frame_no(&self.catalogue);
+        if before != after {
+            self.story().tell(|| format!("the catalogue goes back from frame {before} to {after}"));
+            self.report.wals_lost += 1;
+            self.model().commits_lost();
+        }
     }
 
     fn clients_after_the_end(&mut self) {

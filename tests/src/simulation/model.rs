@@ -188,6 +188,8 @@ pub(super) struct Model {
     rows_seen: BTreeMap<(String, i64, u32, u64), RowSeen>,
     quarantine_seen: BTreeMap<(u64, u32), QuarantineSeen>,
     hours_seen: BTreeMap<i64, String>,
+    /// So many must be closed.
+    hours_closed: usize,
     /// What operators asked for.
     sessions: Sessions,
     /// Payloads of what has left the quarantine.
@@ -220,6 +222,7 @@ impl Model {
             rows_seen: BTreeMap::new(),
             quarantine_seen: BTreeMap::new(),
             hours_seen: BTreeMap::new(),
+            hours_closed: 0,
             sessions: Sessions::default(),
             gone: BTreeMap::new(),
             counters_seen: BTreeMap::new(),
@@ -438,6 +441,12 @@ impl Model {
                 self.full_since.entry(client.clone()).or_insert(self.now + 1);
             }
         }
+    }
+
+    /// The catalogue went back: rows of its files come from the logs again, and hours close again, as they were.
+    pub(super) fn commits_lost(&mut self) {
+        self.counters_seen.remove("flushed");
+        self.hours_closed = 0;
     }
 
     /// Positions of what is known to lie in quarantine.

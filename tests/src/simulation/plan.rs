@@ -56,6 +56,10 @@ pub(super) struct Plan {
     pub(super) faults_percent: u64,
     pub(super) full_disk_percent: u64,
     pub(super) damage_percent: u64,
+    /// An end of the gateway takes the catalogue's write-ahead log with it.
+    pub(super) lost_wal_percent: u64,
+    /// Dated messages that are large.
+    pub(super) large_percent: u64,
     pub(super) clients: u64,
     /// A stage that hardly ever has a turn, so that what it has not done lies in the logs when the gateway ends.
     pub(super) lazy: Option<Stage>,
@@ -95,12 +99,15 @@ impl Plan {
             drop_percent: random.below(4),
             probe_percent: random.below(12),
             faults_percent: if random.chance(60) { 35 } else { 0 },
-            full_disk_percent: if random.chance(30) { 40 } else { 0 },
+            full_disk_percent: if random.chance(30) { 80 } else { 0 },
             damage_percent: if random.chance(40) { 60 } else { 0 },
+            lost_wal_percent: if random.chance(50) { 70 } else { 0 },
+            large_percent: if random.chance(30) { 50 } else { 10 },
             clients: 2 + random.below(4),
             lazy: match random.below(10) {
                 0..3 => Some(Stage::Pipeline),
                 3 => Some(Stage::Keeper),
+                4 | 5 => Some(Stage::Writer),
                 _ => None,
             },
             rules: match random.below(10) {

@@ -38,6 +38,8 @@ pub struct Report {
     pub faults: u64,
     pub starts: u64,
     pub damages: u64,
+    /// Ends that took commits of the catalogue with its write-ahead log.
+    pub wals_lost: u64,
     pub questions: u64,
     /// Quarantined messages that a replay decoded, wholly or in part, and entries that were erased.
     pub replayed: u64,
@@ -52,6 +54,8 @@ pub struct Report {
     pub outranked: u64,
     /// Rows that retention removed.
     pub expired: u64,
+    /// Those before the last life.
+    pub expired_early: u64,
     /// Starts that did not get to their end.
     pub starts_broken_off: u64,
     /// PUBLISHes that were refused with 0x97.
@@ -81,6 +85,7 @@ impl std::ops::AddAssign for Report {
         self.starts += other.starts;
         self.starts_broken_off += other.starts_broken_off;
         self.damages += other.damages;
+        self.wals_lost += other.wals_lost;
         self.questions += other.questions;
         self.replayed += other.replayed;
         self.erased += other.erased;
@@ -93,6 +98,7 @@ impl std::ops::AddAssign for Report {
         self.corrected += other.corrected;
         self.outranked += other.outranked;
         self.expired += other.expired;
+        self.expired_early += other.expired_early;
         self.refused += other.refused;
         self.steps += other.steps;
     }
@@ -184,6 +190,7 @@ impl Run {
         let shared = Shared::new(random.next_u64(), story, options.bug, plan.probe_percent);
         let hands = SimHands {
             disk: disk.clone(),
+            shared: shared.clone(),
             clock: clock.clone(),
             bug: options.bug,
             again: None,
@@ -216,7 +223,7 @@ impl Run {
             model: Arc::new(Mutex::new(Model::new(plan.rules, client_bytes_max, expiry))),
             feeds: Feeds::default(),
             clients,
-            traffic: Traffic::default(),
+            traffic: Traffic::new(plan.large_percent),
             report: Report::default(),
             is_last: false,
             in_a_hurry: false,
@@ -237,6 +244,7 @@ impl Run {
             self.live();
         }
         self.report.steps = self.disk.steps();
+        self.report.expired_early = self.shared.expired();
         (self.report.merges, self.report.segments_reused) = self.shared.merges_and_reuses();
         self.last_life();
         self.report.hash = self.story().hash();
@@ -255,6 +263,7 @@ impl Run {
 /// Between the stages.
 pub(super) struct SimHands {
     disk: SimDisk,
+    shared: Arc<Shared>,
     clock: Arc<SimClock>,
     bug: Option<Bug>,
     again: Option<Vec<Outcome>>,
@@ -277,6 +286,7 @@ impl Hands for SimHands {
         }
         self.clock.advance(20_000);
         self.waits += 1;
+        self.shared.note_room_missing();
         if self.waits >= WAITS_FOR_SPACE {
             self.disk.set_capacity(u64::MAX);
         }

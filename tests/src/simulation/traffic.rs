@@ -18,11 +18,15 @@ const FAR_FUTURE_S: i64 = 4_086_000_000;
 const PROPERTIES: [(&str, Option<&str>); 3] =
     [("pm2_5", Some("ug/m3")), ("noise", Some("dB{A}")), ("x", None)];
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Traffic {
     next: u64,
+    /// Of the dated messages, so many are large.
+    large_percent: u64,
     /// Messages with a time or number for every reading: they may come again from anywhere.
     keyed: Vec<MessageId>,
+    /// Numbered and undated, of stations that may be too many.
+    refusable: Vec<MessageId>,
     last_undated: Option<(String, Vec<u8>, Meaning)>,
 }
 
@@ -73,6 +77,10 @@ impl Reading {
 }
 
 impl Traffic {
+    pub(super) fn new(large_percent: u64) -> Self {
+        Self { next: 0, large_percent, keyed: Vec::new(), refusable: Vec::new(), last_undated: None }
+    }
+
     /// The next thing that a client says.
     pub(super) fn say(&mut self, client: &str, now_us: i64, random: &mut Random, model: &mut Model) -> Said {
         let station = format!("A{}/s{}", random.below(2), random.below(3));
@@ -80,9 +88,11 @@ impl Traffic {
         match random.below(100) {
             0..30 => said(self.dated(&station, now_us, random, model)),
             30..42 => said(self.backfill(&station, now_us, random, model)),
-            number @ 42..58 if let Some(old) = self.some_keyed(random, model) => {
-                said(if number < 52 { old } else { self.old_content_anew(old, model) })
-            }
+            number @ 42..58 if let Some(old) = self.some_keyed(random, model) => said(match number {
+                0..50 => old,
+                50..54 => self.old_content_anew(old, model),
+                _ => self.old_value_otherwise(old, model),
+            }),
             58..70 => said(self.undated(&station, random, model)),
             70..75 => said(self.numbered(&station, random, model)),
             75..79 => said(self.two_at_once(&station, random, model)),
@@ -99,7 +109,10 @@ impl Traffic {
         if self.keyed.is_empty() {
             return None;
         }
-        let id = self.keyed[random.below(self.keyed.len() as u64) as usize];
+        // One that is still the newest of its datastream is another case than the rest.
+        let newest = if random.chance(30) { 2 } else { self.keyed.len() as u64 };
+        let id =
+            self.keyed[self.keyed.len() - 1 - random.below(newest.min(self.keyed.len() as u64)) as usize];
         let Meaning::Readings(readings) = &model.messages[id].meaning else { return None };
         let is_young = |reading: &Expected| {
             reading.time_us.is_none_or(|time_us| time_us >= model.expiry.oldest_said_us(&reading.datastream))
@@ -154,7 +167,9 @@ impl Traffic {
         let id = match random.below(100) {
             0..30 => self.flatbuffers(station, seq, &readings, model),
             // Some are so large that a small one finds room where they do not.
-            30..40 => self.message(station, seq, &readings, random.below(3_000) as usize, model),
+            percent if percent < 30 + self.large_percent => {
+                self.message(station, seq, &readings, random.below(3_000) as usize, model)
+            }
             _ => self.message(station, seq, &readings, 0, model),
         };
         self.keyed.push(id);
@@ -205,27 +220,55 @@ impl Traffic {
 
     /// A reading that was said before, in a new message: another `seq` and payload, the same content.
     fn old_content_anew(&mut self, old_id: MessageId, model: &mut Model) -> MessageId {
+        self.old_reading(old_id, |_| {}, model).unwrap_or(old_id)
+    }
+
+    /// A value that was said before for the same time, with another status: another content.
+    fn old_value_otherwise(&mut self, old_id: MessageId, model: &mut Model) -> MessageId {
+        let other = |status: &mut Option<&'static str>| {
+            *status = match status {
+                None => Some("00"),
+                Some("00") => Some("01"),
+                Some(_) => None,
+            }
+        };
+        self.old_reading(old_id, other, model).unwrap_or(old_id)
+    }
+
+    /// The first reading of a dated message with a number, in a message of its own.
+    fn old_reading(
+        &mut self,
+        old_id: MessageId,
+        change: impl Fn(&mut Option<&'static str>),
+        model: &mut Model,
+    ) -> Option<MessageId> {
         let old = &model.messages[old_id];
-        let Meaning::Readings(readings) = &old.meaning else { return old_id };
-        let first = readings[0].clone();
-        let Some(time_us) = first.time_us else { return old_id };
+        let Meaning::Readings(readings) = &old.meaning else { return None };
+        let mut first = readings[0].clone();
+        let time_us = first.time_us?;
         if first.is_one_of_two || !first.content.as_bytes()[0].is_ascii_digit() {
-            return old_id;
+            return None;
         }
         let mut parts = first.content.split(' ');
-        let (value, _, status) = (parts.next(), parts.next(), parts.next().filter(|text| *text != "-"));
+        let (value, unit) = (parts.next()?.to_owned(), parts.next().filter(|text| *text != "-"));
+        let mut status = match parts.next() {
+            Some("00") => Some("00"),
+            Some("01") => Some("01"),
+            _ => None,
+        };
+        change(&mut status);
+        first.content = content(&value, unit, status);
         let property = first.datastream.rsplit('/').next().unwrap_or_default();
         let status = status.map_or(String::new(), |status| format!(",\"status\":\"{status}\""));
         let seq = self.number();
         let payload = format!(
-            "{{\"seq\":{seq},\"time\":{},\"readings\":[{{\"property\":\"{property}\",\"value\":{}{status}}}]}}",
+            "{{\"seq\":{seq},\"time\":{},\"readings\":[{{\"property\":\"{property}\",\"value\":{value}{status}}}]}}",
             time_us / 1_000,
-            value.unwrap_or_default(),
         );
         let topic = old.topic.clone();
         let id = model.say(topic, payload.into_bytes(), Some(seq), Meaning::Readings(vec![first]));
         self.keyed.push(id);
-        id
+        Some(id)
     }
 
     /// Without a time: bare or JSON; now and then truly the same again.
@@ -330,15 +373,25 @@ impl Traffic {
         model.say(format!("obs/{station}"), payload, None, meaning)
     }
 
-    /// Undated, of an agency with more stations than the settings may take.
+    /// Undated, of an agency with more stations than the settings may take. A numbered one may come again from anywhere, and
+    /// lie in quarantine as often.
     fn too_many_stations(&mut self, random: &mut Random, model: &mut Model) -> Said {
+        if !self.refusable.is_empty() && random.chance(40) {
+            let id = self.refusable[random.below(self.refusable.len() as u64) as usize];
+            return Said { id, retain: false, once: false };
+        }
         let station = format!("{REFUSABLE_AGENCY}s{}", random.below(5));
         let reading = self.reading(random, None);
-        let payload = format!("{{\"readings\":[{}]}}", reading.json()).into_bytes();
+        let seq = random.chance(60).then(|| self.number());
+        let head = seq.map_or(String::new(), |seq| format!("\"seq\":{seq},"));
+        let payload = format!("{{{head}\"readings\":[{}]}}", reading.json()).into_bytes();
         let readings = vec![reading.expected(&station)];
         let meaning = Meaning::Refusable { readings, reason: "registry_limit", counted: 0 };
-        let id = model.say(format!("obs/{station}"), payload, None, meaning);
-        Said { id, retain: false, once: true }
+        let id = model.say(format!("obs/{station}"), payload, seq, meaning);
+        if seq.is_some() {
+            self.refusable.push(id);
+        }
+        Said { id, retain: false, once: seq.is_none() }
     }
 
     fn plain(&mut self, client: &str, random: &mut Random, model: &mut Model) -> Said {

@@ -107,8 +107,14 @@ impl Model {
             );
             // A copy from a source of a higher rank brings a row of its own, later than what was acknowledged first.
             let (lowest, highest) = self.ranks(row);
+            // Of several quarantined copies nobody knows which one was replayed.
+            let is_one = |id: MessageId| {
+                let message = &self.messages[id];
+                message.copies_sent == 1 || !matches!(message.meaning, Meaning::Refusable { .. })
+            };
             if let [id] = ids[..]
                 && lowest == highest
+                && is_one(id)
             {
                 earliest_proof = earliest_proof.min(self.messages[id].first_proof.unwrap_or(u64::MAX));
             }
@@ -214,6 +220,10 @@ impl Model {
         for ((datastream, time_us), contents) in &self.dated {
             for (content, id) in contents {
                 let message = &self.messages[*id];
+                let is_kept = self.rules.keeps(datastream) && message.must_be_there();
+                if is_kept && !self.expiry.may_be_gone(datastream, *time_us) {
+                    self.check_kept_number(message, datastream, *time_us, content, asked);
+                }
                 assert!(
                     !message.must_be_there()
                         || there.contains(&(datastream, *time_us, content))
@@ -240,6 +250,28 @@ impl Model {
                 "lost: the undated {content} of {datastream} (messages {ids:?}) is there {count} times, not {least}"
             );
         }
+    }
+
+    /// Where times are kept, two numbers of a sender are two readings, and one without a number is any of them.
+    fn check_kept_number(
+        &self,
+        message: &Message,
+        datastream: &str,
+        time_us: i64,
+        content: &str,
+        asked: &Asked,
+    ) {
+        let of_key =
+            |row: &&RowSeen| row.time_us == time_us && row.datastream == datastream && row.content == content;
+        let mut rows = asked.rows.iter().filter(of_key).peekable();
+        // Nothing there at all is another sentence.
+        assert!(
+            message.seq.is_none()
+                || rows.peek().is_none()
+                || rows.any(|row| row.seq.is_none() || row.seq == message.seq),
+            "lost: {content} of {datastream} at {time_us} under the number {:?}",
+            message.seq
+        );
     }
 
     /// Whether nothing says that the readings of a message are stored by now.
