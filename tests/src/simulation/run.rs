@@ -54,8 +54,6 @@ pub struct Report {
     pub outranked: u64,
     /// Rows that retention removed.
     pub expired: u64,
-    /// Those before the last life.
-    pub expired_early: u64,
     /// Starts that did not get to their end.
     pub starts_broken_off: u64,
     /// PUBLISHes that were refused with 0x97.
@@ -98,7 +96,6 @@ impl std::ops::AddAssign for Report {
         self.corrected += other.corrected;
         self.outranked += other.outranked;
         self.expired += other.expired;
-        self.expired_early += other.expired_early;
         self.refused += other.refused;
         self.steps += other.steps;
     }
@@ -244,7 +241,6 @@ impl Run {
             self.live();
         }
         self.report.steps = self.disk.steps();
-        self.report.expired_early = self.shared.expired();
         (self.report.merges, self.report.segments_reused) = self.shared.merges_and_reuses();
         self.last_life();
         self.report.hash = self.story().hash();
