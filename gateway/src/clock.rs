@@ -2,6 +2,7 @@
 
 use std::fmt::Debug;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 /// The two times that a gateway needs.
@@ -11,6 +12,42 @@ pub trait Clock: Debug + Send + Sync {
 
     /// For time-outs: µs since some start, never set.
     fn monotonic_us(&self) -> u64;
+}
+
+/// What the wall clock can say at the least. The time by which data expire never believes a far leap ahead and is committed once an
+/// hour, so a wall clock far behind it is wrong (a flat battery, a boot before the time server answers), not right again.
+///
+/// Where nothing ever expires no such time is kept, and any wall clock is believed.
+#[derive(Debug)]
+pub struct TimeFloor {
+    known_us: AtomicI64,
+    apart_max_us: i64,
+}
+
+impl TimeFloor {
+    /// `apart_max_us`: how far the wall clock may be from the time that is known.
+    pub fn new(apart_max_us: i64) -> Self {
+        Self { known_us: AtomicI64::new(i64::MIN), apart_max_us }
+    }
+
+    /// Time of [`crate::retention::RetentionClock`]; [`i64::MIN`] = not known.
+    pub fn tell(&self, known_us: i64) {
+        self.known_us.fetch_max(known_us, Ordering::AcqRel);
+    }
+
+    /// [`i64::MIN`] = not known.
+    pub fn floor_us(&self) -> i64 {
+        self.known_us.load(Ordering::Acquire).saturating_sub(self.apart_max_us)
+    }
+
+    /// A time to go on with below the floor: `time_us` where that can be right, else the nearest that is known.
+    pub fn nearest_us(&self, time_us: i64) -> i64 {
+        let known_us = self.known_us.load(Ordering::Acquire);
+        match time_us > known_us.saturating_add(self.apart_max_us) {
+            true => known_us,
+            false => time_us.max(known_us.saturating_sub(self.apart_max_us)),
+        }
+    }
 }
 
 /// A wall clock that differs by less is followed slowly; one that differs by more was set, and is followed at once.
@@ -77,7 +114,7 @@ fn what_follows(step_us: i64) -> &'static str {
         0.. => "forward; receive times follow it",
         _ => {
             "back; receive times go on at half its pace until it has caught up with them, or follow it where it is more than \
-             three hours behind them"
+             three hours behind them and can be right (retention.clock_leap_max_hours)"
         }
     }
 }

@@ -213,7 +213,7 @@ settings! {
         water_days: u32 = integer(0, 0..=36_500);
         /// Hours of the books, in days of their receive time: older closed hours go, their sums and the digest of the last one stay. 0 = for ever.
         books_days: u32 = integer(0, 0..=36_500);
-        /// The machine's clock may be so much further than time has passed since the last commit, a stop of the gateway included; further ahead nothing expires by it (state `clock_leapt`). Raise it for one start behind a long stop, if the clock is right.
+        /// The machine's clock may be so much further than time has passed since the last commit, a stop of the gateway included; further ahead nothing expires by it (state `clock_leapt`). Receive times do not follow a clock that is as far behind. Raise it for one start behind a long stop, if the clock is right.
         clock_leap_max_hours: u32 = integer(24, 1..=876_000);
     }
 
@@ -328,6 +328,12 @@ impl Config {
 impl Retention {
     pub fn clock_leap_max_us(&self) -> i64 {
         i64::from(self.clock_leap_max_hours) * HOUR_US
+    }
+
+    /// How far the machine's clock may be behind the time of retention. An undated reading that gets such a time is kept for half of
+    /// its time still, whatever slack ahead an operator allows.
+    pub fn clock_apart_max_us(&self) -> i64 {
+        self.clock_leap_max_us().min(self.spans().shortest_us() / 2)
     }
 
     pub fn spans(&self) -> RetentionSpans {

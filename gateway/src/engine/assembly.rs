@@ -56,6 +56,7 @@ impl Assembly {
         let Opened {
             config,
             clock,
+            time_floor,
             lanes,
             metrics,
             health,
@@ -118,7 +119,7 @@ impl Assembly {
         Ok(Self {
             shards: shards(shared, &lanes),
             router_requests,
-            writer: WriterTurns::new(writer, health.clone(), config.journal.sync_gap_us),
+            writer: WriterTurns::new(writer, health.clone(), config.journal.sync_gap_us, time_floor),
             pipeline,
             links,
             keeper,

@@ -121,14 +121,16 @@ pub(super) struct OfflinePort {
 
 impl OfflinePort {
     pub(super) fn new(opened: Opened) -> Self {
-        let Opened { clock, lanes, metrics, journal, stages, retained, last_values, lock, .. } = opened;
+        let Opened {
+            clock, time_floor, lanes, metrics, journal, stages, retained, last_values, lock, ..
+        } = opened;
         // As many as there are buffers: it is never full.
         let (to_us, frames) = bounded(lanes.buffers());
         let consumers: Vec<Box<dyn FrameConsumer>> = vec![Box::new(Frames(to_us))];
         let writer = JournalWriter::new(journal, lanes.clone(), consumers, metrics);
         Self {
             port: JournalPort::of_operators(lanes.clone()),
-            stamps: writer.stamps(),
+            stamps: writer.stamps(time_floor),
             writer,
             frames,
             stages,

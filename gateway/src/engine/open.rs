@@ -26,7 +26,7 @@ use super::world::World;
 use crate::books::Books;
 use crate::catalogue::Snapshot;
 use crate::cli::Damage;
-use crate::clock::Clock;
+use crate::clock::{Clock, TimeFloor};
 use crate::config::Config;
 use crate::disk::{Ballast, Disk};
 use crate::feeds::{LastValues, RetainedStore};
@@ -63,6 +63,7 @@ const OUTCOMES_WAITING_MAX: usize = 1;
 pub(super) struct Opened {
     pub(super) config: Arc<Config>,
     pub(super) clock: Arc<dyn Clock>,
+    pub(super) time_floor: Arc<TimeFloor>,
     pub(super) disk: Arc<dyn Disk>,
     pub(super) lanes: Arc<Lanes>,
     pub(super) metrics: Arc<Metrics>,
@@ -140,6 +141,7 @@ impl Opened {
         let progress =
             Arc::new(KeeperProgress::new(if wal_is_empty { cursor.refold_from_record_no } else { 1 }));
         let (to_pipeline, outcomes) = bounded(OUTCOMES_WAITING_MAX);
+        let time_floor = Arc::new(TimeFloor::new(config.retention.clock_apart_max_us()));
         let mut keeper = Keeper::new(
             KeeperParts {
                 store,
@@ -158,6 +160,7 @@ impl Opened {
                     cursor.retention_us,
                     config.retention.clock_leap_max_us(),
                 ),
+                time_floor: time_floor.clone(),
             },
             catalogue,
             to_pipeline,
@@ -250,6 +253,7 @@ impl Opened {
         let mut opened = Self {
             config: config.clone(),
             clock,
+            time_floor,
             disk: disk.clone(),
             lanes,
             metrics,

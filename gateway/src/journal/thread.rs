@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::lane::WRITE_AT_ONCE_BYTES;
 use super::stamp::Stamps;
 use super::writer::{JournalWriter, WriterStep};
-use crate::clock::Clock;
+use crate::clock::{Clock, TimeFloor};
 use crate::health::{Health, Trouble};
 use crate::log::LogError;
 
@@ -40,8 +40,8 @@ pub enum WriterTurn {
 }
 
 impl WriterTurns {
-    pub fn new(writer: JournalWriter, health: Arc<Health>, sync_gap_us: u64) -> Self {
-        let stamps = writer.stamps();
+    pub fn new(writer: JournalWriter, health: Arc<Health>, sync_gap_us: u64, floor: Arc<TimeFloor>) -> Self {
+        let stamps = writer.stamps(floor);
         Self { writer, stamps, health, sync_gap_us, last_sync_us: 0 }
     }
 

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use super::frame::JournalFrame;
 use super::lane::{Batch, Lanes};
 use super::stamp::Stamps;
+use crate::clock::TimeFloor;
 use crate::log::{AlignedBuf, FRAME_PARTS_MAX, FrameMeta, LogError, LogStatus, LogWriter, Position, Stamp};
 use crate::metrics::Metrics;
 
@@ -103,8 +104,8 @@ impl JournalWriter {
     }
 
     /// What stamps the next frames: it goes on from the last one.
-    pub fn stamps(&self) -> Stamps {
-        Stamps::new(self.log.last_stamp())
+    pub fn stamps(&self, floor: Arc<TimeFloor>) -> Stamps {
+        Stamps::new(self.log.last_stamp(), floor)
     }
 
     /// There is no room for messages. Operators' changes alone may use the reserve: among them are those that free something.

@@ -34,7 +34,7 @@ use wal::InWal;
 
 use crate::books::Books;
 use crate::catalogue::{Catalogue, CatalogueError, Checkpoint, DatastreamState, History};
-use crate::clock::Clock;
+use crate::clock::{Clock, TimeFloor};
 use crate::disk::ReadersGate;
 use crate::metrics::Metrics;
 use crate::observation::{Definition, ObservationFrame, Outcome, RetainedChange};
@@ -123,6 +123,8 @@ pub struct KeeperParts {
     /// Closed hours of the books are kept for so many days; 0 = for ever.
     pub books_days: u32,
     pub retention_clock: RetentionClock,
+    /// Is told its time, where anything expires.
+    pub time_floor: Arc<TimeFloor>,
 }
 
 pub struct Keeper {
@@ -152,6 +154,7 @@ pub struct Keeper {
     commit_interval_us: i64,
     books_days: u32,
     retention_clock: RetentionClock,
+    time_floor: Arc<TimeFloor>,
     /// Hours of the books before this one are gone, as far as they could go.
     books_kept_from: i64,
     /// Classified, and not yet taken by the pipeline.
@@ -210,6 +213,7 @@ impl Keeper {
             commit_interval_us: parts.commit_interval_ms as i64 * 1_000,
             books_days: parts.books_days,
             retention_clock: parts.retention_clock,
+            time_floor: parts.time_floor,
             books_kept_from: i64::MIN,
             outcomes: None,
             compaction: None,
@@ -300,6 +304,7 @@ impl Keeper {
     pub fn tell_clock(&mut self, clock: &dyn Clock) {
         if self.lets_expire() {
             self.retention_clock.tell(clock.receive_time_us(), clock.monotonic_us());
+            self.time_floor.tell(self.retention_clock.now_us());
             self.store.tell_time(self.retention_clock.now_us());
         }
     }

@@ -21,7 +21,7 @@ use crate::record::Message;
 use crate::retention::RetentionSpans;
 use crate::rules::{Ranks, SameTime};
 
-/// The bounds of an event time around its receive time (design §4.2).
+/// The bounds of an event time: so long before its receive time, so long after the time at which it is judged (design §4.2).
 #[derive(Clone, Copy, Debug)]
 pub struct TimeBounds {
     pub backfill_max_us: i64,
@@ -46,6 +46,8 @@ pub(super) struct Reader<'a> {
     pub(super) station: u32,
     pub(super) topic_property: Option<&'a str>,
     pub(super) receive_time_us: i64,
+    /// When it is judged: the receive time, or that of a replay. No event time is later, but for the skew.
+    pub(super) now_us: i64,
     /// Of its source.
     pub(super) rank: u8,
 }
@@ -116,7 +118,8 @@ impl MessageDecoder {
                 entry.agency = agency;
                 entry.station = station;
                 let rank = self.ranks.of(client, message.client);
-                let reader = Reader { station, topic_property: property.as_deref(), receive_time_us, rank };
+                let (topic_property, now_us) = (property.as_deref(), receive_time_us);
+                let reader = Reader { station, topic_property, receive_time_us, now_us, rank };
                 self.decode_live(message, reader, frame, &mut faults, &mut entry);
             }
             Route::Invalid { agency, sentence } => {
@@ -206,6 +209,7 @@ impl MessageDecoder {
             station: reader.station,
             rank: reader.rank,
             receive_time_us: reader.receive_time_us,
+            now_us: reader.now_us,
             message_index: frame.messages.len() as u32,
             first_row,
             first_text: frame.texts.len(),
@@ -374,6 +378,7 @@ struct Sink<'a> {
     station: u32,
     rank: u8,
     receive_time_us: i64,
+    now_us: i64,
     message_index: u32,
     first_row: usize,
     first_text: usize,
@@ -439,8 +444,8 @@ impl Sink<'_> {
         let bounds = self.decoder.bounds;
         let (word, bound_us) = if time_us < self.receive_time_us.saturating_sub(bounds.backfill_max_us) {
             ("before", self.receive_time_us.saturating_sub(bounds.backfill_max_us))
-        } else if time_us > self.receive_time_us.saturating_add(bounds.clock_skew_max_us) {
-            ("after", self.receive_time_us.saturating_add(bounds.clock_skew_max_us))
+        } else if time_us > self.now_us.saturating_add(bounds.clock_skew_max_us) {
+            ("after", self.now_us.saturating_add(bounds.clock_skew_max_us))
         } else {
             return None;
         };

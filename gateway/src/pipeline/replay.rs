@@ -1,5 +1,6 @@
-//! A quarantined message once more: decoded with its own receive time as `now`, in the place of its control record. A clock that
-//! was far ahead when it came is put right: no message came later than it is replayed.
+//! A quarantined message once more: decoded with its own receive time, in the place of its control record. A clock that was wrong when
+//! it came is put right as far as can be known. Ahead: no message came later than it is replayed. Behind: a replay takes what is
+//! measured up to its own time, and leaves the receive time as it is.
 //!
 //! Only readings that were refused bring rows: what was stored from the same message stays as it is and is not counted again.
 //! A row that is newer than its datastream's watermark is inserted, as at any time; all else waits for the store:
@@ -49,7 +50,8 @@ impl MessageDecoder {
                 (agency, station) = (of_topic, of_station);
                 let receive_time_us = received.received_us();
                 let rank = self.ranks.of(client, message.client);
-                let reader = Reader { station, topic_property: property.as_deref(), receive_time_us, rank };
+                let topic_property = property.as_deref();
+                let reader = Reader { station, topic_property, receive_time_us, now_us, rank };
                 let numbers = Some(Vec::new());
                 if let Some(read) = self.read_payload(message, reader, numbers, frame, &mut faults) {
                     let entry = BookedEntry { receive_time_us, ..*entry };

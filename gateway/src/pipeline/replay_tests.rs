@@ -177,6 +177,31 @@ fn b1_5_no_message_came_later_than_it_is_replayed() {
     assert!((asked_us - 1_000_000..=asked_us).contains(&message.receive_time_us));
 }
 
+/// P2: what came while the gateway's clock was days behind, or a station's ahead, is taken in by a replay once that time has come.
+#[test]
+fn b1_5_a_replay_takes_what_was_measured_up_to_its_own_time() {
+    let reading = |days: i64| {
+        let time = (NOW_US + days * DAY_US) / 1_000_000;
+        format!(r#"{{"property":"a","value":{days},"time":{time}}}"#)
+    };
+    let payload = format!(r#"{{"readings":[{},{},{}]}}"#, reading(-11), reading(3), reading(5));
+    let message = message("obs/A/S", &payload, false);
+    let mut decoder = decoder(10, 10);
+    let (item, entry) = receive(&mut decoder, &message, 9);
+    assert_eq!(item.readings, 3);
+    let mut after = |days: i64| {
+        let mut frame = ObservationFrame::default();
+        let settled = decoder.replay(&entry, &item.refused, &message, NOW_US + days * DAY_US, &mut frame);
+        let Settled::Replayed { remaining, .. } = settled else { panic!("it was replayed") };
+        let received_at: Vec<i64> = frame.messages.iter().map(|message| message.receive_time_us).collect();
+        assert!(received_at.iter().all(|time_us| *time_us == NOW_US), "the receive time stays");
+        let values: Vec<f64> = frame.rows.iter().map(Row::number).collect();
+        (remaining.map(|remaining| remaining.readings), values)
+    };
+    assert_eq!(after(2), (Some(3), vec![]), "not yet");
+    assert_eq!(after(4), (Some(2), vec![3.0]), "one is too old by the receive time, one not yet there");
+}
+
 proptest! {
     /// P2, P3: the number of a reading is its place in the payload, however many before it a build can read: a mend of some never
     /// makes a stored one out of a refused one.

@@ -1,4 +1,4 @@
-//! The wall clock is set an hour forward and two back, and to 2099 and back, under load and over restarts.
+//! The wall clock is set an hour forward and two back, to 2099 and back, and to 1970 and back, under load and over restarts.
 
 use std::path::Path;
 
@@ -7,6 +7,7 @@ use e2e_tests::{
     Gateway, RawMqtt, Row, Simulator, WallClock, assert_verified, count, new_data_dir, sensor_gateway,
     wait_until,
 };
+use gateway::clock::{Clock, SystemClock};
 use serde_json::Value;
 
 use super::load::{
@@ -228,6 +229,85 @@ fn b1_2_p2_a_wall_clock_that_was_in_2099_is_not_what_messages_are_judged_by_afte
     for truth in &truths {
         assert_nothing_lost(truth, &data_dir, 200);
     }
+    assert_verified(&data_dir);
+}
+
+/// B1-2, B1-7, P2: a flat battery, or a boot before the time server answers, where observations expire. What is acknowledged then
+/// must not get times at which it has expired, nor a replay take sound receive times there.
+#[test]
+fn b1_2_p2_a_wall_clock_that_falls_to_1970_dates_nothing_where_it_has_expired() {
+    let directory = new_data_dir();
+    let data_dir = directory.path().join("data");
+    let clock = WallClock::new(&directory.path().join("wall-clock"), 0);
+    let now_us = || SystemClock::new().receive_time_us();
+    let start_us = now_us();
+    let to_1970_s = 86_400 - start_us / 1_000_000;
+    let keep = ["--set", "store.flush_interval_ms=200", "--set", "retention.environment_days=10"];
+    let mut gateway = clock.start_gateway(&data_dir, &keep);
+    let mut sent = 0_u16;
+    let mut send = |gateway: &Gateway| {
+        let mut client = RawMqtt::connect(gateway.mqtt, ProtocolVersion::V3_1_1, "bare");
+        for _ in 0..10 {
+            sent += 2;
+            client.send_publish("obs/BARE/S/no2", sent - 1, sent.to_string().as_bytes());
+            client.expect_puback(sent - 1);
+            let time = codecs::time::format_rfc3339(start_us + i64::from(sent));
+            let dated = format!(r#"{{"time":"{time}","readings":[{{"property":"pm2_5","value":1}}]}}"#);
+            client.send_publish("obs/BARE/S", sent, dated.as_bytes());
+            client.expect_puback(sent);
+        }
+        assert_balanced(gateway);
+    };
+    let told = |gateway: &Gateway| {
+        let log = gateway.stderr();
+        log.lines().filter(|line| line.contains("WARN") && line.contains("further behind")).count()
+    };
+    send(&gateway);
+    // An hour ahead, which is too much today.
+    let mut client = RawMqtt::connect(gateway.mqtt, ProtocolVersion::V3_1_1, "ahead");
+    let time = codecs::time::format_rfc3339(start_us + 3_600_000_000);
+    let ahead = format!(r#"{{"time":"{time}","readings":[{{"property":"pm10","value":1}}]}}"#);
+    client.send_publish("obs/BARE/S", 1, ahead.as_bytes());
+    client.expect_puback(1);
+    assert_balanced(&gateway);
+    // In a run.
+    clock.set(to_1970_s);
+    wait_until("the log to say so", || {
+        send(&gateway);
+        (told(&gateway) > 0).then_some(())
+    });
+    send(&gateway);
+    assert_eq!(told(&gateway), 1, "once");
+    // Over restarts, to 1970 and to a few days back.
+    for offset_s in [to_1970_s, -5 * 86_400] {
+        gateway.kill9();
+        clock.set(offset_s);
+        let allowed = [&keep[..], &["--set", "pipeline.clock_skew_max_s=10000"]].concat();
+        gateway = clock.start_gateway(&data_dir, &allowed);
+        send(&gateway);
+        assert_eq!(told(&gateway), 1, "once");
+        given(&data_dir, &["quarantine", "replay", "--all"]);
+        send(&gateway);
+    }
+    gateway.kill9();
+    clock.set(0);
+    gateway = clock.start_gateway(&data_dir, &keep);
+    send(&gateway);
+    assert_eq!(told(&gateway), 0, "it is right");
+    let ledger = assert_balanced(&gateway);
+    assert_eq!((&ledger["expired"], count(&ledger, "messages", "quarantined")), (&Value::from(0), 0));
+    let rows = gateway.query_csv(&["--revisions"]);
+    let of = |property: &str| {
+        let is_of = |row: &&Row| row["datastream"].ends_with(property);
+        rows.iter().filter(is_of).count()
+    };
+    let each = usize::from(sent / 2);
+    assert_eq!((of("/no2"), of("/pm2_5"), of("/pm10")), (each, each, 1), "all that was acknowledged");
+    for row in &rows {
+        let received_us = microseconds(&row["result_time"]);
+        assert!((start_us - 1_000_000..=now_us() + 1_000_000).contains(&received_us), "{row:?}");
+    }
+    gateway.terminate();
     assert_verified(&data_dir);
 }
 
