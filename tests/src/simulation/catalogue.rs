@@ -90,7 +90,6 @@ impl Catalogue for SimCatalogue {
                         commit.files_removed.len()
                     )
                 });
-                self.shared.note_expired(commit.books.totals.expired);
                 if !commit.files_removed.is_empty() {
                     self.shared.note_merge();
                 }

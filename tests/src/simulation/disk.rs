@@ -42,8 +42,6 @@ struct State {
     /// Commits that took files away; segments that were used again.
     merges: u64,
     reuses: u64,
-    /// Rows that retention removed by the last commit.
-    expired: u64,
 }
 
 impl std::fmt::Debug for Shared {
@@ -63,7 +61,6 @@ impl Shared {
             probe_percent,
             merges: 0,
             reuses: 0,
-            expired: 0,
         };
         Arc::new(Self { state: Mutex::new(state), probe: Mutex::default(), story, bug })
     }
@@ -117,14 +114,6 @@ impl Shared {
 
     pub(super) fn note_merge(&self) {
         self.state().merges += 1;
-    }
-
-    pub(super) fn note_expired(&self, rows: u64) {
-        self.state().expired = rows;
-    }
-
-    pub(super) fn expired(&self) -> u64 {
-        self.state().expired
     }
 
     pub(super) fn merges_and_reuses(&self) -> (u64, u64) {
