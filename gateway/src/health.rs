@@ -30,6 +30,8 @@ pub enum Trouble {
     ClockLeapt = 64,
     /// A store file is not what was written.
     StoreFileDamaged = 128,
+    /// Nobody may publish anything more that is decoded, because of what is in quarantine.
+    QuarantineExhausted = 256,
 }
 
 /// What is said of a state.
@@ -45,7 +47,7 @@ struct Words {
     remedy: &'static str,
 }
 
-const WORDS: [Words; 8] = [
+const WORDS: [Words; 9] = [
     Words {
         trouble: Trouble::JournalFull,
         state: "journal_full",
@@ -80,6 +82,15 @@ const WORDS: [Words; 8] = [
         budget: "rows_in_memory",
         cause: "the store's memory is full and its disk does not keep up, so messages wait in the journal",
         remedy: "send less, use a faster disk, or raise store.rows_in_memory_max and store.late_rows_max",
+    },
+    Words {
+        trouble: Trouble::QuarantineExhausted,
+        state: "quarantine_exhausted",
+        blocks: true,
+        budget: "quarantine",
+        cause: "the quarantine has more than twice its budget (or more clients than can be told apart have filled it), so what \
+                anybody publishes under obs/ is refused",
+        remedy: "see `quarantine list`, correct the payload or the mapping and replay, or erase; or raise quarantine.bytes_max",
     },
     Words {
         trouble: Trouble::ClientsWait,
@@ -225,7 +236,10 @@ impl Health {
         self.next_look_us.store(now_us + LOOK_US, Ordering::Relaxed);
         if let Some(budgets) = self.budgets.get() {
             budgets.sample(now_us);
-            self.set(Trouble::QuarantineFull, budgets.clients_refused() > 0);
+            let is_exhausted = budgets.quarantine_is_exhausted();
+            self.set(Trouble::QuarantineExhausted, is_exhausted);
+            // Which says that others are served.
+            self.set(Trouble::QuarantineFull, !is_exhausted && budgets.clients_refused() > 0);
         }
         let mut courses = self.courses.lock().unwrap_or_else(PoisonError::into_inner);
         for (words, course) in WORDS.iter().zip(courses.iter_mut()) {
@@ -309,6 +323,45 @@ mod tests {
         }
         assert!((8..=12).contains(&lines), "two in a minute: {lines} in five");
         assert_eq!(course.look(true, 1_000 * SECOND), Change::Begins);
+    }
+
+    #[derive(Debug)]
+    struct Quarantine {
+        is_exhausted: bool,
+    }
+
+    impl Budgets for Quarantine {
+        fn sample(&self, _: u64) {}
+
+        fn all(&self) -> Vec<Budget> {
+            Vec::new()
+        }
+
+        fn lags(&self) -> Vec<Lag> {
+            Vec::new()
+        }
+
+        fn clients_refused(&self) -> u64 {
+            3
+        }
+
+        fn quarantine_is_exhausted(&self) -> bool {
+            self.is_exhausted
+        }
+    }
+
+    /// B1-3: some clients refused is one thing, everybody refused another.
+    #[test]
+    fn b1_3_a_quarantine_that_refuses_everybody_makes_the_gateway_not_ready() {
+        for (is_exhausted, state) in [(false, "quarantine_full"), (true, "quarantine_exhausted")] {
+            let health = Health::default();
+            health.set_budgets(Quarantine { is_exhausted });
+            health.watch(1_000_000);
+            let states: Vec<_> =
+                health.states(1_000_000).iter().map(|state| (state.state, state.blocks)).collect();
+            assert_eq!(states, [(state, is_exhausted)]);
+            assert_eq!(health.reasons().len(), usize::from(is_exhausted));
+        }
     }
 
     #[test]

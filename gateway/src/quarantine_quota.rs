@@ -46,6 +46,14 @@ struct Held {
     bytes: u64,
 }
 
+impl Held {
+    /// Then those who are no strangers may add nothing either.
+    fn takes_no_stranger(&self, quota: &QuarantineQuota) -> bool {
+        self.bytes >= quota.bytes_max.saturating_mul(TOTAL_FACTOR_MAX)
+            || self.bytes >= quota.bytes_max && self.clients.len() >= quota.clients_max
+    }
+}
+
 impl QuarantineQuota {
     /// `held`: bytes of each client, from the catalogue.
     pub fn new(client_bytes_max: u64, bytes_max: u64, held: impl IntoIterator<Item = (String, u64)>) -> Self {
@@ -137,12 +145,7 @@ impl QuarantineQuota {
         match held.clients.get(client) {
             Some(bytes) if *bytes >= self.client_bytes_max => Some(QuotaRefusal::Client),
             Some(_) if is_full => Some(QuotaRefusal::Total),
-            None if is_full
-                && (held.clients.len() >= self.clients_max
-                    || held.bytes >= self.bytes_max.saturating_mul(TOTAL_FACTOR_MAX)) =>
-            {
-                Some(QuotaRefusal::Total)
-            }
+            None if held.takes_no_stranger(self) => Some(QuotaRefusal::Total),
             _ => None,
         }
     }
@@ -163,6 +166,11 @@ impl QuarantineQuota {
         let is_full = held.bytes >= self.bytes_max;
         let refused = |bytes: &&u64| is_full || **bytes >= self.client_bytes_max;
         held.clients.values().filter(refused).count() as u64
+    }
+
+    /// Whether nobody may add any more, known client or not.
+    pub fn is_exhausted(&self) -> bool {
+        self.held().takes_no_stranger(self)
     }
 
     fn held(&self) -> MutexGuard<'_, Held> {
@@ -227,11 +235,13 @@ mod tests {
             is_taken
         });
         assert_eq!(taken.count(), 13);
+        assert!(quota.is_exhausted(), "which /ready tells");
         assert_eq!(quota.bytes(), 520, "twice the total, and what the last one brought");
         assert_eq!(quota.refusal("honest"), Some(QuotaRefusal::Total));
         let version = quota.version();
         quota.release("fresh-0", 40);
         assert_ne!(quota.version(), version, "connections ask again");
+        assert!(!quota.is_exhausted());
         assert_eq!(quota.refusal("honest"), None, "room for those who have added nothing");
         assert_eq!(quota.refusal("fresh-1"), Some(QuotaRefusal::Total));
     }

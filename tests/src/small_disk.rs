@@ -117,7 +117,8 @@ impl SmallDisk {
         copy
     }
 
-    fn seen_from_outside(&self) -> PathBuf {
+    /// The same directory for whoever is not in the mount namespace.
+    pub fn seen_from_outside(&self) -> PathBuf {
         let inside = self.data_dir();
         let inside = inside.strip_prefix("/").expect("a temporary directory has an absolute path");
         PathBuf::from(format!("/proc/{}/root", self.holder.id())).join(inside)

@@ -28,11 +28,13 @@ pub struct Failure {
     pub sentence: String,
     /// A start that fails like this succeeds when the disk has space again.
     pub waits_for_space: bool,
+    /// Somebody else has the data directory, or its catalogue, now.
+    pub is_in_use: bool,
 }
 
 impl Failure {
     pub fn new(exit: Exit, sentence: impl Into<String>) -> Self {
-        Self { exit, sentence: sentence.into(), waits_for_space: false }
+        Self { exit, sentence: sentence.into(), waits_for_space: false, is_in_use: false }
     }
 
     pub fn environment(sentence: impl Into<String>) -> Self {
@@ -76,8 +78,8 @@ pub trait Backend: Debug {
     fn open_offline(&self, config: Arc<Config>, access: Access) -> Result<Arc<dyn GatewayView>, Failure>;
 
     /// A view of what is there, for as long as a start has to wait for space ([`Failure::waits_for_space`]). It writes nothing, holds
-    /// no lock, and says of itself that the disk is full.
-    fn open_while_full(&self, config: Arc<Config>) -> Result<Arc<dyn GatewayView>, Failure>;
+    /// no lock, takes `damage` as the start does, and says of itself that the disk is full.
+    fn open_while_full(&self, config: Arc<Config>, damage: Damage) -> Result<Arc<dyn GatewayView>, Failure>;
 }
 
 /// A gateway that runs.

@@ -11,7 +11,7 @@ use signal_hook::iterator::Signals;
 
 use super::arguments::RunArguments;
 use super::control::ControlServer;
-use super::waiting::{Waited, wait_for_space};
+use super::waiting::{Waited, Waiting};
 use super::{Backend, CommonArguments, Damage, Failure, Running};
 use crate::config::Config;
 use crate::http::{HttpListener, HttpServer, HttpSettings};
@@ -67,11 +67,12 @@ pub fn run_until(
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
     let listener = bind_http(&config)?;
+    let mut waiting = Waiting::new(&config, &damage, backend);
     let gateway = loop {
         match ServedGateway::start_on(&listener, &config, damage.clone(), backend) {
-            Err(failure) if failure.waits_for_space => {
+            Err(failure) if waiting.goes_on_after(&failure) => {
                 let listener = listener.try_clone().map_err(http_failed)?;
-                if wait_for_space(&config, &failure, backend, listener, stop)? == Waited::Stopped {
+                if waiting.wait(&failure, listener, stop)? == Waited::Stopped {
                     return Ok(());
                 }
             }

@@ -55,7 +55,7 @@ impl Backend for FakeBackend {
         Ok(Arc::new(FakeView::default()))
     }
 
-    fn open_while_full(&self, _: Arc<Config>) -> Result<Arc<dyn GatewayView>, Failure> {
+    fn open_while_full(&self, _: Arc<Config>, _: Damage) -> Result<Arc<dyn GatewayView>, Failure> {
         self.log.lock().unwrap().push("full");
         Ok(Arc::new(FakeView::default()))
     }

@@ -63,6 +63,17 @@ pub(super) fn flush_bytes(config: &Config, sizes: &Sizes) -> u64 {
     (sizes.commit_bytes + rows * FILE_BYTES_PER_ROW).next_multiple_of(1 << 20)
 }
 
+/// Space that settling a directory may take without a gateway, generously: all rows that may wait in memory, two commits, what a
+/// log and a flush leave free, and a segment of either log.
+pub(super) fn settling_bytes(config: &Config, sizes: &Sizes) -> u64 {
+    let rows = (config.store.rows_in_memory_max + config.store.late_rows_max) as u64;
+    rows * FILE_BYTES_PER_ROW
+        + 2 * sizes.commit_bytes
+        + flush_bytes(config, sizes)
+        + config.journal.segment_bytes_max
+        + config.observation_segment_bytes()
+}
+
 /// For questions to a directory without a gateway, whose settings may not be at hand: new segments are as large as those
 /// that are there, so that a small disk is not filled by a question.
 pub(super) fn segments_as_found(mut config: Arc<Config>) -> Arc<Config> {

@@ -205,6 +205,9 @@ impl Budgets for GaugedBudgets {
     fn clients_refused(&self) -> u64 {
         self.quota.clients_refused()
     }
+    fn quarantine_is_exhausted(&self) -> bool {
+        self.quota.is_exhausted()
+    }
 }
 
 /// From the first and the last sample of what was left, and what is left now.

@@ -16,6 +16,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::feeds::{LastValues, RetainedStore};
 use crate::journal::{FrameConsumer, JournalFrame, JournalPort, JournalWriter, Lanes, Stamps, WriterStep};
+use crate::log::{JOURNAL_DIR, Prepared};
 use crate::pipeline::dictionary::Dictionary;
 use crate::pipeline::resend::ResendWindow;
 use crate::pipeline::{KeeperProgress, MessageDecoder};
@@ -150,16 +151,16 @@ impl OfflinePort {
             match self.writer.step(self.stamps.next(&*self.clock))? {
                 WriterStep::Wrote => self.process()?,
                 WriterStep::Idle => return Ok(()),
-                WriterStep::Blocked if self.writer.prepare_step()? => {}
-                WriterStep::Blocked if !settled => {
-                    // What is processed may let go of segments.
-                    settled = true;
-                    self.settle()?;
-                    self.writer.release_processed();
-                }
-                WriterStep::Blocked => {
-                    return Err(EngineError::NoSegments { log: crate::log::JOURNAL_DIR, is_budget: false });
-                }
+                WriterStep::Blocked => match self.writer.prepare_step()? {
+                    Prepared::Progress => {}
+                    _ if !settled => {
+                        // What is processed may let go of segments.
+                        settled = true;
+                        self.settle()?;
+                        self.writer.release_processed();
+                    }
+                    prepared => return Err(EngineError::no_segments(JOURNAL_DIR, prepared)),
+                },
             }
         }
     }

@@ -1,4 +1,7 @@
 //! The memory budget: a sum of named parts, each with the setting that bounds it (P8). Printed at start.
+//!
+//! A start that waits for space, and a question on a disk that cannot be written, read a copy in memory instead: what the overlay
+//! takes (512 MiB) and the catalogue's copy (1 GiB) is theirs alone and no part of the sum.
 
 use crate::config::Config;
 use crate::feeds::{LastValue, UNRESOLVED_VALUES_MAX};

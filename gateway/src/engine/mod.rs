@@ -52,9 +52,9 @@ use thiserror::Error;
 use crate::catalogue::CatalogueError;
 use crate::cli::{Access, Backend, Damage, Failure, Running};
 use crate::config::Config;
-use crate::disk::{is_no_space, is_unwritable};
+use crate::disk::{Disk, OsDisk, is_no_space, is_unwritable};
 use crate::keeper::KeeperError;
-use crate::log::LogError;
+use crate::log::{LogError, Prepared};
 use crate::observation::ParseError;
 use crate::query::GatewayView;
 use crate::store::StoreError;
@@ -117,6 +117,11 @@ pub enum EngineError {
 }
 
 impl EngineError {
+    /// `prepared`: what the log's last step towards a segment came to.
+    fn no_segments(log: &'static str, prepared: Prepared) -> Self {
+        Self::NoSegments { log, is_budget: prepared == Prepared::BudgetFull }
+    }
+
     fn failure(&self) -> Failure {
         self.failure_of(self.topic())
     }
@@ -137,7 +142,11 @@ impl EngineError {
     fn failure_of(&self, topic: Topic) -> Failure {
         // Who has to act finds what to do.
         let sentence = format!("{self} ({}, \"{}\")", crate::verify::PAGE, topic.code());
-        Failure { waits_for_space: self.waits_for_space(), ..Failure::new(topic.exit(), sentence) }
+        Failure {
+            waits_for_space: self.waits_for_space(),
+            is_in_use: topic == StartRefusal::DirectoryInUse.into(),
+            ..Failure::new(topic.exit(), sentence)
+        }
     }
 
     /// Free space on the disk is all that is missing.
@@ -175,22 +184,37 @@ impl Backend for Engine {
 
     fn open_offline(&self, config: Arc<Config>, access: Access) -> Result<Arc<dyn GatewayView>, Failure> {
         let config = bounds::segments_as_found(config);
-        let in_place = World::of_machine(&config)
-            .and_then(|world| open::Opened::open(&config, Damage::Refuse, world))
-            .and_then(|opened| view::offline(opened, access));
-        let view = match in_place {
-            Err(error) if access == Access::Read && error.is_unwritable() => {
-                tracing::info!("{error}; reading what is there, in memory");
-                view::of_copy(config)
+        let in_place = || {
+            World::of_machine(&config)
+                .and_then(|world| open::Opened::open(&config, Damage::Refuse, world))
+                .and_then(|opened| view::offline(opened, access))
+        };
+        let view = if access == Access::Read && space_is_short(&config) {
+            // What opening it would write is space that the next start needs, up to the last reserve.
+            tracing::info!("the disk is nearly full; reading what is there, in memory");
+            view::of_copy(config, Damage::Refuse)
+        } else {
+            match in_place() {
+                Err(error) if access == Access::Read && error.is_unwritable() => {
+                    tracing::info!("{error}; reading what is there, in memory");
+                    view::of_copy(config, Damage::Refuse)
+                }
+                in_place => in_place,
             }
-            in_place => in_place,
         };
         view.map(|view| Arc::new(view) as _).map_err(|error| error.refusal())
     }
 
-    fn open_while_full(&self, config: Arc<Config>) -> Result<Arc<dyn GatewayView>, Failure> {
-        let view = view::of_copy(bounds::segments_as_found(config)).map_err(|error| error.refusal())?;
+    fn open_while_full(&self, config: Arc<Config>, damage: Damage) -> Result<Arc<dyn GatewayView>, Failure> {
+        let view =
+            view::of_copy(bounds::segments_as_found(config), damage).map_err(|error| error.refusal())?;
         view.tell_full_disk();
         Ok(Arc::new(view))
     }
+}
+
+/// Whether settling a directory for a question could need more than is free. Where nobody knows, it is tried.
+fn space_is_short(config: &Config) -> bool {
+    let free = OsDisk::open_existing(&config.data_dir).and_then(|disk| disk.free_space());
+    free.is_ok_and(|free| free < bounds::settling_bytes(config, &Sizes::default()))
 }

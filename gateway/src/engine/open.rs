@@ -294,7 +294,8 @@ impl Opened {
                 stages.process(&frame, now, &mut |frame| fold_feeds(frame, retained, last_values));
             match processed {
                 Err(EngineError::Log(error)) if error.is_backpressure() => {
-                    return Err(EngineError::NoSegments { log: OBSERVATIONS_DIR, is_budget: false });
+                    let prepared = stages.pipeline.prepare_step()?;
+                    return Err(EngineError::no_segments(OBSERVATIONS_DIR, prepared));
                 }
                 other => other?,
             }
@@ -334,9 +335,7 @@ impl Opened {
                 self.stages.ballast.restore(self.clock.monotonic_us());
                 Ok(())
             }
-            Some((log, prepared)) => {
-                Err(EngineError::NoSegments { log, is_budget: prepared == Prepared::BudgetFull })
-            }
+            Some((log, prepared)) => Err(EngineError::no_segments(log, prepared)),
         }
     }
 

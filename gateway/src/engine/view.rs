@@ -93,12 +93,12 @@ pub(super) fn offline(mut opened: Opened, access: Access) -> Result<EngineView, 
 }
 
 /// The same for reading only, where nothing can be written: what would be written stays in memory.
-pub(super) fn of_copy(mut config: Arc<Config>) -> Result<EngineView, EngineError> {
+pub(super) fn of_copy(mut config: Arc<Config>, damage: Damage) -> Result<EngineView, EngineError> {
     // Segments take no space here, so their budget is no reason to refuse.
     let journal = &mut Arc::make_mut(&mut config).journal;
     journal.log_bytes_max = journal.log_bytes_max.saturating_add(8 * journal.segment_bytes_max);
     let (world, disk) = World::of_copy(&config)?;
-    let view = offline(Opened::open(&config, Damage::Refuse, world)?, Access::Read)?;
+    let view = offline(Opened::open(&config, damage, world)?, Access::Read)?;
     disk.show_real_space();
     Ok(view)
 }

@@ -39,4 +39,7 @@ pub trait Budgets: std::fmt::Debug + Send + Sync {
 
     /// Clients that the quarantine refuses now.
     fn clients_refused(&self) -> u64;
+
+    /// Whether the quarantine refuses everybody.
+    fn quarantine_is_exhausted(&self) -> bool;
 }

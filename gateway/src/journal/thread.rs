@@ -9,7 +9,7 @@ use super::stamp::Stamps;
 use super::writer::{JournalWriter, WriterStep};
 use crate::clock::{Clock, TimeFloor};
 use crate::health::{Health, Trouble};
-use crate::log::LogError;
+use crate::log::{LogError, Prepared};
 
 /// How long the writer sleeps at most before it looks whether space has come back or it is to stop.
 const PAUSE_MAX: Duration = Duration::from_millis(20);
@@ -57,7 +57,7 @@ impl WriterTurns {
             self.last_sync_us = clock.monotonic_us();
             self.writer.release_processed();
         }
-        let more_to_prepare = self.writer.prepare_step()?;
+        let more_to_prepare = self.writer.prepare_step()? == Prepared::Progress;
         Ok(match step {
             WriterStep::Wrote => WriterTurn::Again,
             // What waits was never acknowledged.

@@ -7,7 +7,9 @@ use super::frame::JournalFrame;
 use super::lane::{Batch, Lanes};
 use super::stamp::Stamps;
 use crate::clock::TimeFloor;
-use crate::log::{AlignedBuf, FRAME_PARTS_MAX, FrameMeta, LogError, LogStatus, LogWriter, Position, Stamp};
+use crate::log::{
+    AlignedBuf, FRAME_PARTS_MAX, FrameMeta, LogError, LogStatus, LogWriter, Position, Prepared, Stamp,
+};
 use crate::metrics::Metrics;
 
 /// Where durable frames go. Implementations must not block: the buffers bound how many frames there can be.
@@ -150,12 +152,9 @@ impl JournalWriter {
         }
     }
 
-    /// One small step towards the next ready segment, if one is needed; true = there is more to do.
-    pub fn prepare_step(&mut self) -> Result<bool, LogError> {
-        if !self.log.needs_preparation() {
-            return Ok(false);
-        }
-        Ok(self.log.prepare_step()? == crate::log::Prepared::Progress)
+    /// One small step towards the next ready segment, if one is needed.
+    pub fn prepare_step(&mut self) -> Result<Prepared, LogError> {
+        if self.log.needs_preparation() { self.log.prepare_step() } else { Ok(Prepared::Ready) }
     }
 
     /// Segments whose records are all covered by synced observation frames may be used again.
@@ -269,7 +268,7 @@ mod tests {
             ..LogConfig::new(LogKind::Journal, LogId(*b"log id of a test"))
         };
         let (_, mut log) = recover(disk, "journal", config).unwrap();
-        while log.needs_preparation() && log.prepare_step().unwrap() == crate::log::Prepared::Progress {}
+        while log.needs_preparation() && log.prepare_step().unwrap() == Prepared::Progress {}
         let lanes = Lanes::new(LanesConfig { shards: 1, buffer_bytes: 16 << 10, buffers_per_shard: 4 });
         let seen = Seen::default();
         let mut writer = JournalWriter::new(log, lanes.clone(), vec![Box::new(seen.clone())], Arc::default());
@@ -307,7 +306,7 @@ mod tests {
         let all = u64::MAX;
         lanes.positions.next_unprocessed_record.store(all, Ordering::Release);
         writer.release_processed();
-        while writer.prepare_step().unwrap() {}
+        while writer.prepare_step().unwrap() == Prepared::Progress {}
         while writer.step(1).unwrap() == WriterStep::Wrote {}
         assert_eq!(shard.durable_batch(), messages as u64 + 1);
         assert_eq!(operator.durable_batch(), changes + 1);

@@ -292,6 +292,10 @@ impl Keeper {
         let wants_room = self.progress.wants_room();
         self.classify(now_us, pressure.must_classify || wants_room)?;
         self.take_compaction();
+        if wants_room {
+            // What older commits allow goes in any case: there may be no room for another one.
+            self.let_go();
+        }
         self.commit_due(now_us, pressure.must_flush || wants_room)?;
         if wants_room {
             self.let_go();

@@ -71,6 +71,8 @@ pub struct Compactor {
 const IDLE_STEPS_PER_LOOK: u32 = 10;
 /// A file with expired rows is looked through once in so long.
 const LOOK_AGAIN_US: i64 = 6 * 3_600_000_000;
+/// One that was worth it and could not be written, mostly for want of space, after so long: others have their turn before.
+const TRY_AGAIN_US: i64 = 60_000_000;
 /// So many bytes are looked through in one step: behind it the compactor pauses.
 const LOOK_BYTES_MAX: u64 = 64 << 20;
 /// A file is written again when one row in so many has expired …
@@ -210,7 +212,6 @@ impl Compactor {
             if now_us.saturating_sub(looked_us) < LOOK_AGAIN_US {
                 continue;
             }
-            self.looked_us.insert(file.file_no, now_us);
             let (expired, longest_us) = if is_over {
                 (file.row_count, i64::MAX)
             } else {
@@ -218,6 +219,7 @@ impl Compactor {
                 self.expired_rows(file, &horizon)
             };
             if expired == file.row_count {
+                self.looked_us.insert(file.file_no, now_us);
                 let files_removed = vec![file.file_no];
                 return Ok(Some(Compaction {
                     files_added: Vec::new(),
@@ -227,12 +229,14 @@ impl Compactor {
             }
             let is_worth_it =
                 expired > 0 && (expired >= file.row_count / EXPIRED_SHARE || longest_us >= EXPIRED_SINCE_US);
-            if is_worth_it
-                && file.row_count <= COMPACTION_ROWS_MAX
-                && let Some(compaction) = self.merge(std::slice::from_ref(file))?
-            {
+            if is_worth_it && file.row_count <= COMPACTION_ROWS_MAX {
+                let soon_us = now_us.saturating_sub(LOOK_AGAIN_US - TRY_AGAIN_US);
+                self.looked_us.insert(file.file_no, soon_us);
+                let Some(compaction) = self.merge(std::slice::from_ref(file))? else { continue };
+                self.looked_us.insert(file.file_no, now_us);
                 return Ok(Some(compaction));
             }
+            self.looked_us.insert(file.file_no, now_us);
         }
         Ok(None)
     }
