@@ -266,6 +266,7 @@ impl Run {
             Stage::RouterRequest,
         ];
         stages.extend((0..shards).map(Stage::Shard));
+        self.is_delivering = false;
         while !stages.is_empty() {
             let stage = stages.swap_remove(self.random.below(stages.len() as u64) as usize);
             if !self.turn(stage) {
@@ -284,6 +285,10 @@ impl Run {
         let result = gateway.turn(stage, &mut self.network, &mut self.hands);
         if matches!(result, Ok(true)) {
             self.hands.waits = 0;
+            self.is_delivering |= matches!(
+                stage,
+                Stage::RouterFrame | Stage::RouterObservations | Stage::RouterRequest | Stage::Shard(_)
+            );
         }
         self.story().tell(|| format!("  {stage:?}: {result:?}"));
         if self.disk.is_down() {
@@ -467,7 +472,7 @@ impl Run {
 
     fn is_quiet(&self) -> bool {
         let Some(gateway) = &self.gateway else { return false };
-        if self.operators.as_ref().is_some_and(Operators::is_busy) {
+        if self.is_delivering || self.operators.as_ref().is_some_and(Operators::is_busy) {
             return false;
         }
         let done = self.clients.iter().all(|client| {

@@ -165,6 +165,8 @@ pub(super) struct Run {
     pub(super) is_last: bool,
     /// No stage is lazy.
     pub(super) in_a_hurry: bool,
+    /// In the last round, a router or a shard had something to hand on.
+    pub(super) is_delivering: bool,
 }
 
 impl Run {
@@ -224,6 +226,7 @@ impl Run {
             report: Report::default(),
             is_last: false,
             in_a_hurry: false,
+            is_delivering: false,
         }
     }
 
