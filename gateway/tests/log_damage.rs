@@ -190,7 +190,7 @@ fn b1_6_other_formats_other_logs_and_other_kinds_are_refused_in_one_sentence() {
         header[8..12].copy_from_slice(&crc.to_le_bytes());
         disk.damage(&segment(2), 0, &header).unwrap();
         let sentence = format!(
-            "{}: written in format {found}, this build reads format 2: start the {age} build that wrote it",
+            "{}: written in format {found}, this build reads format 3: start the {age} build that wrote it",
             segment(2)
         );
         let error = open(&disk, LogConfig { accept_gap: true, ..config() }).unwrap_err();
