@@ -3,6 +3,7 @@
 
 mod clock;
 
+use std::fmt;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -55,6 +56,23 @@ impl RetentionSpans {
     }
 }
 
+/// `environment 30 days, everything else for ever`.
+impl fmt::Display for RetentionSpans {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let limited = Domain::ALL.iter().zip(self.by_domain).filter(|(_, span)| *span != i64::MAX);
+        let mut told = 0;
+        for (domain, span) in limited {
+            write!(formatter, "{} {} days, ", domain.as_str(), span / DAY_US)?;
+            told += 1;
+        }
+        match told {
+            0 => formatter.write_str("everything for ever"),
+            told if told == Domain::ALL.len() => formatter.write_str("nothing for ever"),
+            _ => formatter.write_str("everything else for ever"),
+        }
+    }
+}
+
 /// A domain that no build knows is kept like `other`.
 fn index_of(domain: &str) -> u8 {
     let known = Domain::ALL.iter().position(|known| known.as_str() == domain);
@@ -76,6 +94,10 @@ pub struct Retention {
 impl Retention {
     pub fn new(spans: RetentionSpans, registry: SharedRegistry) -> Self {
         Self { spans, now_us: AtomicI64::new(i64::MIN), registry, domains: RwLock::default() }
+    }
+
+    pub fn spans(&self) -> RetentionSpans {
+        self.spans
     }
 
     /// Never goes back.
@@ -170,6 +192,8 @@ mod tests {
             Domain::Other => 1,
             _ => 0,
         });
+        assert_eq!(spans.to_string(), "other 1 days, traffic 10 days, everything else for ever");
+        assert_eq!(RetentionSpans::default().to_string(), "everything for ever");
         assert_eq!((spans.of("traffic"), spans.shortest_us()), (10 * DAY_US, DAY_US));
         let retention = Retention::new(spans, Arc::new(RwLock::new(registry)));
         let horizon = retention.horizon(0).unwrap();

@@ -167,6 +167,19 @@ fn a_damaged_header_is_refused_and_its_frames_are_kept_when_accepted() {
 }
 
 #[test]
+fn a_segment_that_was_cut_short_is_refused_as_such_and_its_frames_are_kept_when_accepted() {
+    let (disk, _) = three_segments();
+    let bytes = disk.size_of(&segment(3)).unwrap();
+    disk.open(&segment(3), OpenMode::Write).unwrap().set_size(bytes - 5_000).unwrap();
+    let Err(LogError::ShortSegment { expected, found, .. }) = open(&disk, config()) else {
+        panic!("not noticed")
+    };
+    assert_eq!((expected, found), (bytes, bytes - 5_000));
+    open(&disk, LogConfig { accept_gap: true, ..config() }).unwrap();
+    assert_eq!(read(&disk, 1, 15).unwrap(), (1..=15).collect::<Vec<_>>());
+}
+
+#[test]
 fn b1_6_other_formats_other_logs_and_other_kinds_are_refused_in_one_sentence() {
     for (found, age) in [(9, "newer"), (1, "older")] {
         let (disk, _) = three_segments();
@@ -177,7 +190,7 @@ fn b1_6_other_formats_other_logs_and_other_kinds_are_refused_in_one_sentence() {
         header[8..12].copy_from_slice(&crc.to_le_bytes());
         disk.damage(&segment(2), 0, &header).unwrap();
         let sentence = format!(
-            "{}: written in format {found}, this build reads format 2: start the {age} build that wrote it",
+            "{}: written in format {found}, this build reads format 3: start the {age} build that wrote it",
             segment(2)
         );
         let error = open(&disk, LogConfig { accept_gap: true, ..config() }).unwrap_err();

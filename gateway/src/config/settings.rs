@@ -151,7 +151,7 @@ settings! {
     journal: Journal {
         /// Shortest time between two syncs while little is waiting: more messages share one sync, and acknowledgements come later by as much. 0 gives the lowest latency.
         sync_gap_us: u64 = integer(1_000, 0..=1_000_000);
-        /// Size of a segment file.
+        /// Size of a segment file of the journal. One of the observation log holds four of its frames (2 MiB and four `mqtt.packet_bytes_max` each: 12 MiB with the default) and is larger where this is smaller than that.
         segment_bytes_max: u64 = blocks(64 * MIB, 4 * MIB..=GIB);
         /// Largest frame, which is what one sync makes durable.
         frame_bytes_max: u64 = blocks(MIB, 64 * KIB..=64 * MIB);

@@ -159,7 +159,10 @@ impl OfflinePort {
                         self.settle()?;
                         self.writer.release_processed();
                     }
-                    prepared => return Err(EngineError::no_segments(JOURNAL_DIR, prepared)),
+                    prepared => {
+                        let room = self.writer.segment_room();
+                        return Err(EngineError::no_segments(JOURNAL_DIR, prepared, room));
+                    }
                 },
             }
         }

@@ -54,7 +54,7 @@ use crate::cli::{Access, Backend, Damage, Failure, Running};
 use crate::config::Config;
 use crate::disk::{Disk, OsDisk, is_no_space, is_unwritable};
 use crate::keeper::KeeperError;
-use crate::log::{LogError, Prepared};
+use crate::log::{LogError, Prepared, SegmentRoom};
 use crate::observation::ParseError;
 use crate::query::GatewayView;
 use crate::store::StoreError;
@@ -90,9 +90,9 @@ pub enum EngineError {
     JournalBehind { journal: u64, observed: u64 },
     #[error(
         "there is no space for the two segments of {log}/ that must stand ready: {}",
-        if *is_budget { "raise journal.log_bytes_max" } else { "free some space in the data directory" }
+        if *is_budget { "raise journal.log_bytes_max".to_owned() } else { free_some(room) }
     )]
-    NoSegments { log: &'static str, is_budget: bool },
+    NoSegments { log: &'static str, is_budget: bool, room: SegmentRoom },
     #[error("{0}")]
     Observation(#[from] ParseError),
     #[error(
@@ -116,10 +116,19 @@ pub enum EngineError {
     Thread(&'static str),
 }
 
+fn free_some(room: &SegmentRoom) -> String {
+    let SegmentRoom { segment_bytes, needed_bytes, free_bytes } = room;
+    let free = free_bytes.map_or_else(|| "an unknown number".to_owned(), |bytes| bytes.to_string());
+    format!(
+        "the next one takes {segment_bytes} bytes, and {needed_bytes} must be free with what a flush may take; {free} are: free \
+         some space in the data directory"
+    )
+}
+
 impl EngineError {
     /// `prepared`: what the log's last step towards a segment came to.
-    fn no_segments(log: &'static str, prepared: Prepared) -> Self {
-        Self::NoSegments { log, is_budget: prepared == Prepared::BudgetFull }
+    fn no_segments(log: &'static str, prepared: Prepared, room: SegmentRoom) -> Self {
+        Self::NoSegments { log, is_budget: prepared == Prepared::BudgetFull, room }
     }
 
     fn failure(&self) -> Failure {

@@ -295,7 +295,8 @@ impl Opened {
             match processed {
                 Err(EngineError::Log(error)) if error.is_backpressure() => {
                     let prepared = stages.pipeline.prepare_step()?;
-                    return Err(EngineError::no_segments(OBSERVATIONS_DIR, prepared));
+                    let room = stages.pipeline.segment_room();
+                    return Err(EngineError::no_segments(OBSERVATIONS_DIR, prepared, room));
                 }
                 other => other?,
             }
@@ -335,7 +336,13 @@ impl Opened {
                 self.stages.ballast.restore(self.clock.monotonic_us());
                 Ok(())
             }
-            Some((log, prepared)) => Err(EngineError::no_segments(log, prepared)),
+            Some((log, prepared)) => {
+                let room = match log {
+                    JOURNAL_DIR => self.journal.segment_room(),
+                    _ => self.stages.pipeline.segment_room(),
+                };
+                Err(EngineError::no_segments(log, prepared, room))
+            }
         }
     }
 

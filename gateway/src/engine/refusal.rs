@@ -180,6 +180,7 @@ fn of_log(error: &LogError) -> Topic {
         LogError::Corrupt { .. } | LogError::Unreadable { .. } => Fault::FramesMissing.into(),
         LogError::AcceptedDamage { .. } => Fault::AcceptedDamage.into(),
         LogError::BadHeader { .. } => Fault::SegmentHeader.into(),
+        LogError::ShortSegment { .. } => Fault::SegmentLength.into(),
         LogError::OtherFormat { .. } => StartRefusal::OtherFormat.into(),
         LogError::Foreign { .. } => Fault::LogUnreadable.into(),
         LogError::Released { .. } => Fault::JournalMissing.into(),

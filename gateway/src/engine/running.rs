@@ -81,6 +81,7 @@ impl RunningEngine {
         let mut opened = Opened::open(config, damage, World::of_machine(config)?)?;
         opened.prepare_segments()?;
         super::memory_budget::log(config);
+        tracing::info!(kept = %config.retention.spans(), "retention: how long observations are kept, by domain");
         if descriptors.mqtt < config.mqtt.connections_max {
             tracing::info!(
                 descriptors = descriptors.limit,

@@ -8,7 +8,8 @@ use super::lane::{Batch, Lanes};
 use super::stamp::Stamps;
 use crate::clock::TimeFloor;
 use crate::log::{
-    AlignedBuf, FRAME_PARTS_MAX, FrameMeta, LogError, LogStatus, LogWriter, Position, Prepared, Stamp,
+    AlignedBuf, FRAME_PARTS_MAX, FrameMeta, LogError, LogStatus, LogWriter, Position, Prepared, SegmentRoom,
+    Stamp,
 };
 use crate::metrics::Metrics;
 
@@ -150,6 +151,11 @@ impl JournalWriter {
         if bytes > 0 {
             self.lanes.announce(bytes);
         }
+    }
+
+    /// What the next segment wants of the disk.
+    pub fn segment_room(&self) -> SegmentRoom {
+        self.log.segment_room()
     }
 
     /// One small step towards the next ready segment, if one is needed.

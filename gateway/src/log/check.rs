@@ -172,13 +172,19 @@ fn open_segments(
                 files.push(file);
             }
             Ok(None) => report.recycled += 1,
-            Err(LogError::BadHeader { reason, .. }) => {
+            Err(error @ (LogError::BadHeader { .. } | LogError::ShortSegment { .. })) => {
                 // Renamed and written anew between the listing and the reading.
                 if disk.size_of(&path).is_err() {
                     report.recycled += 1;
                     continue;
                 }
-                flaw(FlawKind::Header(reason));
+                match error {
+                    LogError::BadHeader { reason, .. } => flaw(FlawKind::Header(reason)),
+                    LogError::ShortSegment { expected, found, .. } => {
+                        flaw(FlawKind::Length { expected, found });
+                    }
+                    other => return Err(other),
+                }
                 if let Ok(Some(file)) = SegmentFile::open(disk, dir, epoch, kind, &everything) {
                     files.push(file);
                 }
@@ -201,11 +207,13 @@ fn open_segments(
         }
         segments.push(first_frame_of(file, log_id, report));
     }
+    let without_frames = |path: &str| segments.iter().all(|it| it.path != path || it.first.is_none());
     let is_damaged = |flaw: &&Flaw| match flaw.kind {
-        FlawKind::Header(_) => segments.iter().all(|it| it.path != flaw.path || it.first.is_none()),
+        FlawKind::Header(_) => without_frames(&flaw.path),
         FlawKind::Length { expected, found } => {
             let last = segments.iter().rfind(|segment| segment.first.is_some());
-            found < expected && last.is_none_or(|last| last.path == flaw.path)
+            let is_last = last.is_none_or(|last| last.path == flaw.path);
+            found < expected && (is_last || without_frames(&flaw.path))
         }
         _ => false,
     };

@@ -235,6 +235,10 @@ pub(crate) struct SegmentHeader {
 pub(crate) enum HeaderFault {
     Damaged(&'static str),
     OtherFormat(u32),
+    /// The header is whole, and the file has not as many bytes as it says.
+    Short {
+        expected: u64,
+    },
 }
 
 impl SegmentHeader {

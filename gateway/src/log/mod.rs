@@ -36,7 +36,7 @@ pub use buffer::{AlignedBuf, BufferFull};
 pub use check::{Flaw, FlawKind, FrameVisitor, LogReport, check};
 pub use format::{FORMAT_VERSION, FRAME_HEADER_LEN, FrameMeta, LogId, LogKind, Stamp, stamp_us};
 pub use gaps::Gap;
-pub use prepare::Prepared;
+pub use prepare::{Prepared, SegmentRoom};
 pub use reader::{Frame, LogReader};
 pub use record::{KIND_MESSAGE, KIND_PAD, RECORD_HEADER_LEN, Record, RecordError, Records, records};
 pub use recovery::{Recovered, recover};
@@ -137,6 +137,11 @@ pub enum LogError {
     Corrupt { path: String, offset: u64, gap: Gap },
     #[error("{path}: the segment header is damaged ({reason}); restore the file, or start with --accept-gap")]
     BadHeader { path: String, reason: &'static str },
+    #[error(
+        "{path}: the segment was cut short: it has {found} bytes, its header says {expected}; restore the file, or start with \
+         --accept-gap"
+    )]
+    ShortSegment { path: String, expected: u64, found: u64 },
     #[error(
         "{path}: written in format {found}, this build reads format {known}: start the {} build that wrote it",
         age_of_build(found, known)

@@ -49,7 +49,26 @@ pub(super) enum Preparing {
     NeedsName { file: Box<dyn DiskFile>, epoch: u64 },
 }
 
+/// What the next new segment wants of the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SegmentRoom {
+    pub segment_bytes: u64,
+    /// The segment, and what is left to others.
+    pub needed_bytes: u64,
+    /// None: the disk does not say.
+    pub free_bytes: Option<u64>,
+}
+
 impl LogWriter {
+    pub fn segment_room(&self) -> SegmentRoom {
+        let segment_bytes = self.config.segment_bytes;
+        SegmentRoom {
+            segment_bytes,
+            needed_bytes: segment_bytes.saturating_add(self.config.free_bytes_min),
+            free_bytes: self.disk.free_space().ok(),
+        }
+    }
+
     /// One small step (at most 1 MiB written, or one change of a name) towards [`READY_SEGMENTS`] ready segments.
     /// Without need it costs nothing. Call it between appends until it says `Ready`.
     pub fn prepare_step(&mut self) -> Result<Prepared, LogError> {

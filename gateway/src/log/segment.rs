@@ -105,8 +105,11 @@ impl SegmentFile {
             Err(HeaderFault::OtherFormat(found)) => {
                 return Err(LogError::OtherFormat { path, found, known: FORMAT_VERSION });
             }
-            Err(HeaderFault::Damaged(_)) if damage.takes_header(epoch) => None,
+            Err(HeaderFault::Damaged(_) | HeaderFault::Short { .. }) if damage.takes_header(epoch) => None,
             Err(HeaderFault::Damaged(reason)) => return Err(LogError::BadHeader { path, reason }),
+            Err(HeaderFault::Short { expected }) => {
+                return Err(LogError::ShortSegment { path, expected, found: size });
+            }
         };
         if header.is_some_and(|header| header.kind != kind) {
             return Err(LogError::Foreign { path, what: "another kind of log" });
@@ -146,7 +149,7 @@ fn check(header: SegmentHeader, epoch: u64, size: u64) -> Result<SegmentHeader, 
         return Err(HeaderFault::Damaged("its size is impossible"));
     }
     if size < header.segment_bytes {
-        return Err(HeaderFault::Damaged("the file is shorter than its header says"));
+        return Err(HeaderFault::Short { expected: header.segment_bytes });
     }
     Ok(header)
 }

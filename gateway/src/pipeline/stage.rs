@@ -7,7 +7,9 @@ use super::decode::MessageDecoder;
 use super::progress::KeeperProgress;
 use crate::health::{Health, Trouble};
 use crate::journal::{Entry, JournalFrame, Lanes};
-use crate::log::{AlignedBuf, FrameMeta, LogError, LogStatus, LogWriter, Position, Prepared, Stamp};
+use crate::log::{
+    AlignedBuf, FrameMeta, LogError, LogStatus, LogWriter, Position, Prepared, SegmentRoom, Stamp,
+};
 use crate::metrics::Metrics;
 use crate::observation::{
     FrameInfo, MessageEntry, ObservationFrame, Outcome, Quarantined, ResendMark, RetainedChange, Row,
@@ -263,6 +265,11 @@ impl Pipeline {
     /// Whether the keeper cannot take more rows now.
     pub fn holds(&self) -> bool {
         self.progress.hold()
+    }
+
+    /// What the next segment of the observation log wants of the disk.
+    pub fn segment_room(&self) -> SegmentRoom {
+        self.log.segment_room()
     }
 
     /// One small step towards the next ready segment.

@@ -80,7 +80,11 @@ pub(super) fn export(
         }
         Ok(())
     })?;
-    Ok(out.note(&format!("{exported} entries"))?)
+    Ok(out.note(&entries(exported))?)
+}
+
+fn entries(count: u64) -> String {
+    if count == 1 { "1 entry".to_owned() } else { format!("{count} entries") }
 }
 
 /// Replays or erases, tells how far it is, and sums up.
@@ -92,7 +96,7 @@ pub(super) fn settle(
 ) -> Result<(), QueryError> {
     let mut told = Ok(());
     let report = view.settle(request, &mut |report| {
-        told = out.note(&format!("{} entries looked at", report.looked_at));
+        told = out.note(&format!("{} looked at", entries(report.looked_at)));
         if told.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     });
     told?;

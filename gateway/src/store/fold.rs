@@ -266,6 +266,14 @@ impl Store {
         let removed: BTreeSet<u64> = compaction.files_removed.into_iter().collect();
         self.metrics.store_compactions.inc();
         self.metrics.store_rows_expired.inc_by(compaction.rows_expired);
+        if compaction.rows_expired > 0 {
+            tracing::info!(
+                rows = compaction.rows_expired,
+                files = removed.len(),
+                kept = %self.shared.retention.spans(),
+                "retention removed rows that are older than their domain is kept"
+            );
+        }
         self.metrics
             .store_rows_compacted
             .inc_by(compaction.files_added.iter().map(|file| file.row_count).sum());

@@ -44,7 +44,8 @@ faults! {
         "restore catalogue.db from a backup",
     CatalogueDamaged "catalogue_damaged"
         "SQLite finds the catalogue's file damaged: names, books and the list of store files cannot be trusted"
-        "restore catalogue.db from a backup that is as old as the observation log reaches back, or recover it with sqlite3's .recover",
+        "if the file is catalogue.db-wal, start the gateway as usual: it makes those commits anew from the observation log; else \
+         restore catalogue.db from a backup that is no older than the observation log reaches back",
     CatalogueMissing "catalogue_missing"
         "there are logs or store files and no catalogue.db, or an empty one: nothing says which store files count"
         "restore catalogue.db from a backup before the gateway starts: a start without it begins with empty books",
@@ -89,7 +90,8 @@ faults! {
         "back up the directory, restore the segment from a backup; without one, run --accept-gap goes on without what stood there",
     JournalBehind "journal_behind"
         "the journal ends before what the observation log covers: its last frames are damaged, or segments are gone"
-        "restore journal/ from a backup of the same time as observations/; nothing acknowledged is lost as far as the observation log covers it",
+        "restore journal/, observations/, store/ and catalogue.db of one backup; without one keep the directory and start with an \
+         empty data_dir: nothing acknowledged is lost as far as the observation log covers it",
     JournalMissing "journal_missing"
         "messages that no observation frame covers are not in the journal any more"
         "restore the journal's first segments from a backup; without one they are lost: the senders have to send again",
@@ -122,7 +124,7 @@ faults! {
         "restore the segment from a backup, or start with run --accept-gap, which reads its frames all the same",
     SegmentLength "segment_length"
         "a segment file is shorter or longer than it was made"
-        "restore the segment from a backup",
+        "restore the segment from a backup, or start with run --accept-gap, which reads the frames that are there",
     StateWatermark "state_watermark"
         "the catalogue knows an older newest time of a datastream than its store files have, or counts other observations"
         "restore catalogue.db from a backup: with this one a reading could be taken for new that is stored already",

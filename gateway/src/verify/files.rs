@@ -165,8 +165,8 @@ impl Files<'_> {
         })
     }
 
-    /// Files that no commit names: told, since the next start removes them.
-    pub(super) fn orphans(&self, files: &[FileEntry], report: &mut Report) {
+    /// Files that no commit names: told, since the next start removes them. Without a catalogue that is every file.
+    pub(super) fn orphans(&self, files: &[FileEntry], has_catalogue: bool, report: &mut Report) {
         let named: BTreeSet<&str> = files.iter().map(|file| file.path.as_str()).collect();
         let Ok(folders) = self.disk.list(STORE_DIR) else { return };
         let mut orphans = Vec::new();
@@ -179,7 +179,13 @@ impl Files<'_> {
                 }
             }
         }
-        if let Some(first) = orphans.first() {
+        if let Some(first) = orphans.first().filter(|_| !has_catalogue) {
+            report.note(format!(
+                "{first} and {} other store files: no catalogue names them; a start that makes the catalogue anew from the logs \
+                 removes them and writes their rows again, so copy the directory first",
+                orphans.len() - 1
+            ));
+        } else if let Some(first) = orphans.first() {
             report.note(format!(
                 "{first}: the catalogue does not name this file ({} such files): a flush that never ended, or one that \
                  compaction replaced; the next start removes it",

@@ -4,7 +4,7 @@ use super::fault::Fault;
 use super::finding::Finding;
 use super::progress::Progress;
 use super::report::Report;
-use crate::log::{Flaw, FlawKind, Frame, FrameVisitor, KIND_MESSAGE, LogReport};
+use crate::log::{Flaw, FlawKind, Frame, FrameVisitor, Gap, KIND_MESSAGE, LogReport};
 use crate::record::{Control, KIND_CONTROL, Message};
 
 /// Reads every message of the journal.
@@ -49,10 +49,21 @@ impl FrameVisitor for JournalVisitor<'_> {
     }
 }
 
-/// Everything that a log's check says, into the report. `counted`: what its messages are called.
-pub(super) fn tell(log: &LogReport, name: &str, counted: &str, report: &mut Report) {
+/// Everything that a log's check says, into the report. `counted`: what its messages are called. `next_message_no`: of the
+/// journal, the first message that is not processed.
+pub(super) fn tell(
+    log: &LogReport,
+    name: &str,
+    counted: &str,
+    next_message_no: Option<u64>,
+    report: &mut Report,
+) {
     for flaw in &log.flaws {
-        report.find(finding(flaw, counted));
+        let mut finding = finding(flaw, counted);
+        if let (FlawKind::FramesMissing(gap), Some(next)) = (&flaw.kind, next_message_no) {
+            finding.what.push_str(&processed(gap, next));
+        }
+        report.find(finding);
     }
     for gap in &log.accepted {
         report.note(format!(
@@ -132,6 +143,44 @@ fn finding(flaw: &Flaw, counted: &str) -> Finding {
     Finding { offset: flaw.offset, number, ..Finding::new(fault, flaw.path.clone(), what) }
 }
 
+/// What of a gap in the journal is in the observation log, and so not lost with it.
+fn processed(gap: &Gap, next_message_no: u64) -> String {
+    let first = gap.first_message_no.max(next_message_no);
+    if first > gap.last_message_no {
+        return "; all of these messages were processed, so --accept-gap loses none".to_owned();
+    }
+    format!(
+        "; messages up to {} are processed, so --accept-gap counts {} as lost",
+        next_message_no.saturating_sub(1),
+        range("message", first, gap.last_message_no)
+    )
+}
+
 fn range(what: &str, first: u64, last: u64) -> String {
     if first == last { format!("{what} {first}") } else { format!("{what}s {first} to {last}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gap_says_what_of_it_was_processed() {
+        let gap = Gap {
+            first_frame_no: 3,
+            last_frame_no: 4,
+            first_record_no: 11,
+            last_record_no: 20,
+            first_message_no: 11,
+            last_message_no: 20,
+        };
+        let all = "; all of these messages were processed, so --accept-gap loses none";
+        assert_eq!(processed(&gap, 21), all);
+        for (next, lost) in [(20, "message 20"), (15, "messages 15 to 20"), (5, "messages 11 to 20")] {
+            let up_to = next - 1;
+            let told =
+                format!("; messages up to {up_to} are processed, so --accept-gap counts {lost} as lost");
+            assert_eq!(processed(&gap, next), told);
+        }
+    }
 }

@@ -124,7 +124,7 @@ impl Verification<'_> {
         let mut observations = ObservationsVisitor::new(self.progress, &mut registry, cut);
         let before = report.findings_count();
         let log = self.log(OBSERVATIONS_DIR, LogKind::Observations, &mut observations)?;
-        logs::tell(&log, "observations/", "observation", &mut report);
+        logs::tell(&log, "observations/", "observation", None, &mut report);
         observations.findings.drain(..).for_each(|finding| report.find(finding));
         self.log_ends(&log, &snapshot, &cut, catalogue.is_some(), &mut report);
         let log_is_whole = report.findings_count() == before && log.accepted.is_empty();
@@ -133,9 +133,10 @@ impl Verification<'_> {
         self.progress.part(JOURNAL_DIR);
         let mut visitor = JournalVisitor { progress: self.progress, malformed: Vec::new(), payload_bytes: 0 };
         let journal = self.log(JOURNAL_DIR, LogKind::Journal, &mut visitor)?;
-        logs::tell(&journal, "journal/", "message", &mut report);
+        let next = observations.next_message_no.unwrap_or(1).max(snapshot.checkpoint.next_message_no);
+        logs::tell(&journal, "journal/", "message", Some(next), &mut report);
         visitor.malformed.into_iter().for_each(|finding| report.find(finding));
-        self.journal_ends(&journal, &observations, &snapshot, &mut report);
+        self.journal_ends(&journal, next, &snapshot, &mut report);
         self.checked("journal", &journal, &mut report);
         report.checked("journal messages", journal.messages, Some(visitor.payload_bytes));
         for (range, finding) in observations.uncovered.drain(..) {
@@ -157,7 +158,8 @@ impl Verification<'_> {
             Some((cut, _)) => cut.book_hours()?,
             None => Vec::new(),
         };
-        let stored = self.files(&snapshot, &registry, &hours, is_all_here, &mut report);
+        let stored =
+            self.files(&snapshot, &registry, &hours, (catalogue.is_some(), is_all_here), &mut report);
         if let Some((cut, snapshot)) = &catalogue {
             self.progress.part("books");
             let registry = registry.read().unwrap_or_else(PoisonError::into_inner);
@@ -319,15 +321,8 @@ impl Verification<'_> {
         }
     }
 
-    /// Between the journal and what is processed nothing is missing.
-    fn journal_ends(
-        &self,
-        journal: &LogReport,
-        observations: &ObservationsVisitor<'_>,
-        snapshot: &Snapshot,
-        report: &mut Report,
-    ) {
-        let next = observations.next_message_no.unwrap_or(0).max(snapshot.checkpoint.next_message_no);
+    /// Between the journal and what is processed (messages below `next`) nothing is missing.
+    fn journal_ends(&self, journal: &LogReport, next: u64, snapshot: &Snapshot, report: &mut Report) {
         let durable = journal.last.map_or(0, |last| last.last_message_no());
         if durable + 1 < next {
             let what = format!("it ends at message {durable}, messages up to {} are processed", next - 1);
@@ -354,13 +349,13 @@ impl Verification<'_> {
         }
     }
 
-    /// `is_all_here`: no row waits for a file.
+    /// `has_catalogue`: it could be read. `is_all_here`: no row waits for a file.
     fn files(
         &self,
         snapshot: &Snapshot,
         registry: &SharedRegistry,
         hours: &[BookHour],
-        is_all_here: bool,
+        (has_catalogue, is_all_here): (bool, bool),
         report: &mut Report,
     ) -> Stored {
         let is_all_here = is_all_here && snapshot.books.totals.expired == 0;
@@ -380,7 +375,7 @@ impl Verification<'_> {
         files.check_keys(&snapshot.files, &stored, report);
         stored.check_states(&states, is_all_here, report);
         if !self.beside_gateway {
-            files.orphans(&snapshot.files, report);
+            files.orphans(&snapshot.files, has_catalogue, report);
         }
         let bytes = snapshot.files.iter().map(|file| file.bytes).sum();
         report.checked("store files", snapshot.files.len() as u64, Some(bytes));

@@ -201,7 +201,9 @@ fn plant_in_logs(base: &mut Base) {
         let of_journal = copy.join("journal").join(path.file_name().expect("a name"));
         fs::copy(&path, of_journal).expect("copied");
     });
-    base.plant(Fault::SegmentLength, |copy| resize(&segment(&copy.join("journal"), false).0, 4_096));
+    for bytes in [4_096, -4_096, -5_000] {
+        base.plant(Fault::SegmentLength, |copy| resize(&segment(&copy.join("journal"), false).0, bytes));
+    }
     base.plant(Fault::SegmentHeader, |copy| flip(&segment(&copy.join("journal"), false).0, 50));
 }
 
