@@ -37,7 +37,7 @@ export async function checkDictionary(harness, repository) {
   await harness.check("every reason of quarantine in the gateway's source has a name", () => {
     const read = (path) => readFileSync(join(repository, path), "utf8");
     const decoder = [...read("codecs/src/payload/error.rs").matchAll(/Self::\w+(?: \{[^}]*\}|\([^)]*\))? => "([a-z0-9_]+)"/g)].map(([, reason]) => reason);
-    const pipeline = [...read("gateway/src/pipeline/decode.rs").matchAll(/faults\s*\.add\(\s*\w+,\s*"([a-z0-9_]+)"/g)].map(([, reason]) => reason);
+    const pipeline = [...read("gateway/src/pipeline/faults.rs").matchAll(/const [A-Z_]+: &str = "([a-z0-9_]+)"/g)].map(([, reason]) => reason);
     const reasons = [...new Set([...decoder, ...pipeline])].sort();
     assert.ok(reasons.length > 20, reasons.join());
     assert.deepEqual([...REASONS].sort(), reasons);

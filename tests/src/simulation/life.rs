@@ -354,14 +354,15 @@ impl Run {
         if !is_wanted || self.is_last || self.shared.room_was_missing() {
             return;
         }
-        let frame_no = |catalogue: &MemoryCatalogue| {
-            catalogue.clone().load().map_or(0, |snapshot| snapshot.checkpoint.observation_frame_no)
+        // A flush may be a commit of its own, without a further frame.
+        let committed = |catalogue: &MemoryCatalogue| {
+            catalogue.clone().load().map(|snapshot| (snapshot.checkpoint, snapshot.files)).ok()
         };
-        let before = frame_no(&self.catalogue);
+        let before = committed(&self.catalogue);
         self.catalogue.lose_wal();
-        let after = frame_no(&self.catalogue);
-        if before != after {
-            self.story().tell(|| format!("the catalogue goes back from frame {before} to {after}"));
+        if before != committed(&self.catalogue) {
+            self.story()
+                .tell(|| "the catalogue goes back behind the commits of its write-ahead log".to_owned());
             self.report.wals_lost += 1;
             self.model().commits_lost();
         }
