@@ -187,9 +187,12 @@ impl CatalogueCut {
     }
 }
 
-/// Name and definition.
-fn tables(connection: &Connection) -> rusqlite::Result<Vec<(String, Option<String>)>> {
-    let mut statement = connection.prepare("SELECT name, type || tbl_name || sql FROM sqlite_schema")?;
+/// Name and definition. `quote` tells a text from the bytes of a text, and has a word for the definition that the index of a
+/// UNIQUE column does not have.
+fn tables(connection: &Connection) -> rusqlite::Result<Vec<(String, String)>> {
+    let mut statement = connection.prepare(
+        "SELECT name, quote(type) || quote(name) || quote(tbl_name) || quote(sql) FROM sqlite_schema",
+    )?;
     statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
 }
 
