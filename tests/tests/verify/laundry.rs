@@ -4,38 +4,21 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use codecs::mqtt::ProtocolVersion;
-use e2e_tests::{Gateway, RawMqtt, new_data_dir, wait_until};
+use e2e_tests::{Gateway, new_data_dir, wait_until};
 use serde_json::Value;
 
-use super::{Flipped, SETTINGS, is_fine, verify};
+use super::{Flipped, SETTINGS, Sender, is_fine, verify};
 
 /// The value that stands in the damaged file; its bytes occur nowhere else.
 const VALUE: f64 = 0.477_762_123_4;
 const DAY_S: u64 = 86_400;
 
-/// Numbers the messages that were sent.
-struct Sender {
-    client: RawMqtt,
-    sent: u64,
-}
-
-impl Sender {
-    fn new(gateway: &Gateway, sent: u64) -> Self {
-        Self { client: RawMqtt::connect(gateway.mqtt, ProtocolVersion::V3_1_1, "box"), sent }
-    }
-
-    /// A message, and a file of its own.
-    fn send(&mut self, gateway: &Gateway, time_s: u64, value: f64) {
-        self.sent += 1;
-        let payload = format!(
-            r#"{{"time":{time_s},"readings":[{{"property":"water_level","value":{value}}},{{"property":"pm2_5","value":{value}}}]}}"#
-        );
-        let id = self.sent as u16;
-        self.client.send_publish("obs/A/S", id, payload.as_bytes());
-        self.client.expect_puback(id);
-        gateway.wait_until_flushed(self.sent);
-    }
+/// A message, and a file of its own.
+fn send(sender: &mut Sender, gateway: &Gateway, time_s: u64, value: f64) {
+    sender.send(&format!(
+        r#"{{"time":{time_s},"readings":[{{"property":"water_level","value":{value}}},{{"property":"pm2_5","value":{value}}}]}}"#
+    ));
+    gateway.wait_until_flushed(sender.sent);
 }
 
 /// The store file that has [`VALUE`], and where.
@@ -83,7 +66,7 @@ fn b1_6_a_damaged_file_is_not_merged_and_is_one_again_when_it_is_put_back() {
     let mut sender = Sender::new(&gateway, 0);
     (1..=4).for_each(|number| {
         let value = if number == 2 { VALUE } else { number as f64 };
-        sender.send(&gateway, 1_700_000_000 + number, value);
+        send(&mut sender, &gateway, 1_700_000_000 + number, value);
     });
     gateway.terminate();
     is_fine(&data_dir);
@@ -93,7 +76,7 @@ fn b1_6_a_damaged_file_is_not_merged_and_is_one_again_when_it_is_put_back() {
     assert_found(&data_dir, &file);
     let gateway = Gateway::start(&data_dir, &SETTINGS);
     let mut sender = Sender::new(&gateway, 4);
-    (5..=24).for_each(|number| sender.send(&gateway, 1_700_000_000 + number, number as f64));
+    (5..=24).for_each(|number| send(&mut sender, &gateway, 1_700_000_000 + number, number as f64));
     wait_until("the state that says so", || state(&gateway));
     wait_until("the others to be merged", || {
         let files = gateway.metric("store_files");
@@ -119,7 +102,7 @@ fn b1_6_retention_does_not_write_a_damaged_file_anew() {
     let data_dir = directory.path().join("data");
     let now_s = SystemTime::now().duration_since(UNIX_EPOCH).expect("it is after 1970").as_secs();
     let gateway = Gateway::start(&data_dir, &SETTINGS);
-    Sender::new(&gateway, 0).send(&gateway, now_s - 20 * DAY_S, VALUE);
+    send(&mut Sender::new(&gateway, 0), &gateway, now_s - 20 * DAY_S, VALUE);
     gateway.terminate();
 
     let (file, offset) = place_of_value(&data_dir);

@@ -4,30 +4,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use codecs::mqtt::ProtocolVersion;
-use e2e_tests::{Gateway, RawMqtt, Row, assert_balanced, new_data_dir, sensor_gateway};
+use e2e_tests::{Gateway, Row, assert_balanced, new_data_dir, sensor_gateway};
 
-use super::{SETTINGS, is_fine, verify};
-
-struct Sender {
-    client: RawMqtt,
-    sent: u64,
-}
-
-impl Sender {
-    fn new(gateway: &Gateway, sent: u64) -> Self {
-        Self { client: RawMqtt::connect(gateway.mqtt, ProtocolVersion::V3_1_1, "box"), sent }
-    }
-
-    fn send(&mut self, payloads: &[String]) {
-        for payload in payloads {
-            self.sent += 1;
-            let id = self.sent as u16;
-            self.client.send_publish("obs/A/S", id, payload.as_bytes());
-            self.client.expect_puback(id);
-        }
-    }
-}
+use super::{SETTINGS, Sender, is_fine, verify};
 
 /// Ten readings each of two datastreams, one of them texts, at times of their own.
 fn round(number: u64) -> Vec<String> {
@@ -76,7 +55,7 @@ fn filled(data_dir: &Path) -> (Vec<String>, Vec<String>) {
     let mut sender = Sender::new(&gateway, 0);
     let parts = [round(1), round(2), vec![correction(1, 3, 77.0), correction(2, 9, 78.0)], round(3)];
     for part in &parts {
-        sender.send(part);
+        sender.send_all(part);
         gateway.wait_until_flushed(sender.sent);
     }
     let rows = gateway.query_csv(&["--revisions"]);
@@ -100,12 +79,12 @@ fn given_up_and_sent_again(data_dir: &Path, files: &[u64], sent: &[String], rows
     assert!(report["notes"].to_string().contains("were given up"), "{report:#}");
     assert!(gateway.query_csv(&["--revisions"]).len() < rows.len());
     let mut sender = Sender::new(&gateway, sent.len() as u64);
-    sender.send(sent);
+    sender.send_all(sent);
     assert_balanced(&gateway.wait_until_flushed(2 * sent.len() as u64));
     assert_eq!(values(&gateway.query_csv(&["--revisions"])), rows, "files {files:?}");
     is_fine(data_dir);
     // Once more: now everything is a duplicate.
-    sender.send(sent);
+    sender.send_all(sent);
     assert_balanced(&gateway.wait_until_flushed(3 * sent.len() as u64));
     assert_eq!(values(&gateway.query_csv(&["--revisions"])), rows, "files {files:?}");
     gateway.terminate();

@@ -68,6 +68,30 @@ fn publish(gateway: &Gateway, numbers: std::ops::Range<u16>) {
     }
 }
 
+/// A client that numbers its messages.
+struct Sender {
+    client: RawMqtt,
+    sent: u64,
+}
+
+impl Sender {
+    fn new(gateway: &Gateway, sent: u64) -> Self {
+        Self { client: RawMqtt::connect(gateway.mqtt, ProtocolVersion::V3_1_1, "box"), sent }
+    }
+
+    /// A message, and its ack.
+    fn send(&mut self, payload: &str) {
+        self.sent += 1;
+        let id = self.sent as u16;
+        self.client.send_publish("obs/A/S", id, payload.as_bytes());
+        self.client.expect_puback(id);
+    }
+
+    fn send_all(&mut self, payloads: &[String]) {
+        payloads.iter().for_each(|payload| self.send(payload));
+    }
+}
+
 /// Every file below a directory with its bytes; SQLite's index of its own log is no data.
 fn contents(data_dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut contents = BTreeMap::new();
